@@ -1,10 +1,11 @@
 """The one error tree.
 
-Every failure that a caller may want to tell apart is a subclass of `DpkiError`. The class decides the exit status of
-the command line; the message says what happened and why, the hint what to do next. Neither ever holds a secret.
+Every failure that a caller may want to tell apart is a subclass of `DpkiError`. The class decides
+the exit status of the command line; the message says what happened and why, the hint what to do
+next. Neither ever holds a secret.
 
-Exit statuses (docs/architecture.md): 1 failure, 2 usage or configuration, 3 checked and false, 4 not allowed,
-5 could not check.
+Exit statuses (docs/architecture.md): 1 failure, 2 usage or configuration, 3 checked and false,
+4 not allowed, 5 could not check.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class DpkiError(Exception):
         self.hint = hint
 
 
-# --- 2: usage or configuration -------------------------------------------------------------------------------------
+# --- 2: usage or configuration -------------------------------------------------------------------
 
 
 class UsageError(DpkiError):
@@ -45,7 +46,7 @@ class InvalidPrincipal(UsageError):
     """A principal is empty or holds a comma, space, wildcard or control character (claim T9)."""
 
 
-# --- 3: checked and false ------------------------------------------------------------------------------------------
+# --- 3: checked and false ------------------------------------------------------------------------
 
 
 class CheckedFalse(DpkiError):
@@ -55,7 +56,7 @@ class CheckedFalse(DpkiError):
 
 
 class MalformedInput(CheckedFalse):
-    """Untrusted bytes are not what they claim to be: truncated, oversized, mistyped, of an unknown version."""
+    """Untrusted bytes are not what they claim to be: truncated, oversized, of another version."""
 
 
 class SignatureInvalid(CheckedFalse):
@@ -67,7 +68,7 @@ class NotForThisDevice(CheckedFalse):
 
 
 class WrongContext(CheckedFalse):
-    """Something authentic is used where it does not belong: another domain, CA, serial or device."""
+    """Something authentic is used elsewhere: in another domain, CA, serial or device."""
 
 
 class WrongDomain(CheckedFalse):
@@ -78,7 +79,7 @@ class ContentMismatch(CheckedFalse):
     """A source delivered bytes whose hash is not the one that was asked for."""
 
 
-# --- 4: not allowed ------------------------------------------------------------------------------------------------
+# --- 4: not allowed ------------------------------------------------------------------------------
 
 
 class NotAllowed(DpkiError):
@@ -95,7 +96,7 @@ class PassphraseIncorrect(NotAllowed):
     """The keystore did not open with this passphrase."""
 
 
-# --- 5: could not check --------------------------------------------------------------------------------------------
+# --- 5: could not check --------------------------------------------------------------------------
 
 
 class CouldNotCheck(DpkiError):
@@ -112,7 +113,7 @@ class ContentUnavailable(CouldNotCheck):
     """No source delivered the content in time."""
 
 
-# --- 1: failed -----------------------------------------------------------------------------------------------------
+# --- 1: failed -----------------------------------------------------------------------------------
 
 
 class TransactionFailed(DpkiError):

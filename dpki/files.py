@@ -1,7 +1,7 @@
 """Atomic, private files.
 
-A reader sees the old content or the new one, never a mixture, and after a power cut one of the two is there (claim
-T7): write beside, fsync, rename, fsync the folder.
+A reader sees the old content or the new one, never a mixture, and after a power cut one of the two
+is there (claim T7): write beside, fsync, rename, fsync the folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PUBLIC = 0o644
 def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     """Replace the file at `path` by `data`, atomically and durably.
 
-    The folder must exist. The temporary file is created with its final mode, so that a secret is never readable by
-    others, not even for a moment.
+    The folder must exist. The temporary file is private until it is complete, so that a secret is
+    never readable by others, not even for a moment.
 
     Args:
         mode: Permission bits of the new file, whatever the umask.
@@ -30,14 +30,16 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE
+        )
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -59,7 +61,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def make_private_directory(path: Path) -> None:
-    """Create the folder (and its parents) readable by its owner only; an existing one is left as it is."""
+    """Create the folder and its parents for the owner only; an existing one is left as it is."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The words of the domain, as types: what travels between the floors.
 
-Values only: immutable, no I/O. Anything that a chain, a file or a person delivers is turned into these once, at the
-edge, and is trusted to be well-formed from there on.
+Values only: immutable, no I/O. Anything that a chain, a file or a person delivers is turned into
+these once, at the edge, and is trusted to be well-formed from there on.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Address(FixedBytes):
 
 @dataclass(frozen=True)
 class DomainId:
-    """A trust domain: the CAIP-10 account of its TrustDomain contract and the deployment block's hash.
+    """A trust domain: the CAIP-10 account of its TrustDomain contract and its block's hash.
 
     Printed as `eip155:<chain id>:<address>@<block hash>`.
     """
@@ -99,7 +99,9 @@ class DomainId:
     @classmethod
     def parse(cls, text: str) -> DomainId:
         """Parse the printed form."""
-        match = re.fullmatch(r"eip155:([1-9][0-9]{0,31}):(0x[0-9a-fA-F]{40})@(0x[0-9a-f]{64})", text)
+        match = re.fullmatch(
+            r"eip155:([1-9][0-9]{0,31}):(0x[0-9a-fA-F]{40})@(0x[0-9a-f]{64})", text
+        )
         if match is None:
             raise MalformedInput(
                 f"{text[:160]!r} is not a domain id",
