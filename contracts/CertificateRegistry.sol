@@ -214,9 +214,9 @@ contract CertificateRegistry is ICertificateRegistry, DomainPart {
         if (_commitments[ca][firstSerial] != MerkleTree.commit(root, count)) return Verdict.NotAnchored;
 
         State state = _issuers[ca].state;
-        if (state == State.Retired || isRevoked(ca, serial) || _isRetired(_device(entry))) return Verdict.Revoked;
+        if (state == State.Retired || isRevoked(ca, serial) || _isRetired(_device(entry.subject))) return Verdict.Revoked;
         if (state == State.Suspended || state == State.ClosedSuspended) return Verdict.Suspended;
-        if (_notAfter(entry) <= block.timestamp) return Verdict.Expired;
+        if (_notAfter(entry.subject) <= block.timestamp) return Verdict.Expired;
         return Verdict.Valid;
     }
 
@@ -251,18 +251,23 @@ contract CertificateRegistry is ICertificateRegistry, DomainPart {
         bytes32 context = _context(ca);
         leaves = new bytes32[](entries.length);
         for (uint256 i = 0; i < leaves.length; ++i) {
-            Entry calldata entry = entries[i];
-            uint32 serial = firstSerial + uint32(i);
-            require(entry.certificateHash != 0, CertificateRegistryZeroCertificateHash(serial));
-            require(
-                _notAfter(entry) <= latestEnd,
-                CertificateRegistryLifetimeExceeded(serial, _notAfter(entry), latestEnd)
-            );
-            leaves[i] = MerkleTree.leaf(context, serial, entry.subject, entry.certificateHash);
-            emit CertificateIssued(
-                ca, _device(entry), serial, entry.certificateHash, _notAfter(entry), entry.locator
-            );
+            leaves[i] = _announce(ca, context, firstSerial + uint32(i), entries[i], latestEnd);
         }
+    }
+
+    /// @dev Checks and announces one certificate, and returns its leaf.
+    function _announce(bytes32 ca, bytes32 context, uint32 serial, Entry calldata entry, uint256 latestEnd)
+        internal
+        returns (bytes32)
+    {
+        uint256 subject = entry.subject;
+        bytes32 certificateHash = entry.certificateHash;
+        require(certificateHash != 0, CertificateRegistryZeroCertificateHash(serial));
+        require(
+            _notAfter(subject) <= latestEnd, CertificateRegistryLifetimeExceeded(serial, _notAfter(subject), latestEnd)
+        );
+        emit CertificateIssued(ca, _device(subject), serial, certificateHash, _notAfter(subject), entry.locator);
+        return MerkleTree.leaf(context, serial, subject, certificateHash);
     }
 
     /// @dev The latest end that a certificate issued now may have.
@@ -279,11 +284,11 @@ contract CertificateRegistry is ICertificateRegistry, DomainPart {
         return device != address(0) && domain.devices().device(device).state == IDeviceRegistry.State.Retired;
     }
 
-    function _device(Entry calldata entry) internal pure returns (address) {
-        return address(uint160(entry.subject >> 96));
+    function _device(uint256 subject) internal pure returns (address) {
+        return address(uint160(subject >> 96));
     }
 
-    function _notAfter(Entry calldata entry) internal pure returns (uint96) {
-        return uint96(entry.subject);
+    function _notAfter(uint256 subject) internal pure returns (uint96) {
+        return uint96(subject);
     }
 }
