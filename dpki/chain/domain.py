@@ -1,0 +1,112 @@
+"""Finding a trust domain on a chain, from its id alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_hash.auto import keccak
+
+from dpki.chain import decode
+from dpki.chain.rpc import Reader, fetch_block
+from dpki.errors import WrongDomain
+from dpki.model import Address, Block, DomainId, Hash32
+
+DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address)"))
+_HINT = "compare the domain id and the RPC endpoint with what `dpki deploy` printed"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A trust domain and where its registries are. All of it is immutable.
+
+    Attributes:
+        id: The domain's id.
+        authorities: The AuthorityRegistry's address.
+        certificates: The CertificateRegistry's address.
+        devices: The DeviceRegistry's address.
+        block: The block that the domain was deployed in.
+    """
+
+    id: DomainId
+    authorities: Address
+    certificates: Address
+    devices: Address
+    block: Block
+
+
+def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
+    """Return the domain of this id, after finding its creation on the endpoint's chain.
+
+    The chain id must be the id's, its deployment block must be on the chain (not only known), and
+       that block must hold exactly one DomainCreated event of the id's address (docs/formats.md,
+       "Domain id").
+
+    Raises:
+           WrongDomain: One of these is not so.
+           EndpointUnavailable: No answer, or nonsense.
+    """
+    verify_chain_id(reader, domain_id.chain_id)
+    block = fetch_block(reader, domain_id.block_hash)
+    canonical = None if block is None else fetch_block(reader, block.number)
+    if block is None or canonical is None or canonical.hash != block.hash:
+        raise WrongDomain(
+            f"the chain behind {reader.name} does not hold block {domain_id.block_hash}, in which"
+            " the trust domain was"
+            " deployed",
+            hint=f"{_HINT}; a development chain forgets everything when it restarts",
+        )
+    logs = decode.sequence(
+        reader.call(
+            "eth_getLogs",
+            [
+                {
+                    "blockHash": str(domain_id.block_hash),
+                    "address": str(domain_id.address),
+                    "topics": [str(DOMAIN_CREATED)],
+                }
+            ],
+        ),
+        reader.name,
+    )
+    if len(logs) != 1:
+        raise WrongDomain(
+            f"no trust domain was created at {domain_id.address} in block {block.number} of the"
+            " chain behind"
+            f" {reader.name}",
+            hint=_HINT,
+        )
+    parts = _created(logs[0], domain_id, reader.name)
+    return Domain(domain_id, *parts, block)
+
+
+def verify_chain_id(reader: Reader, expected: int) -> None:
+    """Check that the endpoint's chain is the one expected.
+
+    Raises:
+        WrongDomain: It is another.
+    """
+    actual = decode.quantity(reader.call("eth_chainId"), reader.name)
+    if actual != expected:
+        raise WrongDomain(
+            f"{reader.name} serves chain {actual}, and the trust domain is on chain {expected}",
+            hint="use an RPC endpoint of that chain",
+        )
+
+
+def _created(log: object, domain_id: DomainId, source: str) -> tuple[Address, Address, Address]:
+    """Return the addresses of the three registries from the DomainCreated event."""
+    fields = decode.mapping(log, source)
+    topics = [
+        decode.hash32(topic, source) for topic in decode.sequence(fields.get("topics"), source)
+    ]
+    data = decode.data(fields.get("data"), source)
+    if (
+        decode.data(fields.get("address"), source) != domain_id.address
+        or decode.hash32(fields.get("blockHash"), source) != domain_id.block_hash
+        or len(topics) != 2
+        or topics[0] != DOMAIN_CREATED
+        or len(data) != 96
+        or any(any(data[i : i + 12]) for i in (0, 32, 64))
+    ):
+        raise decode.nonsense(source, "the DomainCreated event is not the one asked for")
+    return Address(data[12:32]), Address(data[44:64]), Address(data[76:96])

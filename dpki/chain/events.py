@@ -1,0 +1,302 @@
+"""The CertificateRegistry's events: what was anchored, by block, authority, device or serial.
+
+Logs are an endpoint's word and nothing more: one that withholds or forges them can delay, but a
+batch counts only when `verify_batch` has found its recomputed root behind the commitment in a
+snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from eth_hash.auto import keccak
+
+from dpki.chain import decode, merkle
+from dpki.chain.domain import Domain
+from dpki.chain.rpc import Reader, RpcError
+from dpki.chain.snapshot import Snapshot
+from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
+from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path
+
+CERTIFICATE_ISSUED = Hash32(
+    keccak(b"CertificateIssued(bytes32,address,uint32,bytes32,uint96,bytes32)")
+)
+BATCH_ISSUED = Hash32(keccak(b"BatchIssued(bytes32,uint32,uint32,bytes32)"))
+
+RANGE = 10_000
+"""Blocks in one question: many public endpoints refuse more."""
+
+
+@dataclass(frozen=True)
+class IssuedCertificate:
+    """A CertificateIssued event.
+
+    Attributes:
+        ca: The issuing CA.
+        serial: The certificate's serial.
+        entry: What was put on chain.
+        block_number: The block that it happened in.
+        block_hash: That block's hash.
+    """
+
+    ca: AuthorityId
+    serial: int
+    entry: Entry
+    block_number: int
+    block_hash: Hash32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A BatchIssued event with its CertificateIssued events, complete and in order."""
+
+    ca: AuthorityId
+    first_serial: int
+    count: int
+    root: Hash32
+    entries: tuple[Entry, ...]
+    block_number: int
+    block_hash: Hash32
+
+    @property
+    def last_serial(self) -> int:
+        """Return the last certificate's serial."""
+        return self.first_serial + self.count - 1
+
+    def holds(self, serial: int) -> bool:
+        """Whether the serial lies in this batch."""
+        return self.first_serial <= serial <= self.last_serial
+
+    def entry(self, serial: int) -> Entry:
+        """Return the entry of a serial that the batch holds."""
+        if not self.holds(serial):
+            raise UsageError(
+                f"the batch {self.first_serial} to {self.last_serial} does not hold serial {serial}"
+            )
+        return self.entries[serial - self.first_serial]
+
+
+@dataclass(frozen=True)
+class _Log:
+    topics: tuple[Hash32, ...]
+    data: bytes
+    block_number: int
+    block_hash: Hash32
+    index: int
+
+
+def fetch_issued(
+    reader: Reader,
+    domain: Domain,
+    from_block: int,
+    to_block: int,
+    *,
+    ca: AuthorityId | None = None,
+    device: Address | None = None,
+    serial: int | None = None,
+) -> tuple[IssuedCertificate, ...]:
+    """Return the CertificateIssued events of the blocks, both ends included, in the chain's order.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    topics: list[object] = [
+        str(CERTIFICATE_ISSUED),
+        None if ca is None else str(ca),
+        None if device is None else f"0x{device.hex():0>64}",
+        None if serial is None else f"0x{serial:064x}",
+    ]
+    found = tuple(
+        _issued(log, reader.name)
+        for log in _fetch_logs(reader, domain, from_block, to_block, topics)
+    )
+    for event in found:
+        if (
+            (ca is not None and event.ca != ca)
+            or (device is not None and event.entry.device != device)
+            or (serial is not None and event.serial != serial)
+        ):
+            raise decode.nonsense(reader.name, "events that were not asked for")
+    return found
+
+
+def fetch_batches(
+    reader: Reader,
+    domain: Domain,
+    from_block: int,
+    to_block: int,
+    *,
+    ca: AuthorityId | None = None,
+) -> tuple[Batch, ...]:
+    """Return the batches anchored in the blocks, both ends included, each with all of its entries.
+
+    They are well-formed, and not yet believed: see `verify_batch`.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense: a batch with entries missing, doubled or left
+            over.
+    """
+    topics: list[object] = [
+        [str(CERTIFICATE_ISSUED), str(BATCH_ISSUED)],
+        None if ca is None else str(ca),
+    ]
+    entries: dict[tuple[AuthorityId, int, Hash32], Entry] = {}
+    batches: list[Batch] = []
+    for log in _fetch_logs(reader, domain, from_block, to_block, topics):
+        if log.topics[:1] == (CERTIFICATE_ISSUED,):
+            event = _issued(log, reader.name)
+            key = (event.ca, event.serial, event.block_hash)
+            if key in entries:
+                raise decode.nonsense(reader.name, f"serial {event.serial} was anchored twice")
+            entries[key] = event.entry
+        else:
+            batches.append(_batch(log, entries, reader.name))
+        found = AuthorityId(log.topics[1])
+        if ca is not None and found != ca:
+            raise decode.nonsense(reader.name, "events that were not asked for")
+    if entries:
+        raise decode.nonsense(reader.name, f"{len(entries)} certificates were anchored in no batch")
+    return tuple(batches)
+
+
+def batch_tree(batch: Batch, domain: Domain) -> merkle.Tree:
+    """Return the tree over the batch's entries, recomputed."""
+    context = merkle.leaf_context(domain.id.chain_id, domain.certificates, batch.ca)
+    return merkle.Tree(
+        [
+            merkle.leaf(context, batch.first_serial + i, entry)
+            for i, entry in enumerate(batch.entries)
+        ]
+    )
+
+
+def batch_path(batch: Batch, domain: Domain, serial: int) -> Path:
+    """Return the path of one of the batch's certificates."""
+    batch.entry(serial)
+    return batch_tree(batch, domain).path(serial - batch.first_serial, batch.first_serial)
+
+
+def verify_batch(batch: Batch, snapshot: Snapshot) -> Batch:
+    """Return the batch after finding its recomputed root behind the commitment on chain.
+
+    Raises:
+        CheckedFalse: No batch starts at this serial.
+        CouldNotCheck: The snapshot does not hold the batch's commitment (extend it), or the events
+            contradict it: whoever delivered them made them up, and the true ones are still to be
+            found.
+    """
+    expected = snapshot.commitments.get((batch.ca, batch.first_serial))
+    if expected is None:
+        raise CouldNotCheck(
+            f"the snapshot does not hold the batch that starts at serial {batch.first_serial} of"
+            f" {batch.ca}"
+        )
+    if expected == Hash32.zero():
+        raise CheckedFalse(
+            f"no batch starts at serial {batch.first_serial} of authority {batch.ca} at block"
+            f" {snapshot.block.number}"
+        )
+    if batch_tree(batch, snapshot.domain).commitment != expected:
+        raise CouldNotCheck(
+            f"the events of the batch that starts at serial {batch.first_serial} of authority"
+            f" {batch.ca} are not the"
+            " ones that the chain committed to",
+            hint="ask another RPC endpoint; this one forges events",
+        )
+    return batch
+
+
+def _fetch_logs(
+    reader: Reader, domain: Domain, from_block: int, to_block: int, topics: Sequence[object]
+) -> list[_Log]:
+    """Return the registry's logs in order; ask for less where the endpoint finds it too much."""
+    found: list[_Log] = []
+    start, span = max(from_block, domain.block.number), RANGE
+    while start <= to_block:
+        end = min(start + span - 1, to_block)
+        query = {
+            "address": str(domain.certificates),
+            "topics": topics,
+            "fromBlock": hex(start),
+            "toBlock": hex(end),
+        }
+        try:
+            answer = reader.call("eth_getLogs", [query])
+        except RpcError:
+            # Endpoints say "too many" in as many words as there are endpoints; what a smaller range
+            # can't cure surfaces at a single block.
+            if start == end:
+                raise
+            span = (end - start + 1) // 2
+            continue
+        found += _parse_logs(answer, domain, start, end, reader.name)
+        start = end + 1
+    return found
+
+
+def _parse_logs(
+    answer: object, domain: Domain, start: int, end: int, source: str
+) -> Iterable[_Log]:
+    """Return the logs of one answer: what was asked for, and in order."""
+    last = (-1, -1)
+    for item in decode.sequence(answer, source):
+        fields = decode.mapping(item, source)
+        log = _Log(
+            topics=tuple(
+                decode.hash32(t, source) for t in decode.sequence(fields.get("topics"), source)
+            ),
+            data=decode.data(fields.get("data"), source),
+            block_number=decode.quantity(fields.get("blockNumber"), source),
+            block_hash=decode.hash32(fields.get("blockHash"), source),
+            index=decode.quantity(fields.get("logIndex"), source),
+        )
+        place = (log.block_number, log.index)
+        if (
+            decode.data(fields.get("address"), source) != domain.certificates
+            or fields.get("removed") is True
+            or not start <= log.block_number <= end
+            or place <= last
+        ):
+            raise decode.nonsense(
+                source, "events of another contract, out of range, removed or out of order"
+            )
+        last = place
+        yield log
+
+
+def _issued(log: _Log, source: str) -> IssuedCertificate:
+    if len(log.topics) != 4 or log.topics[0] != CERTIFICATE_ISSUED or len(log.data) != 96:
+        raise decode.nonsense(source, "a CertificateIssued event is malformed")
+    device, serial = log.topics[2], int.from_bytes(log.topics[3])
+    if any(device[:12]) or not 1 <= serial < 2**32 or any(log.data[32:52]):
+        raise decode.nonsense(source, "a CertificateIssued event is malformed")
+    return IssuedCertificate(
+        ca=AuthorityId(log.topics[1]),
+        serial=serial,
+        entry=Entry(
+            certificate_hash=Hash32(log.data[:32]),
+            device=Address(device[12:]),
+            not_after=decode.time(int.from_bytes(log.data[32:64]), source),
+            locator=Hash32(log.data[64:]),
+        ),
+        block_number=log.block_number,
+        block_hash=log.block_hash,
+    )
+
+
+def _batch(log: _Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], source: str) -> Batch:
+    """Return the batch of a BatchIssued event, taking its certificates out of `entries`."""
+    if len(log.topics) != 3 or log.topics[0] != BATCH_ISSUED or len(log.data) != 64:
+        raise decode.nonsense(source, "a BatchIssued event is malformed")
+    ca, first = AuthorityId(log.topics[1]), int.from_bytes(log.topics[2])
+    count = int.from_bytes(log.data[:32])
+    if not 1 <= count <= MAXIMUM_BATCH or not 1 <= first < 2**32:
+        raise decode.nonsense(source, "a BatchIssued event is malformed")
+    try:
+        taken = tuple(entries.pop((ca, first + i, log.block_hash)) for i in range(count))
+    except KeyError as error:
+        raise decode.nonsense(
+            source, f"the batch from serial {first} has certificates missing"
+        ) from error
+    return Batch(ca, first, count, Hash32(log.data[32:]), taken, log.block_number, log.block_hash)

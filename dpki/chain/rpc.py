@@ -1,0 +1,302 @@
+"""One JSON-RPC endpoint, treated as a stranger (claim T4).
+
+Every question has one total deadline and one size limit, batches are split and their answers
+matched by id, and whatever is late, missing, doubled or malformed is `EndpointUnavailable`: the
+endpoint can delay, and it can't do more. The rest of `chain` asks a `Reader`, so that several
+endpoints that must agree can take one endpoint's place.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import itertools
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import unquote, urlsplit
+
+from dpki.chain import decode
+from dpki.errors import ConfigError, EndpointUnavailable
+from dpki.http import Deadline, HttpClient, Response, TransferFailed
+from dpki.model import Block, Hash32
+
+BATCH = 100
+"""Calls in one JSON batch: public endpoints refuse more."""
+
+# Seconds to wait after a busy answer; the last one is never waited for.
+_PAUSES = (0.2, 0.4, 0.8, math.inf)
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_HINT = "check the URL and that the node is up, or use another RPC endpoint"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One JSON-RPC question."""
+
+    method: str
+    params: Sequence[object] = ()
+
+
+class RpcError(EndpointUnavailable):
+    """The endpoint answered with a JSON-RPC error object.
+
+    Attributes:
+        code: Its number; the meaning varies between nodes.
+        rpc_message: Its text, cut and stripped of control characters, for it is a stranger's.
+        data: Its payload: revert data, where a call reverted.
+    """
+
+    def __init__(
+        self, source: str, method: str, code: int, message: str, data: object = None
+    ) -> None:
+        self.code = code
+        self.rpc_message = printable(message)
+        self.data = data
+        super().__init__(f"{source} refused {method}: {self.rpc_message} (code {code})", hint=_HINT)
+
+
+class Reader(Protocol):
+    """What answers questions about a chain: one endpoint, or several that must agree."""
+
+    @property
+    def name(self) -> str:
+        """Return what to call it in messages; never a secret."""
+        ...
+
+    def call(self, method: str, params: Sequence[object] = ()) -> object:
+        """Return the answer to one question.
+
+        Raises:
+            RpcError: It was refused.
+            EndpointUnavailable: It was not answered, or with nonsense.
+        """
+        ...
+
+    def batch(self, calls: Sequence[Call]) -> list[object]:
+        """Return the answers to many questions, in the order of the questions.
+
+        Raises:
+            RpcError: One of them was refused.
+            EndpointUnavailable: One of them was not answered, or with nonsense.
+        """
+        ...
+
+
+class Endpoint:
+    """One JSON-RPC endpoint over HTTP. Safe to use from several threads.
+
+    Args:
+        url: http or https. Credentials in it (user information, API keys in path or query) are used
+            and never shown.
+        deadline: For one `call` or one `batch`, retries and the last byte of the answer included.
+        limit: Bytes in one HTTP answer, at most.
+
+    Raises:
+        ConfigError: The URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline: timedelta = timedelta(seconds=15),
+        limit: int = 32 * 1024 * 1024,
+    ) -> None:
+        self._url, self._headers, self._name = _parse_url(url)
+        self._deadline = deadline
+        self._limit = limit
+        self._ids = itertools.count(1)
+        self._http = HttpClient()
+
+    @property
+    def name(self) -> str:
+        """Return scheme, host and port: the rest of the URL may hold credentials."""
+        return self._name
+
+    def __repr__(self) -> str:
+        """Return the class and the name, without credentials."""
+        return f"Endpoint({self._name})"
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(self, method: str, params: Sequence[object] = ()) -> object:
+        """Return the answer to one question; see `Reader.call`."""
+        question = self._question(Call(method, params))
+        answer = self._exchange(question, Deadline(self._deadline))
+        fields = decode.mapping(answer, self._name)
+        if fields.get("id") != question["id"]:
+            raise decode.nonsense(self._name, "the answer belongs to another question")
+        return self._result(fields, method)
+
+    def batch(self, calls: Sequence[Call]) -> list[object]:
+        """Return the answers to many questions, in their order; see `Reader.batch`."""
+        deadline = Deadline(self._deadline)
+        results: list[object] = []
+        for start in range(0, len(calls), BATCH):
+            results += self._batch(calls[start : start + BATCH], deadline)
+        return results
+
+    def _batch(self, calls: Sequence[Call], deadline: Deadline) -> list[object]:
+        questions = [self._question(call) for call in calls]
+        answer = self._exchange(questions, deadline)
+        if isinstance(answer, dict) and "error" in answer:
+            self._result(answer, "a batch")  # the batch as a whole was refused: raises
+        wanted = {question["id"] for question in questions}
+        answers: dict[object, dict[str, object]] = {}
+        for item in decode.sequence(answer, self._name):
+            fields = decode.mapping(item, self._name)
+            key = fields.get("id")
+            if type(key) is not int or key not in wanted:
+                raise decode.nonsense(self._name, "a batch holds an answer that nobody asked for")
+            if key in answers:
+                raise decode.nonsense(self._name, "a batch answers one question twice")
+            answers[key] = fields
+        if len(answers) != len(questions):
+            raise decode.nonsense(
+                self._name, f"a batch leaves {len(questions) - len(answers)} questions unanswered"
+            )
+        return [
+            self._result(answers[question["id"]], call.method)
+            for question, call in zip(questions, calls, strict=True)
+        ]
+
+    def _question(self, call: Call) -> dict[str, object]:
+        return {
+            "jsonrpc": "2.0",
+            "id": next(self._ids),
+            "method": call.method,
+            "params": list(call.params),
+        }
+
+    def _result(self, fields: dict[str, object], method: str) -> object:
+        error = fields.get("error")
+        if error is not None:
+            detail = decode.mapping(error, self._name)
+            code, message = detail.get("code"), detail.get("message")
+            raise RpcError(
+                self._name,
+                method,
+                code if isinstance(code, int) else 0,
+                message if isinstance(message, str) else "no reason given",
+                detail.get("data"),
+            )
+        if "result" not in fields:
+            raise decode.nonsense(self._name, "an answer holds neither result nor error")
+        return fields["result"]
+
+    def _exchange(self, body: object, deadline: Deadline) -> object:
+        response = self._post(json.dumps(body, separators=(",", ":")).encode(), deadline)
+        try:
+            parsed: object = json.loads(response.body)
+        # RecursionError: brackets nested by the thousand.
+        except (ValueError, RecursionError) as error:
+            raise decode.nonsense(self._name, "the answer is no JSON") from error
+        return parsed
+
+    def _post(self, content: bytes, deadline: Deadline) -> Response:
+        """Send; ask a busy or hiccuping endpoint again, a few times, inside the deadline."""
+        status = 0
+        for pause in _PAUSES:
+            try:
+                response = self._http.request(
+                    "POST",
+                    self._url,
+                    headers=self._headers,
+                    content=content,
+                    deadline=deadline,
+                    limit=self._limit,
+                )
+            except TransferFailed as error:
+                raise EndpointUnavailable(f"{self._name}: {error.message}", hint=_HINT) from error
+            if response.status == 200:
+                return response
+            status = response.status
+            if status not in _BUSY or pause >= deadline.remaining():
+                break
+            time.sleep(pause)
+        raise EndpointUnavailable(f"{self._name} answered HTTP status {status}", hint=_HINT)
+
+
+def fetch_block(reader: Reader, which: int | str | Hash32) -> Block | None:
+    """Return a block by number, tag or hash; None where the chain has none.
+
+    Args:
+        which: A number, "latest", "safe" or "finalized", or a block hash.
+
+    Raises:
+        EndpointUnavailable: No answer, or one that is not the block that was asked for.
+    """
+    if isinstance(which, Hash32):
+        answer = reader.call("eth_getBlockByHash", [str(which), False])
+    else:
+        answer = reader.call(
+            "eth_getBlockByNumber", [which if isinstance(which, str) else hex(which), False]
+        )
+    if answer is None:
+        return None
+    block = decode.block(answer, reader.name)
+    if (isinstance(which, Hash32) and block.hash != which) or (
+        isinstance(which, int) and block.number != which
+    ):
+        raise decode.nonsense(reader.name, "another block than the one asked for")
+    return block
+
+
+def printable(text: str, length: int = 200) -> str:
+    """Return a stranger's text cut and without control characters, fit for a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text[:length])
+
+
+def _parse_url(url: str) -> tuple[str, dict[str, str], str]:
+    """Return the URL without user information, the headers, and the name to show."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    wrong = ConfigError(
+        "the RPC endpoint is no http or https URL", hint="it reads like https://rpc.example.org"
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise wrong from error
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not url.isascii()
+        or not url.isprintable()
+    ):
+        raise wrong
+    host = f"[{parts.hostname}]" if _is_ipv6(parts.hostname) else parts.hostname
+    place = host if port is None else f"{host}:{port}"
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    clean = parts._replace(netloc=place, fragment="").geturl()
+    return clean, headers, f"{parts.scheme}://{place}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
