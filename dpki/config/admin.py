@@ -1,0 +1,351 @@
+"""The admin's configuration and home folder.
+
+`$DPKI_HOME` (default `~/.config/dpki`) holds `config.toml`, the wallet's keystore, the issuers'
+X25519 keys and the journal. No secret stands in the configuration: only where to ask for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dpki.config.finality import Finality, dump_finality, parse_finality
+from dpki.config.toml import Table, Value, dump_toml, load_table
+from dpki.config.urls import verify_url, verify_urls
+from dpki.config.values import (
+    verify_label,
+    verify_multiaddr,
+    verify_name,
+    verify_secret_source,
+)
+from dpki.errors import ConfigError, UsageError
+from dpki.files import make_private_directory, write_atomic
+from dpki.model import DomainId
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an admin's things are; every path in one place."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.directory / "config.toml"
+
+    @property
+    def keystore(self) -> Path:
+        """The wallet: an eth-account keystore, encrypted."""
+        return self.directory / "wallets" / "admin.json"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of issued certificates, with the index of CAs and devices."""
+        return self.directory / "journal.db"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock one issuing process holds at a time."""
+        return self.directory / "issue.lock"
+
+    @property
+    def certificates(self) -> Path:
+        """Folder for issued certificates that go nowhere else."""
+        return self.directory / "certificates"
+
+    @property
+    def devnet(self) -> Path:
+        """Folder of the local development network."""
+        return self.directory / "devnet"
+
+    @property
+    def store(self) -> Path:
+        """The directory store that is used where there is no IPFS node."""
+        return self.directory / "store"
+
+    def issuer_key(self, name: str) -> Path:
+        """Return the file with the X25519 key that masks a CA's locators."""
+        return self.directory / "issuers" / f"{verify_name(name)}.key"
+
+
+def find_home(option: Path | None) -> Home:
+    """Return the home folder: the option, else `$DPKI_HOME`, else `~/.config/dpki`."""
+    if option is None:
+        chosen = os.environ.get("DPKI_HOME", "")
+        option = Path(chosen) if chosen else Path("~/.config/dpki")
+    return Home(option.expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """The chain to write to.
+
+    Attributes:
+        chain_id: What `eth_chainId` must say.
+        rpc: The endpoint.
+        explorer: Base URL of a block explorer, for links; empty for none.
+        optimism: Whether fees have an OP-stack part for the layer below.
+        finality: When what the chain says takes effect.
+    """
+
+    chain_id: int
+    rpc: tuple[str, ...]
+    explorer: str = ""
+    optimism: bool = False
+    finality: Finality = field(default_factory=Finality)
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    """The PKCS#11 token with the CAs' keys.
+
+    Attributes:
+        module: The vendor's PKCS#11 library.
+        label: The token's label.
+        pin: Where the PIN comes from; never the PIN.
+        environment: Variables that the library needs, each an absolute path, such as
+            SOFTHSM2_CONF; set unless the environment has them already.
+    """
+
+    module: Path
+    label: str
+    pin: str = "prompt"
+    environment: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Where sealed bundles are put and read back from.
+
+    Attributes:
+        ipfs: Multiaddresses of the RPC ports of own Kubo nodes.
+        gateways: Trustless gateways to read back from.
+        directories: Content-addressed folders.
+        copies: On how many nodes or folders a bundle must be before it is anchored.
+    """
+
+    ipfs: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    directories: tuple[Path, ...] = ()
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class AdminConfig:
+    """Everything that an admin decided.
+
+    Attributes:
+        chain: The chain.
+        token: The HSM.
+        passphrase: Where the keystore's passphrase comes from; never the passphrase.
+        store: Where bundles go.
+        domain: The trust domain, once there is one.
+    """
+
+    chain: ChainConfig
+    token: TokenConfig
+    passphrase: str
+    store: StoreConfig
+    domain: DomainId | None = None
+
+    def require_domain(self) -> DomainId:
+        """Return the domain.
+
+        Raises:
+            ConfigError: None was deployed yet.
+        """
+        if self.domain is None:
+            raise ConfigError("there is no trust domain yet", hint="make one with: dpki deploy")
+        return self.domain
+
+
+def load_admin_config(home: Home) -> AdminConfig:
+    """Load and check the admin's configuration.
+
+    Raises:
+        ConfigError: It is missing, unsafe, malformed or contradictory; the message names the file
+            and the key.
+    """
+    table = load_table(home.config, version=VERSION, missing="make one with: dpki init")
+    config = AdminConfig(
+        domain=table.parsed("domain", DomainId.parse) if "domain" in table else None,
+        chain=_parse_chain(table.table("chain")),
+        token=_parse_token(table.table("token")),
+        passphrase=_parse_wallet(table.table("wallet")),
+        store=_parse_store(table.table("store")),
+    )
+    table.close()
+    if config.domain is not None and config.domain.chain_id != config.chain.chain_id:
+        raise table.error(
+            "domain",
+            f"is on chain {config.domain.chain_id}, but chain.chain_id is {config.chain.chain_id}",
+        )
+    return config
+
+
+def create_admin_config(home: Home, config: AdminConfig) -> None:
+    """Write the first configuration of a home.
+
+    Raises:
+        ConfigError: There is one already; it is left as it is.
+    """
+    verify_no_config(home)
+    make_private_directory(home.directory)
+    _save(home, config)
+
+
+def verify_no_config(home: Home) -> None:
+    """Refuse a home that is already in use.
+
+    Raises:
+        ConfigError: It has a configuration.
+    """
+    if home.config.exists():
+        raise ConfigError(
+            f"{home.config} exists already",
+            hint="choose another home with --home, or move that one away",
+        )
+
+
+def save_domain(home: Home, domain: DomainId) -> AdminConfig:
+    """Enter the trust domain into a configuration that has none, and return the new one.
+
+    Raises:
+        ConfigError: It has one; certificates of that one would be forgotten.
+    """
+    config = load_admin_config(home)
+    if config.domain not in (None, domain):
+        raise ConfigError(
+            f"{home.config} already names the domain {config.domain}",
+            hint="use another home for another domain: --home",
+        )
+    config = replace(config, domain=domain)
+    _save(home, config)
+    return config
+
+
+def dump_admin_config(config: AdminConfig) -> str:
+    """Return the text of `config.toml`; the same configuration always gives the same text."""
+    top: dict[str, Value] = {"version": VERSION}
+    if config.domain is not None:
+        top["domain"] = str(config.domain)
+    return dump_toml(
+        top
+        | {
+            "chain": {
+                "chain_id": config.chain.chain_id,
+                "rpc": config.chain.rpc,
+                "explorer": config.chain.explorer,
+                "optimism": config.chain.optimism,
+                **dump_finality(config.chain.finality),
+            },
+            "token": {
+                "module": str(config.token.module),
+                "label": config.token.label,
+                "pin": config.token.pin,
+                "environment": {
+                    name: str(path) for name, path in sorted(config.token.environment.items())
+                },
+            },
+            "wallet": {"passphrase": config.passphrase},
+            "store": {
+                "ipfs": config.store.ipfs,
+                "gateways": config.store.gateways,
+                "directories": [str(path) for path in config.store.directories],
+                "copies": config.store.copies,
+            },
+        }
+    )
+
+
+def verify_copies(store: StoreConfig) -> StoreConfig:
+    """Return `store`, in which there are enough places for the copies it asks for.
+
+    Raises:
+        UsageError: There are fewer nodes and folders than copies.
+    """
+    places = len(store.ipfs) + len(store.directories)
+    if store.copies > places:
+        raise UsageError(
+            f"{store.copies} copies are asked for, but there are only {places} places to put them",
+            hint="name more IPFS nodes or directories, or ask for fewer copies",
+        )
+    return store
+
+
+def _save(home: Home, config: AdminConfig) -> None:
+    write_atomic(home.config, dump_admin_config(config).encode())
+
+
+def _parse_chain(table: Table) -> ChainConfig:
+    rpc = table.texts("rpc")
+    with table.blame("rpc"):
+        verify_urls(rpc)
+    if not rpc:
+        raise table.error("rpc", "names no endpoint")
+    explorer = table.text("explorer", "")
+    with table.blame("explorer"):
+        explorer = verify_url(explorer) if explorer else ""
+    return ChainConfig(
+        chain_id=table.integer("chain_id", minimum=1),
+        rpc=rpc,
+        explorer=explorer,
+        optimism=table.flag("optimism", False),
+        finality=parse_finality(table),
+    )
+
+
+def _parse_token(table: Table) -> TokenConfig:
+    variables = table.table("environment")
+    environment: dict[str, Path] = {}
+    for name in variables.names():
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise variables.error(name, "is not the name of an environment variable")
+        environment[name] = _absolute(variables, name)
+    token = TokenConfig(
+        module=_absolute(table, "module"),
+        label=table.parsed("label", verify_label),
+        pin=table.parsed("pin", verify_secret_source, "prompt"),
+        environment=environment,
+    )
+    table.close()
+    return token
+
+
+def _parse_wallet(table: Table) -> str:
+    passphrase = table.parsed("passphrase", verify_secret_source, "prompt")
+    table.close()
+    return passphrase
+
+
+def _parse_store(table: Table) -> StoreConfig:
+    ipfs, gateways = table.texts("ipfs", ()), table.texts("gateways", ())
+    with table.blame("ipfs"):
+        ipfs = tuple(verify_multiaddr(address) for address in ipfs)
+    with table.blame("gateways"):
+        gateways = verify_urls(gateways)
+    directories = table.texts("directories", ())
+    if not all(text.startswith("/") for text in directories):
+        raise table.error("directories", "must hold absolute paths")
+    store = StoreConfig(
+        ipfs=ipfs,
+        gateways=gateways,
+        directories=tuple(Path(text) for text in directories),
+        copies=table.integer("copies", 1, minimum=1),
+    )
+    table.close()
+    with table.blame("copies"):
+        return verify_copies(store)
+
+
+def _absolute(table: Table, key: str) -> Path:
+    text = table.text(key)
+    if not text.startswith("/"):
+        raise table.error(key, f"must be an absolute path, not {text[:80]!r}")
+    return Path(text)

@@ -1,0 +1,300 @@
+"""A device's configuration: `device.toml` in the folder that its agent works from."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from dpki.certificates.keys import parse_ssh_public_key
+from dpki.certificates.principals import verify_principals
+from dpki.config.durations import format_duration, parse_duration
+from dpki.config.finality import Finality, dump_finality, parse_finality
+from dpki.config.toml import Table, Value, dump_toml, load_table
+from dpki.config.urls import verify_urls
+from dpki.config.values import verify_account
+from dpki.errors import ConfigError, UsageError
+from dpki.files import write_atomic
+from dpki.model import AuthorityId, DomainId
+
+FILE_NAME = "device.toml"
+VERSION = 1
+
+
+class Outage(enum.Enum):
+    """What logging in does once the chain has been out of reach for longer than allowed."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Who may log in to one account: holders of one CA's certificates with one principal."""
+
+    authority: AuthorityId
+    principal: str
+
+    @classmethod
+    def parse(cls, text: str) -> Grant:
+        """Parse `0x<CA id>/<principal>`; the principal may itself hold a slash.
+
+        Raises:
+            MalformedInput: The CA id is misspelled.
+            InvalidPrincipal: The principal is missing or holds a forbidden character.
+        """
+        authority, _, principal = text.partition("/")
+        return cls(AuthorityId.parse(authority), verify_principals([principal])[0])
+
+    def __str__(self) -> str:
+        """Return the written form."""
+        return f"{self.authority}/{self.principal}"
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """Where the OpenSSH server of this device is, and how it is told.
+
+    Attributes:
+        directory: Folder for what sshd reads (CAs, KRL, host certificates); the agent's alone.
+        config: The server's main configuration file.
+        drop_in: The file that the agent writes, included by `config`.
+        binary: The server, for checking a configuration before it takes effect.
+        login_user: Unprivileged account that the login command runs as.
+        reload: Command that makes the server read its configuration again; empty for none.
+    """
+
+    directory: Path = Path("/etc/ssh/dpki")
+    config: Path = Path("/etc/ssh/sshd_config")
+    drop_in: Path = Path("/etc/ssh/sshd_config.d/10-dpki.conf")
+    binary: Path = Path("/usr/sbin/sshd")
+    login_user: str = "nobody"
+    reload: tuple[str, ...] = ("systemctl", "reload", "ssh")
+
+
+@dataclass(frozen=True)
+class Access:
+    """The way in when certificates can't decide.
+
+    Attributes:
+        break_glass: A public key line under no CA that may log in even then; None for none.
+        console_access: The operator's word that the console can be reached instead.
+        outage: What happens after `maximum_age` without the chain.
+        maximum_age: How old the newest agreed block may get.
+    """
+
+    break_glass: str | None = None
+    console_access: bool = False
+    outage: Outage = Outage.CLOSED
+    maximum_age: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Everything that somebody decided about one device.
+
+    Attributes:
+        domain: The trust domain; with an endpoint, the root of all trust.
+        rpc: JSON-RPC endpoints, at least one.
+        gateways: Trustless IPFS gateways.
+        directories: Content-addressed folders that bundles may also come from.
+        accounts: Local account to what lets somebody in; an account not named lets nobody in.
+    """
+
+    domain: DomainId
+    rpc: tuple[str, ...]
+    gateways: tuple[str, ...] = ()
+    directories: tuple[Path, ...] = ()
+    sshd: Sshd = field(default_factory=Sshd)
+    access: Access = field(default_factory=Access)
+    accounts: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
+    chain: Finality = field(default_factory=Finality)
+
+
+def load_device_config(directory: Path) -> DeviceConfig:
+    """Load and check `device.toml` in `directory`.
+
+    Raises:
+        ConfigError: It is missing, unsafe, malformed or contradictory; the message names the file
+            and the key.
+    """
+    path = directory / FILE_NAME
+    table = load_table(path, version=VERSION, missing="make one with: dpki device init")
+    owner = path.stat().st_uid
+    if owner not in (0, os.geteuid()):
+        # Its `reload` command and its accounts are run and opened with the agent's rights.
+        raise ConfigError(
+            f"{path} belongs to another user (uid {owner})",
+            hint="it must belong to root or to the user that runs the agent",
+        )
+    config = DeviceConfig(
+        domain=table.parsed("domain", DomainId.parse),
+        rpc=_urls(table, "rpc"),
+        gateways=_urls(table, "gateways", ()),
+        directories=tuple(_path(table, "directories", d) for d in table.texts("directories", ())),
+        sshd=_parse_sshd(table.table("sshd")),
+        access=_parse_access(table.table("access")),
+        accounts=_parse_accounts(table.table("accounts")),
+        chain=parse_finality(table.table("chain")),
+    )
+    table.close()
+    if not config.rpc:
+        raise table.error("rpc", "names no endpoint", hint='such as rpc = ["https://…"]')
+    return config
+
+
+def save_device_config(directory: Path, config: DeviceConfig) -> Path:
+    """Write `device.toml`, for its owner only, and return its path."""
+    path = directory / FILE_NAME
+    write_atomic(path, dump_device_config(config).encode())
+    return path
+
+
+def dump_device_config(config: DeviceConfig) -> str:
+    """Return the text of `device.toml`; the same configuration always gives the same text."""
+    access: dict[str, Value] = {}
+    if config.access.break_glass is not None:
+        access["break_glass"] = config.access.break_glass
+    access |= {
+        "console_access": config.access.console_access,
+        "outage": config.access.outage.value,
+        "maximum_age": format_duration(config.access.maximum_age),
+    }
+    return dump_toml(
+        {
+            "version": VERSION,
+            "domain": str(config.domain),
+            "rpc": config.rpc,
+            "gateways": config.gateways,
+            "directories": [str(path) for path in config.directories],
+            "sshd": {
+                "directory": str(config.sshd.directory),
+                "config": str(config.sshd.config),
+                "drop_in": str(config.sshd.drop_in),
+                "binary": str(config.sshd.binary),
+                "login_user": config.sshd.login_user,
+                "reload": config.sshd.reload,
+            },
+            "access": access,
+            "accounts": {
+                account: [str(grant) for grant in grants]
+                for account, grants in config.accounts.items()
+            },
+            "chain": dump_finality(config.chain),
+        }
+    )
+
+
+def parse_allowances(texts: Iterable[str]) -> dict[str, tuple[Grant, ...]]:
+    """Parse `ACCOUNT=0x<CA id>/<principal>`, as on a command line, into accounts.
+
+    Raises:
+        UsageError: An account, CA id or principal is misspelled, or something stands there twice.
+    """
+    accounts: dict[str, tuple[Grant, ...]] = {}
+    for text in texts:
+        account, equals, grant = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{text[:120]!r} does not say who may log in where",
+                hint="write ACCOUNT=0x<CA id>/<principal>, such as root=0x12…ef/ops",
+            )
+        accounts[verify_account(account)] = (*accounts.get(account, ()), Grant.parse(grant))
+    for account, grants in accounts.items():
+        if len(set(grants)) != len(grants):
+            raise UsageError(f"account {account} is given the same principal twice")
+    return accounts
+
+
+def verify_break_glass(line: str) -> str:
+    """Return a public key line, tidied, that holds exactly one key and no options.
+
+    Raises:
+        UsageError: It is no public key, is a certificate, or holds more than one line.
+        MalformedInput: The key itself is malformed.
+    """
+    line = line.strip()
+    words = line.split()
+    if not line.isprintable() or len(words) < 2 or not re.fullmatch(r"[a-z0-9@.-]+", words[0]):
+        raise UsageError(
+            "the break-glass key is not one line with a public key",
+            hint='it reads like "ssh-ed25519 AAAA… comment"; make one with ssh-keygen',
+        )
+    if "-cert-" in words[0]:
+        raise UsageError(
+            "the break-glass key is a certificate",
+            hint="it must be a plain public key: it has to work when certificates do not",
+        )
+    parse_ssh_public_key(line)
+    return line
+
+
+def _parse_sshd(table: Table) -> Sshd:
+    default = Sshd()
+    sshd = Sshd(
+        directory=_absolute(table, "directory", default.directory),
+        config=_absolute(table, "config", default.config),
+        drop_in=_absolute(table, "drop_in", default.drop_in),
+        binary=_absolute(table, "binary", default.binary),
+        login_user=table.parsed("login_user", verify_account, default.login_user),
+        reload=table.texts("reload", default.reload),
+    )
+    table.close()
+    return sshd
+
+
+def _parse_access(table: Table) -> Access:
+    default = Access()
+    break_glass = (
+        table.parsed("break_glass", verify_break_glass) if "break_glass" in table else None
+    )
+    outage = table.text("outage", default.outage.value)
+    if outage not in [member.value for member in Outage]:
+        raise table.error("outage", "must be closed or open")
+    access = Access(
+        break_glass=break_glass,
+        console_access=table.flag("console_access", default.console_access),
+        outage=Outage(outage),
+        maximum_age=table.parsed(
+            "maximum_age", parse_duration, format_duration(default.maximum_age)
+        ),
+    )
+    table.close()
+    if access.outage is Outage.CLOSED and access.break_glass is None and not access.console_access:
+        raise table.error(
+            "outage",
+            "is closed, and there would be no way in during an outage",
+            hint="set access.break_glass to a public key, or access.console_access = true",
+        )
+    return access
+
+
+def _parse_accounts(table: Table) -> dict[str, tuple[Grant, ...]]:
+    accounts: dict[str, tuple[Grant, ...]] = {}
+    for account in table.names():
+        grants = table.texts(account)
+        with table.blame(account):
+            verify_account(account)
+            accounts |= parse_allowances(f"{account}={grant}" for grant in grants)
+    return accounts
+
+
+def _urls(table: Table, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    texts = table.texts(key, default)
+    with table.blame(key):
+        return verify_urls(texts)
+
+
+def _absolute(table: Table, key: str, default: Path) -> Path:
+    return _path(table, key, table.text(key, str(default)))
+
+
+def _path(table: Table, key: str, text: str) -> Path:
+    # Some end up in sshd's configuration, where quotes, backslashes and % mean something.
+    if not text.startswith("/") or not text.isprintable() or set(text) & set("\"'\\%"):
+        raise table.error(key, f"must be a plain absolute path, not {text[:80]!r}")
+    return Path(text)

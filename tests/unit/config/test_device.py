@@ -1,0 +1,172 @@
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dpki.certificates.keys import public_key_line, ssh_blob
+from dpki.config.device import (
+    Access,
+    DeviceConfig,
+    Grant,
+    Outage,
+    Sshd,
+    dump_device_config,
+    load_device_config,
+    parse_allowances,
+    save_device_config,
+    verify_break_glass,
+)
+from dpki.config.finality import Finality
+from dpki.errors import ConfigError, DpkiError, InvalidPrincipal, MalformedInput, UsageError
+from dpki.model import Address, AuthorityId, DomainId, Hash32
+
+DOMAIN = DomainId(31337, Address(b"\x11" * 20), Hash32(b"\x22" * 32))
+CA = AuthorityId(b"\x33" * 32)
+KEY = public_key_line(ssh_blob(Ed25519PrivateKey.generate().public_key()), "night@safe")
+
+MINIMAL = f"""version = 1
+domain = "{DOMAIN}"
+rpc = ["http://127.0.0.1:8545"]
+[access]
+console_access = true
+"""
+
+FULL = DeviceConfig(
+    domain=DOMAIN,
+    rpc=("https://a.example", "https://b.example"),
+    gateways=("https://gateway.example",),
+    directories=(Path("/media/bundles"),),
+    sshd=Sshd(directory=Path("/tmp/x"), login_user="nobody", reload=()),
+    access=Access(KEY, False, Outage.OPEN, timedelta(hours=3)),
+    accounts={
+        "root": (Grant(CA, "ops"), Grant(CA, "a/b")),
+        "machine$": (Grant(CA, "x"),),
+    },
+    chain=Finality(3, "latest", 500),
+)
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "device.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_reads_back_what_it_writes(tmp_path: Path) -> None:
+    path = save_device_config(tmp_path, FULL)
+    assert load_device_config(tmp_path) == FULL
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert dump_device_config(load_device_config(tmp_path)) == path.read_text()
+
+
+def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL)
+    config = load_device_config(tmp_path)
+    assert config.access.outage is Outage.CLOSED
+    assert config.access.maximum_age == timedelta(hours=24)
+    assert config.access.break_glass is None
+    assert config.accounts == {}
+    assert config.chain == Finality(1, "finalized", 10_000)
+    assert config.sshd.login_user == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("typo = 1\n" + MINIMAL, "typo is not a known key"),
+        (MINIMAL + "tpyo = 1", "access.tpyo is not a known key"),
+        (MINIMAL + "[sshd]\nbinry = '/x'", "sshd.binry is not a known key"),
+        (MINIMAL + "[chain]\nx = 1", "chain.x is not a known key"),
+        (MINIMAL.replace("http://", ""), "rpc is wrong"),
+        (MINIMAL.replace('["http://127.0.0.1:8545"]', "[]"), "rpc names no endpoint"),
+        (MINIMAL.replace("eip155", "eip156"), "domain is wrong"),
+        (MINIMAL.replace("console_access = true", ""), "no way in during an outage"),
+        (MINIMAL.replace("true", "false"), "no way in during an outage"),
+        (MINIMAL + "outage = 'maybe'", "access.outage must be closed or open"),
+        (MINIMAL + "maximum_age = '0h'", "access.maximum_age is wrong"),
+        (MINIMAL + "break_glass = 'x'", "access.break_glass is wrong"),
+        (MINIMAL + "[sshd]\ndirectory = 'etc'", "sshd.directory must be a plain absolute path"),
+        (MINIMAL + "[sshd]\ndirectory = '/a%u'", "sshd.directory must be a plain absolute path"),
+        (MINIMAL + "[sshd]\ndirectory = '/a\"b'", "sshd.directory must be a plain absolute path"),
+        (MINIMAL + '[sshd]\ndirectory = "/a\\nb"', "sshd.directory must be a plain"),
+        (MINIMAL + "[sshd]\nlogin_user = 'a b'", "sshd.login_user is wrong"),
+        (
+            MINIMAL + "[chain]\nconfirmations = 0",
+            "chain.confirmations is 0, but must be at least 1",
+        ),
+        (MINIMAL + "[chain]\nauthority_finality = 'x'", "chain.authority_finality must be"),
+        (MINIMAL + f"[accounts]\nroot = ['{CA}/']", "accounts.root is wrong"),
+        (MINIMAL + f"[accounts]\nroot = ['{CA}/*']", "accounts.root is wrong"),
+        (MINIMAL + f"[accounts]\nroot = ['{CA}/a,b']", "accounts.root is wrong"),
+        (MINIMAL + f"[accounts]\nroot = ['{CA}']", "accounts.root is wrong"),
+        (MINIMAL + "[accounts]\nroot = ['ops']", "accounts.root is wrong"),
+        (MINIMAL + f"[accounts]\nroot = ['{CA}/a', '{CA}/a']", "accounts.root is wrong"),
+        (MINIMAL + f"[accounts]\n'a b' = ['{CA}/a']", "accounts.a b is wrong"),
+        (MINIMAL + "[accounts]\nroot = 'ops'", "accounts.root must be a list of strings"),
+        ("accounts = []\n" + MINIMAL, "accounts must be a table"),
+        ("directories = ['x']\n" + MINIMAL, "directories must be a plain absolute path"),
+    ],
+)
+def test_bad_configuration_names_file_and_key(tmp_path: Path, text: str, problem: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_device_config(tmp_path)
+    assert caught.value.message.startswith(f"{path}: ")
+    assert problem in caught.value.message
+    assert caught.value.hint
+    assert caught.value.exit_status == 2
+
+
+def test_missing_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_device_config(tmp_path)
+    assert "dpki device init" in caught.value.hint
+
+
+class TestAllowances:
+    def test_collects_by_account(self) -> None:
+        assert parse_allowances(
+            [f"root={CA}/ops", f"www={CA}/web", f"root={CA}/a=b".replace("=b", "")]
+        ) == {
+            "root": (Grant(CA, "ops"), Grant(CA, "a")),
+            "www": (Grant(CA, "web"),),
+        }
+
+    @pytest.mark.parametrize("text", ["", "root", f"{CA}/ops", f"Root={CA}/ops", f"={CA}/ops"])
+    def test_refuses_no_or_an_impossible_account(self, text: str) -> None:
+        with pytest.raises(UsageError):
+            parse_allowances([text])
+
+    @pytest.mark.parametrize("principal", ["", "*", "a,b", "a b", "a\n", "?"])
+    def test_refuses_bad_principals(self, principal: str) -> None:
+        with pytest.raises(InvalidPrincipal):
+            parse_allowances([f"root={CA}/{principal}"])
+
+    def test_refuses_a_name_for_a_ca_id(self) -> None:
+        with pytest.raises(MalformedInput):
+            parse_allowances(["root=ssh-user-ca/ops"])
+
+
+class TestBreakGlass:
+    def test_returns_the_tidied_line(self) -> None:
+        assert verify_break_glass(KEY + "\n") == KEY
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            f"{KEY}\n{KEY}",
+            f'command="x" {KEY}',
+            f"restrict {KEY}",
+            KEY.replace("ssh-ed25519", "ssh-ed25519-cert-v01@openssh.com"),
+            "-----BEGIN OPENSSH PRIVATE KEY-----",
+        ],
+    )
+    def test_refuses_everything_but_one_plain_key(self, line: str) -> None:
+        with pytest.raises(DpkiError):
+            verify_break_glass(line)
