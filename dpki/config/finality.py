@@ -1,4 +1,4 @@
-"""When what the chain says takes effect; the same three settings for admin and device."""
+"""When what the chain says takes effect; the same settings for admin and device."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ class Finality:
     Attributes:
         confirmations: Blocks that a certificate's anchor needs, its own included.
         authority_finality: Block tag that a new CA must have reached.
-        log_range: Most blocks that one search for events may span.
     """
 
     confirmations: int = 1
     authority_finality: str = "finalized"
-    log_range: int = 10_000
 
 
 def parse_finality(table: Table) -> Finality:
-    """Take `confirmations`, `authority_finality` and `log_range`, and nothing else."""
+    """Take `confirmations` and `authority_finality`, and nothing else."""
     default = Finality()
     finality = Finality(
         confirmations=table.integer("confirmations", default.confirmations, minimum=1),
         authority_finality=table.text("authority_finality", default.authority_finality),
-        log_range=table.integer("log_range", default.log_range, minimum=1),
     )
     table.close()
     if finality.authority_finality not in ("finalized", "safe", "latest"):
@@ -41,5 +38,4 @@ def dump_finality(finality: Finality) -> dict[str, Value]:
     return {
         "confirmations": finality.confirmations,
         "authority_finality": finality.authority_finality,
-        "log_range": finality.log_range,
     }

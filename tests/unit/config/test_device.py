@@ -44,7 +44,7 @@ FULL = DeviceConfig(
         "root": (Grant(CA, "ops"), Grant(CA, "a/b")),
         "machine$": (Grant(CA, "x"),),
     },
-    chain=Finality(3, "latest", 500),
+    chain=Finality(3, "latest"),
 )
 
 
@@ -69,7 +69,7 @@ def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:
     assert config.access.maximum_age == timedelta(hours=24)
     assert config.access.break_glass is None
     assert config.accounts == {}
-    assert config.chain == Finality(1, "finalized", 10_000)
+    assert config.chain == Finality(1, "finalized")
     assert config.sshd.login_user == "nobody"
 
 
