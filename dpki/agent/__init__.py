@@ -1,0 +1,1 @@
+"""What runs on a device: follow the chain, fetch, check, install into sshd."""

@@ -1,0 +1,94 @@
+"""Deciding: from an observation to what should be installed. Pure; no clock, no disk, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
+from dpki.agent.observation import HostPair, Observation
+from dpki.chain.snapshot import Authority
+from dpki.config.device import DeviceConfig, Outage
+from dpki.model import Address, AuthorityKind, DeviceState
+from dpki.verification.revocations import authority_key, authority_line, revocation_list
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the device should look like; installing it twice changes nothing.
+
+    Attributes:
+        krl: Content of RevokedKeys.
+        user_authorities: Content of TrustedUserCAKeys; empty means nobody.
+        index: What the login command decides from.
+        host: The host pair to present; None where there is no valid one.
+        problems: What is not as it should be, a sentence each.
+    """
+
+    krl: bytes
+    user_authorities: bytes
+    index: LoginIndex
+    host: HostPair | None
+    problems: tuple[str, ...]
+
+
+def decide(config: DeviceConfig, device: Address, observation: Observation, now: datetime) -> Plan:
+    """Return what should be installed.
+
+    Args:
+        device: This device.
+        now: The device's clock; it only adds problems, every rule about time is checked where the
+            certificate is used, by the later of clock and chain.
+    """
+    snapshot = observation.snapshot
+    problems = list(observation.problems)
+    is_ours = snapshot.devices[device].state is DeviceState.ACTIVE
+    if not is_ours:
+        problems.append(f"device {device} is not enrolled, or retired: nobody is let in")
+    trusted = [
+        authority
+        for authority in snapshot.authorities.values()
+        if is_ours and _is_trusted_for_users(authority, observation)
+    ]
+    keys = {a.id: key for a in trusted if (key := authority_key(a)) is not None}
+    stale_at = snapshot.block.time + config.access.maximum_age
+    if now > stale_at:
+        problems.append(f"the newest block is of {snapshot.block.time}, older than allowed")
+    index = LoginIndex(
+        chain_time=snapshot.block.time,
+        fresh_until=stale_at if config.access.outage is Outage.CLOSED else None,
+        authorities=tuple(
+            IndexedAuthority(a.id, keys[a.id], a.maximum_lifetime) for a in trusted if a.id in keys
+        ),
+        certificates=tuple(
+            IndexedCertificate(
+                known.entry.certificate_hash, known.authority, known.serial, known.entry.not_after
+            )
+            for known in observation.known
+            if known.authority in keys
+            and known.entry.device in (Address.zero(), device)
+            and not snapshot.authorities[known.authority].is_revoked(known.serial)
+        ),
+        access=tuple(
+            Access(account, grant.authority, grant.principal)
+            for account, grants in config.accounts.items()
+            for grant in grants
+        ),
+    )
+    lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
+    return Plan(
+        krl=revocation_list(snapshot),
+        user_authorities="".join(lines).encode(),
+        index=index,
+        host=observation.host if is_ours else None,
+        problems=tuple(problems),
+    )
+
+
+def _is_trusted_for_users(authority: Authority, observation: Observation) -> bool:
+    """Whether the block that registered the user CA is final, and its state allows it."""
+    return (
+        authority.kind is AuthorityKind.SSH_USER
+        and authority.state.is_trusted
+        and authority.registered_at <= observation.finalized.time
+    )

@@ -1,0 +1,146 @@
+"""The command that sshd asks at each login: which principals may use this account (claim T1).
+
+sshd itself has checked the CA's signature, the validity and the KRL. This adds the other half:
+the certificate must stand in the index that the agent made of the chain. It prints the account's
+principals, or nothing, which refuses the login.
+
+    AuthorizedPrincipalsCommand /usr/bin/python3 -I -S -E login.py login.db %u %k
+
+Runs as an unprivileged user, with the agent stopped and the network down. Standard library only,
+because it is started by the system's Python, not by ours; every import costs a login time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import sqlite3
+import struct
+import sys
+import time
+
+INDEX_VERSION = 1
+
+# Fields between the nonce and the serial, by certificate type (PROTOCOL.certkeys).
+KEY_FIELDS = {
+    b"ssh-ed25519-cert-v01@openssh.com": 1,
+    b"ssh-rsa-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp256-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp384-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp521-cert-v01@openssh.com": 2,
+    b"sk-ssh-ed25519-cert-v01@openssh.com": 2,
+    b"sk-ecdsa-sha2-nistp256-cert-v01@openssh.com": 3,
+}
+USER_CERTIFICATE = 1
+
+
+class Refused(Exception):
+    """This login is not to be; the message goes to sshd's log."""
+
+
+def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes]:
+    """Return (serial, valid after, valid before, CA key blob) of a user certificate.
+
+    sshd has parsed the whole certificate already; these are the fields that must equal the chain's.
+    """
+    position = 0
+
+    def string() -> bytes:
+        nonlocal position
+        (length,) = struct.unpack_from(">I", blob, position)
+        start, position = position + 4, position + 4 + length
+        if position > len(blob):
+            raise Refused("the certificate is truncated")
+        return blob[start:position]
+
+    def integer(form: str) -> int:
+        nonlocal position
+        (value,) = struct.unpack_from(form, blob, position)
+        position += struct.calcsize(form)
+        return int(value)
+
+    try:
+        fields = KEY_FIELDS.get(string())
+        if fields is None:
+            raise Refused("not a certificate of a known type")
+        for _ in range(1 + fields):
+            string()
+        serial, kind = integer(">Q"), integer(">I")
+        string(), string()
+        valid_after, valid_before = integer(">Q"), integer(">Q")
+        string(), string(), string()
+        authority = string()
+        string()
+    except struct.error:
+        raise Refused("the certificate is truncated") from None
+    if kind != USER_CERTIFICATE or position != len(blob):
+        raise Refused("not a user certificate")
+    return serial, valid_after, valid_before, authority
+
+
+def allowed_principals(
+    index: sqlite3.Connection, account: str, blob: bytes, clock: float
+) -> list[str]:
+    """Return the principals that may use the account with this certificate.
+
+    Args:
+        index: An open connection to the agent's index.
+        account: The local account's name.
+        blob: The certificate, as on the wire.
+        clock: Seconds since 1970 by this machine.
+
+    Raises:
+        Refused: The certificate, or the index, does not allow this login.
+    """
+    meta = dict(index.execute("SELECT key, value FROM meta"))
+    if meta["version"] != INDEX_VERSION:
+        raise Refused("the index is of another version; run the agent")
+    now = max(clock, meta["chain_time"])
+    if meta["fresh_until"] is not None and now > meta["fresh_until"]:
+        raise Refused("the index is too old: the agent has not reached the chain for too long")
+    digest = hashlib.sha256(blob).digest()
+    row = index.execute(
+        "SELECT c.serial, c.not_after, a.key, a.maximum_lifetime, a.id"
+        " FROM certificate c JOIN authority a ON a.id = c.authority WHERE c.hash = ?",
+        (digest,),
+    ).fetchone()
+    if row is None:
+        raise Refused("the certificate is not anchored, or revoked, or not for this device")
+    serial, not_after, key, maximum_lifetime, authority = row
+    named_serial, valid_after, valid_before, named_key = parse_certificate(blob)
+    if (named_serial, named_key) != (serial, key):
+        raise Refused("the certificate's CA or serial is not the anchored one")
+    if valid_before != not_after or not 0 < valid_before - valid_after <= maximum_lifetime:
+        raise Refused("the certificate's validity is not the anchored one")
+    if now >= not_after:
+        raise Refused("the certificate has expired")
+    rows = index.execute(
+        "SELECT principal FROM access WHERE account = ? AND authority = ?", (account, authority)
+    )
+    return sorted(principal for (principal,) in rows)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the principals for `INDEX ACCOUNT CERTIFICATE`; return the exit status."""
+    try:
+        path, account, encoded = arguments
+        blob = base64.b64decode(encoded, validate=True)
+        # immutable: the agent replaces the file, never writes into it, so there is nothing to lock.
+        index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        try:
+            principals = allowed_principals(index, account, blob, time.time())
+        finally:
+            index.close()
+    except Refused as refusal:
+        print(f"dpki: login refused: {refusal}", file=sys.stderr)
+        return 1
+    except (ValueError, KeyError, binascii.Error, sqlite3.Error, OSError) as error:
+        print(f"dpki: login could not be checked: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(principals))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""What the agent knows when it decides: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dpki.certificates.ssh import SshCertificate
+from dpki.chain.snapshot import Snapshot
+from dpki.model import AuthorityId, Block, Entry
+from dpki.verification.verdict import Finding
+
+
+@dataclass(frozen=True)
+class Known:
+    """An anchored certificate.
+
+    A user's was recomputed with its whole batch against the chain's commitment; a host's is a lead,
+    which proves itself by the path in its bundle.
+
+    Attributes:
+        block: Number of the block that anchored it.
+    """
+
+    authority: AuthorityId
+    serial: int
+    entry: Entry
+    block: int
+
+
+@dataclass(frozen=True)
+class HostPair:
+    """A host certificate that is good, and its private key.
+
+    Attributes:
+        key: OpenSSH private key file.
+        finding: Why it is good.
+    """
+
+    certificate: SshCertificate
+    key: bytes = field(repr=False)
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that a decision is made from.
+
+    Attributes:
+        snapshot: The domain at the newest block, with all that was ever seen revoked.
+        finalized: The newest block that CAs may have come into being in.
+        known: Anchored certificates, this device's host certificates among them.
+        host: The best host certificate.
+        problems: What could not be found out, a sentence each.
+    """
+
+    snapshot: Snapshot
+    finalized: Block
+    known: tuple[Known, ...]
+    host: HostPair | None
+    problems: tuple[str, ...]

@@ -1,0 +1,308 @@
+"""Looking: from the chain and the stores to everything that a decision needs.
+
+Reads only. What an endpoint or a gateway withholds ends up as a problem, not as an answer:
+removals still take effect, additions wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dpki.agent.memory import Memory, remember, verify_floor, with_memory
+from dpki.agent.observation import HostPair, Known, Observation
+from dpki.agent.state import AgentState, Coverage
+from dpki.bundle.content import bundle_context, parse_bundle
+from dpki.bundle.locator import digest_from_locator
+from dpki.bundle.seal import open_sealed
+from dpki.certificates.ssh import parse_ssh_certificate
+from dpki.chain.domain import Domain
+from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
+from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
+from dpki.config.device import DeviceConfig
+from dpki.devices.keys import DeviceKeys
+from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
+from dpki.files import PRIVATE, make_private_directory, write_atomic
+from dpki.model import AuthorityKind, Block, Hash32
+from dpki.store.base import BlockSource
+from dpki.store.publish import fetch_first
+from dpki.verification.policies import Anchoring, judge
+from dpki.verification.verdict import Verdict
+
+FETCH_DEADLINE = timedelta(seconds=30)
+BUNDLES = "bundles"
+
+
+def observe(
+    reader: Reader,
+    domain: Domain,
+    config: DeviceConfig,
+    keys: DeviceKeys,
+    sources: Sequence[BlockSource],
+    state: AgentState,
+    directory: Path,
+    now: datetime,
+) -> Observation:
+    """Look at chain and stores, and remember what must never be forgotten.
+
+    Raises:
+        CouldNotCheck: The chain could not be read, or contradicts what is known to be final.
+            Nothing was remembered.
+    """
+    memory = _drop_orphaned_candidate(reader, state.memory())
+    finalized = _fetch_finalized(reader, domain, config.chain.authority_finality)
+    fresh = fetch_snapshot(reader, domain, devices=[keys.address])
+    verify_floor(memory, fresh)
+    memory = remember(memory, fresh, finalized, now)
+    snapshot = with_memory(fresh, memory)
+    problems: list[str] = []
+    look = _Look(reader, snapshot, finalized, keys, state)
+    with state.transaction():
+        state.save_memory(memory)
+        for authority in snapshot.authorities.values():
+            try:
+                look.read(authority)
+            except (CouldNotCheck, CheckedFalse) as error:
+                problems.append(f"CA {authority.id}: {error.message}")
+        state.forget_expired(now)
+    opener = _Opener(reader, snapshot, keys, sources, directory / BUNDLES, now)
+    confirmed = snapshot.block.number - config.chain.confirmations + 1
+    known = tuple(k for k in state.known() if k.block <= confirmed)
+    host = opener.best(known, problems)
+    if host is None and look.reread_hosts(problems):
+        known = tuple(k for k in state.known() if k.block <= confirmed)
+        host = opener.best(known, problems)
+    opener.forget_others(known)
+    return Observation(snapshot, finalized, known, host, tuple(dict.fromkeys(problems)))
+
+
+def _drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
+    """Return the memory without a candidate whose block a reorg has thrown out.
+
+    Raises:
+        CouldNotCheck: The floor itself is not on this chain.
+    """
+    for mark in (memory.floor, memory.candidate):
+        if mark is None:
+            continue
+        block = fetch_block(reader, mark.block.number)
+        if block is not None and block.hash == mark.block.hash:
+            continue
+        if mark is memory.floor:
+            raise CouldNotCheck(
+                f"block {mark.block.number}, which was final, is not on the chain of {reader.name}",
+                hint="the endpoint is stale, on a fork, or lying; use another one",
+            )
+        return Memory(memory.seen, memory.floor, None)
+    return memory
+
+
+def _fetch_finalized(reader: Reader, domain: Domain, tag: str) -> Block:
+    """Return the newest final block, at least the domain's own, which the operator vouches for."""
+    block = fetch_block(reader, tag)
+    if block is None or block.number < domain.block.number:
+        return domain.block
+    return block
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Reading the certificates of one domain at one block."""
+
+    reader: Reader
+    snapshot: Snapshot
+    finalized: Block
+    keys: DeviceKeys
+    state: AgentState
+
+    def read(self, authority: Authority) -> None:
+        """Read a CA's certificates that matter here and are not known yet.
+
+        Of a user CA all, each batch recomputed against its commitment, without a gap: that is what
+        login decides from. Of a host CA those of this device, as leads: each proves itself by the
+        path in its bundle.
+
+        Raises:
+            CouldNotCheck: The endpoint withholds or forges events; what could be checked is saved.
+        """
+        start = Coverage(1, self.snapshot.domain.block.number)
+        coverage = self.state.coverage(authority.id) or start
+        if coverage.serial >= authority.next_serial:
+            return
+        if authority.kind is AuthorityKind.SSH_USER:
+            self._read_users(authority, coverage)
+        elif authority.kind is AuthorityKind.SSH_HOST:
+            self._read_hosts(authority, coverage)
+
+    def reread_hosts(self, problems: list[str]) -> bool:
+        """Search for this device's certificates from the domain's first block on.
+
+        An endpoint that once withheld one can thus only delay it. Returns whether there was
+        anything left to search.
+        """
+        searched = False
+        for authority in self.snapshot.authorities.values():
+            start = Coverage(1, self.snapshot.domain.block.number)
+            if authority.kind is not AuthorityKind.SSH_HOST or authority.next_serial == 1:
+                continue
+            with self.state.transaction():
+                self.state.forget_coverage(authority.id)
+                try:
+                    self._read_hosts(authority, start)
+                    searched = True
+                except CouldNotCheck as error:
+                    problems.append(f"CA {authority.id}: {error.message}")
+        return searched
+
+    def _read_users(self, authority: Authority, coverage: Coverage) -> None:
+        domain, head = self.snapshot.domain, self.snapshot.block.number
+        found = fetch_batches(self.reader, domain, coverage.block, head, ca=authority.id)
+        batches = [batch for batch in found if batch.first_serial >= coverage.serial]
+        verified = _verify_batches(self.reader, self.snapshot, batches)
+        self.state.save_known(
+            authority.id,
+            _advance(coverage, verified, self.finalized),
+            [known for batch in verified for known in _known_of(batch)],
+        )
+        _verify_complete(coverage.serial, verified, authority)
+
+    def _read_hosts(self, authority: Authority, coverage: Coverage) -> None:
+        domain, head = self.snapshot.domain, self.snapshot.block.number
+        events = fetch_issued(
+            self.reader, domain, coverage.block, head, ca=authority.id, device=self.keys.address
+        )
+        self.state.save_known(
+            authority.id,
+            Coverage(authority.next_serial, max(coverage.block, self.finalized.number)),
+            [Known(e.ca, e.serial, e.entry, e.block_number) for e in events],
+        )
+
+
+def _verify_batches(
+    reader: Reader, snapshot: Snapshot, batches: Sequence[Batch]
+) -> tuple[Batch, ...]:
+    """Return those that stand at the snapshot's block, after recomputing each."""
+    extended = extend_snapshot(
+        reader, snapshot, batches=[(batch.ca, batch.first_serial) for batch in batches]
+    )
+    return tuple(verify_batch(batch, extended) for batch in batches)
+
+
+def _advance(coverage: Coverage, batches: Sequence[Batch], finalized: Block) -> Coverage:
+    """Return how far reading got, without a gap and in blocks that can't change any more."""
+    for batch in batches:
+        if batch.first_serial != coverage.serial or batch.block_number > finalized.number:
+            break
+        coverage = Coverage(batch.last_serial + 1, batch.block_number)
+    return coverage
+
+
+def _verify_complete(serial: int, batches: Sequence[Batch], authority: Authority) -> None:
+    """Check that the batches cover every serial up to the CA's next.
+
+    Raises:
+        CouldNotCheck: Some are missing.
+    """
+    for batch in batches:
+        if batch.first_serial != serial:
+            break
+        serial = batch.last_serial + 1
+    if serial != authority.next_serial:
+        raise CouldNotCheck(
+            f"certificates from serial {serial} on were issued, but the endpoint does not show them"
+        )
+
+
+def _known_of(batch: Batch) -> list[Known]:
+    return [
+        Known(batch.ca, batch.first_serial + index, entry, batch.block_number)
+        for index, entry in enumerate(batch.entries)
+    ]
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Turning leads into host pairs."""
+
+    reader: Reader
+    snapshot: Snapshot
+    keys: DeviceKeys
+    sources: Sequence[BlockSource]
+    cache: Path
+    now: datetime
+
+    def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
+        """Return the newest host certificate of this device that is valid and whose key is here."""
+        leads = [lead for lead in known if self._is_live(lead)]
+        for lead in sorted(leads, key=lambda lead: (lead.block, lead.serial), reverse=True):
+            try:
+                return self._open(lead)
+            except DpkiError as error:
+                problems.append(
+                    f"host certificate {lead.serial} of CA {lead.authority}: {error.message}"
+                )
+        return None
+
+    def forget_others(self, known: Sequence[Known]) -> None:
+        """Remove the kept bundles of certificates that no longer matter."""
+        keep = {self._digest(lead).hex() for lead in known if self._is_live(lead)}
+        for path in self.cache.glob("*"):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+    def _is_live(self, lead: Known) -> bool:
+        ca = self.snapshot.authorities.get(lead.authority)
+        return (
+            ca is not None
+            and ca.kind is AuthorityKind.SSH_HOST
+            and ca.state.is_trusted
+            and lead.entry.device == self.keys.address
+            and not ca.is_revoked(lead.serial)
+        )
+
+    def _digest(self, lead: Known) -> Hash32:
+        authority = self.snapshot.authorities[lead.authority]
+        return digest_from_locator(
+            self.keys.sealing.x25519,
+            authority.issuer_key,
+            authority.id,
+            self.keys.address,
+            lead.entry.certificate_hash,
+            lead.entry.locator,
+        )
+
+    def _open(self, lead: Known) -> HostPair:
+        """Fetch, open and judge one host certificate.
+
+        Raises:
+            DpkiError: It can't be had, or is not good; the message says why.
+        """
+        device = self.keys.address
+        context = bundle_context(self.snapshot.domain.id, lead.authority, lead.serial, device)
+        sealed = self._fetch(self._digest(lead))
+        bundle = parse_bundle(open_sealed(sealed, self.keys.sealing, context))
+        certificate = parse_ssh_certificate(bundle.certificate)
+        if certificate.hash != lead.entry.certificate_hash:
+            raise CheckedFalse("the bundle holds another certificate than the anchored one")
+        batch = (lead.authority, bundle.path.first_serial)
+        extended = extend_snapshot(self.reader, self.snapshot, batches=[batch])
+        finding = judge(certificate, Anchoring(device, bundle.path), extended, self.now)
+        if finding.verdict is not Verdict.VALID:
+            raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
+        key = bundle.key or self.keys.host_key_for(certificate.subject_key)
+        if key is None:
+            raise CheckedFalse("its private key is neither on this device nor in the bundle")
+        return HostPair(certificate, key, finding)
+
+    def _fetch(self, digest: Hash32) -> bytes:
+        """Return a sealed bundle; what was fetched once is kept, still sealed."""
+        path = self.cache / digest.hex()
+        if path.exists():
+            return path.read_bytes()
+        sealed = fetch_first(digest, self.sources, FETCH_DEADLINE)
+        make_private_directory(self.cache)
+        write_atomic(path, sealed, mode=PRIVATE)
+        return sealed

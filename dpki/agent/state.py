@@ -1,0 +1,267 @@
+"""The agent's own database: its memory, and the anchored certificates that it has checked.
+
+SQLite in rollback-journal mode, owner only. One transaction a run: killed at any instruction, the
+agent finds the old state or the new one (claim T7).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dpki.agent.memory import Mark, Memory, Seen
+from dpki.agent.observation import Known
+from dpki.errors import ConfigError, DpkiError
+from dpki.model import (
+    Address,
+    AuthorityId,
+    Block,
+    Entry,
+    Hash32,
+    from_timestamp,
+    to_timestamp,
+)
+
+FILE_NAME = "agent.db"
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    authority BLOB PRIMARY KEY, revoked BLOB NOT NULL, revoked_below INTEGER NOT NULL,
+    is_retired INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS certificate (
+    authority BLOB, serial INTEGER, hash BLOB NOT NULL, device BLOB NOT NULL,
+    not_after INTEGER NOT NULL, locator BLOB NOT NULL, block INTEGER NOT NULL,
+    PRIMARY KEY (authority, serial)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS coverage (
+    authority BLOB PRIMARY KEY, serial INTEGER NOT NULL, block INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far a CA's certificates were read.
+
+    Attributes:
+        serial: Of a user CA, the first serial not yet read in a block that can't change any more;
+            of a host CA, its next serial when it was looked at last.
+        block: The block to go on from; what is known from later ones may still change.
+    """
+
+    serial: int
+    block: int
+
+
+class AgentState:
+    """The open database; see `open_state`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def memory(self) -> Memory:
+        """Return what was remembered last."""
+        rows = self._connection.execute("SELECT * FROM seen")
+        seen = {
+            AuthorityId(authority): Seen(_parse_bitmap(revoked), below, bool(retired))
+            for authority, revoked, below, retired in rows
+        }
+        return Memory(seen, self._mark("floor"), self._mark("candidate"))
+
+    def coverage(self, authority: AuthorityId) -> Coverage | None:
+        """Return how far the CA's certificates were read; None before the first time."""
+        row = self._connection.execute(
+            "SELECT serial, block FROM coverage WHERE authority = ?", (bytes(authority),)
+        ).fetchone()
+        return None if row is None else Coverage(*row)
+
+    def known(self) -> tuple[Known, ...]:
+        """Return every unexpired certificate that was checked."""
+        rows = self._connection.execute("SELECT * FROM certificate ORDER BY authority, serial")
+        return tuple(
+            Known(
+                AuthorityId(authority),
+                serial,
+                Entry(Hash32(hash), Address(device), from_timestamp(not_after), Hash32(locator)),
+                block,
+            )
+            for authority, serial, hash, device, not_after, locator, block in rows
+        )
+
+    def report(self) -> dict[str, object] | None:
+        """Return the last run's report as it was recorded, for `dpki agent status`."""
+        text = self._note("report")
+        return None if text is None else dict(json.loads(text))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do everything inside or nothing of it."""
+        with _translated(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+
+    def save_memory(self, memory: Memory) -> None:
+        """Replace what is remembered."""
+        self._connection.executemany(
+            "REPLACE INTO seen VALUES (?, ?, ?, ?)",
+            [
+                (bytes(id), _bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
+                for id, seen in memory.seen.items()
+            ],
+        )
+        self._save_mark("floor", memory.floor)
+        self._save_mark("candidate", memory.candidate)
+
+    def save_known(
+        self, authority: AuthorityId, coverage: Coverage, certificates: Iterable[Known]
+    ) -> None:
+        """Replace what is known of a CA from blocks that may have changed since.
+
+        Args:
+            coverage: Where reading goes on the next time.
+            certificates: All that was found since the coverage before.
+        """
+        before = self.coverage(authority)
+        self._connection.execute(
+            "DELETE FROM certificate WHERE authority = ? AND block > ?",
+            (bytes(authority), -1 if before is None else before.block),
+        )
+        self._connection.executemany(
+            "REPLACE INTO certificate VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    bytes(known.authority),
+                    known.serial,
+                    bytes(known.entry.certificate_hash),
+                    bytes(known.entry.device),
+                    to_timestamp(known.entry.not_after),
+                    bytes(known.entry.locator),
+                    known.block,
+                )
+                for known in certificates
+            ],
+        )
+        self._connection.execute(
+            "REPLACE INTO coverage VALUES (?, ?, ?)",
+            (bytes(authority), coverage.serial, coverage.block),
+        )
+
+    def forget_coverage(self, authority: AuthorityId) -> None:
+        """Read the CA's certificates from the domain's first block again the next time."""
+        self._connection.execute("DELETE FROM coverage WHERE authority = ?", (bytes(authority),))
+
+    def reloaded(self) -> str | None:
+        """Return the digest of the drop-in that sshd was last told to read."""
+        return self._note("reloaded")
+
+    def save_reloaded(self, digest: str) -> None:
+        """Record that sshd was told to read the drop-in with this digest."""
+        with self.transaction():
+            self._save_note("reloaded", digest)
+
+    def forget_expired(self, by: datetime) -> None:
+        """Forget the certificates that had expired by then."""
+        self._connection.execute(
+            "DELETE FROM certificate WHERE not_after <= ?", (to_timestamp(by),)
+        )
+
+    def save_report(self, report: dict[str, object]) -> None:
+        """Record the run's report."""
+        with self.transaction():
+            self._save_note("report", json.dumps(report))
+
+    def _note(self, key: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _save_note(self, key: str, value: str) -> None:
+        self._connection.execute("REPLACE INTO note VALUES (?, ?)", (key, value))
+
+    def _mark(self, key: str) -> Mark | None:
+        text = self._note(key)
+        if text is None:
+            return None
+        fields = json.loads(text)
+        if fields is None:
+            return None
+        number, hash, time = fields["block"]
+        return Mark(
+            Block(number, Hash32.parse(hash), from_timestamp(time)),
+            {AuthorityId.parse(id): serial for id, serial in fields["serials"].items()},
+            {Address.parse(device): nonce for device, nonce in fields["nonces"].items()},
+        )
+
+    def _save_mark(self, key: str, mark: Mark | None) -> None:
+        fields = None
+        if mark is not None:
+            block = mark.block
+            fields = {
+                "block": [block.number, str(block.hash), to_timestamp(block.time)],
+                "serials": {str(id): serial for id, serial in mark.serials.items()},
+                "nonces": {str(device): nonce for device, nonce in mark.nonces.items()},
+            }
+        self._save_note(key, json.dumps(fields))
+
+
+@contextmanager
+def open_state(directory: Path) -> Iterator[AgentState]:
+    """Open the database in the device's folder, creating it if need be.
+
+    Raises:
+        ConfigError: It was written by another version.
+        DpkiError: It can't be read or written.
+    """
+    path = directory / FILE_NAME
+    with _translated():
+        path.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(_SCHEMA)
+            state = AgentState(connection)
+            version = state._note("version")
+            if version is None:
+                state._save_note("version", str(VERSION))
+            elif version != str(VERSION):
+                raise ConfigError(
+                    f"{path} was written by another version of the agent",
+                    hint="upgrade dpki; or move the file away, and the agent reads the chain anew",
+                )
+            yield state
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise DpkiError(
+            f"the agent's database failed: {error}", hint="check free space and permissions"
+        ) from error
+
+
+def _bitmap(serials: frozenset[int]) -> bytes:
+    bits = bytearray(max(serials, default=0) // 8 + 1)
+    for serial in serials:
+        bits[serial // 8] |= 1 << serial % 8
+    return bytes(bits)
+
+
+def _parse_bitmap(bits: bytes) -> frozenset[int]:
+    return frozenset(
+        8 * index + bit
+        for index, byte in enumerate(bits)
+        if byte
+        for bit in range(8)
+        if byte >> bit & 1
+    )

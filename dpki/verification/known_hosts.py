@@ -1,0 +1,33 @@
+"""What an SSH client needs to check a domain's hosts."""
+
+from __future__ import annotations
+
+import re
+
+from dpki.chain.snapshot import Snapshot
+from dpki.errors import UsageError
+from dpki.model import AuthorityKind
+from dpki.verification.revocations import authority_line
+
+
+def known_hosts_lines(snapshot: Snapshot, pattern: str = "*") -> str:
+    """Return the `@cert-authority` lines of every trusted host CA (sshd(8), known_hosts format).
+
+    Args:
+        pattern: Host patterns, separated by commas, that the CAs may speak for.
+
+    Raises:
+        UsageError: The pattern could not stand in a known_hosts file.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9.*?!,:\[\]_-]+", pattern):
+        raise UsageError(
+            f"{pattern[:80]!r} is not a host pattern",
+            hint="such as '*.example.org' or '[*.example.org]:2222', separated by commas",
+        )
+    lines = [
+        f"@cert-authority {pattern} {line}\n"
+        for authority in snapshot.authorities.values()
+        if authority.kind is AuthorityKind.SSH_HOST and authority.state.is_trusted
+        if (line := authority_line(authority)) is not None
+    ]
+    return "".join(lines)

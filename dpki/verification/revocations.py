@@ -1,0 +1,52 @@
+"""A snapshot's revocations as OpenSSH wants them."""
+
+from __future__ import annotations
+
+from dpki.certificates.keys import parse_public_key, public_key_line, ssh_blob
+from dpki.certificates.krl import Revocations, build_krl
+from dpki.chain.snapshot import Authority, Snapshot
+from dpki.errors import MalformedInput
+from dpki.model import AuthorityKind
+
+SSH_KINDS = frozenset({AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST})
+
+
+def authority_key(authority: Authority) -> bytes | None:
+    """Return a CA's SSH public key blob; None where its key is no canonical one that we know.
+
+    Whoever registered such a key gains nothing: no certificate names it by this id.
+    """
+    try:
+        return ssh_blob(parse_public_key(authority.public_key))
+    except MalformedInput:
+        return None
+
+
+def revocation_list(snapshot: Snapshot) -> bytes:
+    """Return the KRL of every SSH CA of the domain.
+
+    Single revocations and watermarks stand in it as serials, suspended and retired CAs as keys.
+    The same snapshot always gives the same bytes, and never none: an empty file would admit all.
+    """
+    revocations: list[Revocations] = []
+    keys: list[bytes] = []
+    for authority in snapshot.authorities.values():
+        key = authority_key(authority) if authority.kind in SSH_KINDS else None
+        if key is None:
+            continue
+        if not authority.state.is_trusted:
+            keys.append(key)
+        revocations.append(Revocations(key, authority.revoked, authority.revoked_below))
+    return build_krl(
+        revocations,
+        revoked_keys=keys,
+        version=snapshot.block.number,
+        generated=snapshot.block.time,
+        comment=str(snapshot.domain.id),
+    )
+
+
+def authority_line(authority: Authority) -> str | None:
+    """Return a CA's key as a line for sshd or known_hosts; None where there is no such key."""
+    key = authority_key(authority)
+    return None if key is None else public_key_line(key, f"dpki-{authority.id.hex()[:16]}")
