@@ -1,4 +1,4 @@
-"""Deciding: from an observation to what should be installed. Pure; no clock, no disk, no network."""
+"""Deciding: from an observation to what should be installed. Pure: no clock, disk or network."""
 
 from __future__ import annotations
 

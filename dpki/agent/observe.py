@@ -14,9 +14,8 @@ from pathlib import Path
 from dpki.agent.memory import Memory, remember, verify_floor, with_memory
 from dpki.agent.observation import HostPair, Known, Observation
 from dpki.agent.state import AgentState, Coverage
-from dpki.bundle.content import bundle_context, parse_bundle
+from dpki.bundle.content import bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
-from dpki.bundle.seal import open_sealed
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.domain import Domain
 from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
@@ -266,7 +265,7 @@ class _Opener:
     def _digest(self, lead: Known) -> Hash32:
         authority = self.snapshot.authorities[lead.authority]
         return digest_from_locator(
-            self.keys.sealing.x25519,
+            self.keys.sealing,
             authority.issuer_key,
             authority.id,
             self.keys.address,
@@ -283,7 +282,7 @@ class _Opener:
         device = self.keys.address
         context = bundle_context(self.snapshot.domain.id, lead.authority, lead.serial, device)
         sealed = self._fetch(self._digest(lead))
-        bundle = parse_bundle(open_sealed(sealed, self.keys.sealing, context))
+        bundle = open_bundle(sealed, self.keys.sealing, context)
         certificate = parse_ssh_certificate(bundle.certificate)
         if certificate.hash != lead.entry.certificate_hash:
             raise CheckedFalse("the bundle holds another certificate than the anchored one")

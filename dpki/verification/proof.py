@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpki.bundle.codec import dumps, loads_strict
+from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.errors import MalformedInput
 from dpki.model import MAXIMUM_BATCH, AuthorityId, DomainId, Hash32, Path
 
 VERSION = 1
 SIZE_LIMIT = 4096
-_KEYS = {"v", "domain", "ca", "serial", "first", "count", "path"}
+_WHAT = "proof file"
+_REQUIRED = {
+    "v": int,
+    "domain": str,
+    "ca": bytes,
+    "serial": int,
+    "first": int,
+    "count": int,
+    "path": list,
+}
 
 
 @dataclass(frozen=True)
@@ -44,25 +53,17 @@ def parse_proof(data: bytes) -> CertificateProof:
     Raises:
         MalformedInput: It is anything else than what `encode_proof` writes.
     """
-    fields = loads_strict(data, SIZE_LIMIT)
-    if not isinstance(fields, dict) or fields.keys() != _KEYS or fields["v"] != VERSION:
-        raise MalformedInput("this is not a proof file of version 1")
-    domain, authority, siblings = fields["domain"], fields["ca"], fields["path"]
-    numbers = [fields["serial"], fields["first"], fields["count"]]
-    if (
-        not isinstance(domain, str)
-        or not isinstance(authority, bytes)
-        or not isinstance(siblings, list)
-        or not all(isinstance(sibling, bytes) for sibling in siblings)
-        or not all(type(number) is int and 0 < number < 1 << 32 for number in numbers)
-    ):
-        raise MalformedInput("a field of the proof file has the wrong type")
-    serial, first, count = numbers
-    if count > MAXIMUM_BATCH or not first <= serial < first + count:
+    value = loads_strict(data, SIZE_LIMIT)
+    verify_version(value, _WHAT, VERSION)
+    fields = fields_of(value, _WHAT, required=_REQUIRED, optional={})
+    serial, first, count = fields["serial"], fields["first"], fields["count"]
+    if not (1 <= count <= MAXIMUM_BATCH and 1 <= first <= serial < first + count <= 1 << 32):
         raise MalformedInput("the proof file's serial is not in its batch")
+    if not all(type(sibling) is bytes for sibling in fields["path"]):
+        raise MalformedInput("the proof file's path is not a list of hashes")
     return CertificateProof(
-        DomainId.parse(domain),
-        AuthorityId(authority),
+        DomainId.parse(fields["domain"]),
+        AuthorityId(fields["ca"]),
         serial,
-        Path(first, count, tuple(Hash32(sibling) for sibling in siblings)),
+        Path(first, count, tuple(Hash32(sibling) for sibling in fields["path"])),
     )
