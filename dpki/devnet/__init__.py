@@ -1,1 +1,1 @@
-"""Anvil, Kubo and SoftHSM as managed processes on loopback: for the demo, the tests and a first afternoon."""
+"""Anvil, Kubo and SoftHSM as managed processes on loopback, for demo and tests."""

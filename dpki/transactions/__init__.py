@@ -1,1 +1,1 @@
-"""Writing to the chain: wallets, deployment, and one typed method per state change. The only floor with web3."""
+"""Writing to the chain: wallets, deployment, state changes. The only floor with web3."""
