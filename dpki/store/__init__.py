@@ -1,0 +1,1 @@
+"""Where sealed bundles are kept: a Kubo node, IPFS gateways, a folder."""

@@ -1,0 +1,161 @@
+"""Keeping blocks on one's own Kubo node, through its RPC port.
+
+That port gives full control over the node: it belongs on loopback, and nothing here is for
+somebody else's node (read from those with `dpki.store.gateway`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import ipfshttpclient
+from ipfshttpclient import exceptions as ipfs
+
+from dpki.bundle.cid import cid_of, digest_of
+from dpki.errors import ConfigError, ContentUnavailable, StoreFailed
+from dpki.http import Deadline, HttpClient, TransferFailed
+from dpki.model import Hash32
+from dpki.store.base import BLOCK_LIMIT, verify_block, verify_size
+
+_TIMEOUT_SECONDS = 5
+_PUT_OPTIONS = {"cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
+_HINT = "is `ipfs daemon` running, and is this the address of its RPC port (not the gateway's)?"
+
+
+class KuboStore:
+    """A `BlockStore` on a Kubo node.
+
+    Args:
+        address: Multiaddress of its RPC port, such as /ip4/127.0.0.1/tcp/5001. Nothing is sent to
+            it yet.
+
+    Raises:
+        ConfigError: The address has another form.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._url = _url_of(address)
+        self._address = address
+        self._reader = HttpClient()
+        try:
+            # Not `connect()`: that one refuses every modern Kubo by its version.
+            self._client = ipfshttpclient.Client(address, session=True, timeout=_TIMEOUT_SECONDS)
+        except ipfs.Error as error:
+            raise ConfigError(f"{address!r} is not the address of a Kubo RPC port") from error
+        # The library has no switch for it: no proxy and no .netrc from the environment may stand
+        # between us and a port that gives full control.
+        self._client._client._session.trust_env = False
+
+    @property
+    def name(self) -> str:
+        """What people see."""
+        return f"kubo {self._address}"
+
+    @property
+    def confirms_itself(self) -> bool:
+        """False: a node answers from its own disk, whether or not others can reach it."""
+        return False
+
+    def fetch(self, digest: Hash32, deadline: timedelta, limit: int = BLOCK_LIMIT) -> bytes:
+        """Return the block; see `BlockSource.fetch`. The node may ask its peers for it.
+
+        Not through ipfshttpclient, whose timeout is per read and which reads any size.
+        """
+        cid = cid_of(digest)
+        try:
+            response = self._reader.request(
+                "POST",
+                f"{self._url}/api/v0/block/get?arg={cid}",
+                deadline=Deadline(deadline),
+                limit=limit,
+            )
+        except TransferFailed as error:
+            raise ContentUnavailable(
+                f"{self.name} did not deliver {cid}: {error.message}", hint=_HINT
+            ) from error
+        if response.status != 200:
+            raise ContentUnavailable(
+                f"{self.name} answers {response.status} instead of {cid}", hint=_HINT
+            )
+        return verify_block(self.name, digest, response.body)
+
+    def put(self, data: bytes) -> Hash32:
+        """Keep and pin a block; see `BlockStore.put`."""
+        digest = digest_of(verify_size(data))
+        answer = self._ask(
+            "keep a block",
+            lambda: self._client.block.put(io.BytesIO(data), opts=_PUT_OPTIONS)["Key"],
+        )
+        if answer != cid_of(digest):
+            raise StoreFailed(
+                f"{self.name} kept {str(answer)[:80]!r} instead of {cid_of(digest)}",
+                hint="is it a Kubo node, 0.20 or later?",
+            )
+        return digest
+
+    def has(self, digest: Hash32) -> bool:
+        """Return whether the block is pinned: what isn't, garbage collection takes."""
+        cid = cid_of(digest)
+        try:
+            self._ask("look up a block", lambda: self._client.pin.ls(cid, type="recursive"))
+        except StoreFailed as error:
+            if isinstance(error.__cause__, ipfs.ErrorResponse) and "not pinned" in str(error):
+                return False
+            raise
+        return True
+
+    def remove(self, digest: Hash32) -> None:
+        """Unpin the block and delete it from the node's disk; see `BlockStore.remove`."""
+        cid = cid_of(digest)
+        if self.has(digest):
+            self._ask("unpin a block", lambda: self._client.pin.rm(cid))
+        self._ask("remove a block", lambda: self._client.block.rm(cid, opts={"force": "true"}))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+        self._reader.close()
+
+    def _ask(self, what: str, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except ipfs.ConnectionError as error:
+            raise StoreFailed(
+                f"{self.name} could not {what}: nobody answers there", hint=_HINT
+            ) from error
+        except ipfs.TimeoutError as error:
+            raise StoreFailed(
+                f"{self.name} could not {what}: no answer within {_TIMEOUT_SECONDS} s", hint=_HINT
+            ) from error
+        except ipfs.ErrorResponse as error:
+            raise StoreFailed(
+                f"{self.name} could not {what}: {_printable(error)}",
+                hint="Kubo's own words; its log says more",
+            ) from error
+        except (ipfs.Error, KeyError, TypeError, ValueError) as error:
+            raise StoreFailed(
+                f"{self.name} could not {what}: the answer is not one of a Kubo RPC port",
+                hint=_HINT,
+            ) from error
+
+
+def _printable(error: Exception) -> str:
+    """Return a service's own words, made safe for a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(error))[:300]
+
+
+def _url_of(address: str) -> str:
+    match = re.fullmatch(
+        r"/(ip4|ip6|dns|dns4|dns6)/([0-9A-Za-z.:-]+)/tcp/([0-9]{1,5})(?:/(https?))?", address
+    )
+    if match is None or not 0 < int(match[3]) < 1 << 16:
+        raise ConfigError(
+            f"{address[:120]!r} is not the multiaddress of a Kubo RPC port",
+            hint="it reads like /ip4/127.0.0.1/tcp/5001",
+        )
+    host = f"[{match[2]}]" if match[1] == "ip6" else match[2]
+    return f"{match[4] or 'http'}://{host}:{match[3]}"
