@@ -16,7 +16,7 @@ from dpki.errors import EndpointUnavailable
 from dpki.model import Address, AuthorityId, AuthorityState, Block
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
-"""A block from further ahead raises no floor: it could poison us into refusing the truth."""
+"""A block from further ahead is not remembered: it could make us refuse the truth later."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
         finalized: The newest block that the chain calls final. The candidate becomes the floor
             when it is at or below; the caller has checked that the candidate's block is still on
             the chain, or dropped it.
+
+    A block from the future is remembered in nothing: it acts while it is offered, and no longer.
     """
+    if snapshot.block.time > now + CLOCK_TOLERANCE:
+        return memory
     seen = dict(memory.seen)
     for authority in snapshot.authorities.values():
         before = seen.get(authority.id, Seen())
@@ -112,7 +116,7 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
     floor, candidate = memory.floor, memory.candidate
     if candidate is not None and candidate.block.number <= finalized.number:
         floor, candidate = candidate, None
-    if candidate is None and snapshot.block.time <= now + CLOCK_TOLERANCE:
+    if candidate is None:
         serials = {a.id: a.next_serial for a in snapshot.authorities.values()}
         nonces = {d.address: d.nonce for d in snapshot.devices.values()}
         candidate = Mark(snapshot.block, serials, nonces)

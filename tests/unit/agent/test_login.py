@@ -1,0 +1,237 @@
+"""The login command: who gets principals, and who gets nothing."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dpki.agent import login
+from dpki.agent.index import (
+    Access,
+    IndexedAuthority,
+    IndexedCertificate,
+    LoginIndex,
+    encode_index,
+)
+from dpki.certificates.ssh import SshCertificate
+from dpki.model import AuthorityKind, to_timestamp
+from tests.world import NOW, Ca
+
+
+@dataclass
+class Desk:
+    """An index on disk, and the command that reads it."""
+
+    path: Path
+    users: Ca
+    certificate: SshCertificate
+    index: LoginIndex
+
+    def change(self, **fields: object) -> None:
+        self.index = replace(self.index, **fields)  # type: ignore[arg-type]
+        self.path.write_bytes(encode_index(self.index))
+
+    def ask(
+        self, monkeypatch: pytest.MonkeyPatch, blob: bytes | None = None, account: str = "ops"
+    ) -> int:
+        monkeypatch.setattr(login.time, "time", lambda: NOW.timestamp())
+        encoded = base64.b64encode(self.certificate.blob if blob is None else blob).decode()
+        return login.main([str(self.path), account, encoded])
+
+
+def indexed(certificate: SshCertificate) -> IndexedCertificate:
+    return IndexedCertificate(
+        certificate.hash,
+        certificate.authority_id,
+        certificate.serial,
+        certificate.valid_before,
+    )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    users = Ca.users()
+    certificate = users.sign()
+    index = LoginIndex(
+        chain_time=NOW,
+        fresh_until=NOW + timedelta(hours=24),
+        authorities=(IndexedAuthority(users.id, users.blob, users.maximum_lifetime),),
+        certificates=(indexed(certificate),),
+        access=(Access("ops", users.id, "ops"), Access("ops", users.id, "device:0x01")),
+    )
+    made = Desk(tmp_path / "login.db", users, certificate, index)
+    made.change()
+    return made
+
+
+def test_an_anchored_certificate_gets_the_accounts_principals(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.ask(monkeypatch) == 0
+    assert capsys.readouterr().out == "device:0x01\nops\n"
+
+
+def refused(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    because: str,
+    blob: bytes | None = None,
+) -> None:
+    assert desk.ask(monkeypatch, blob) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert because in said.err
+
+
+def test_an_account_without_principals_gets_none(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.ask(monkeypatch, account="root")
+    assert capsys.readouterr().out.strip() == ""
+
+
+def test_signed_and_never_anchored(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(desk, monkeypatch, capsys, "not anchored", desk.users.sign(2).blob)
+
+
+def test_anchored_by_one_ca_and_signed_by_another(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stolen wallet of CA 1 and a stolen key of CA 2 together open nothing."""
+    other = Ca.users().sign()
+    desk.change(
+        certificates=(replace(indexed(other), authority=desk.users.id),),
+    )
+    refused(desk, monkeypatch, capsys, "CA or serial", other.blob)
+
+
+def test_another_serial_than_the_anchored_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else revoking the anchored serial would not reach the certificate."""
+    desk.change(certificates=(replace(indexed(desk.certificate), serial=7),))
+    refused(desk, monkeypatch, capsys, "CA or serial")
+
+
+def test_another_expiry_than_the_anchored_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = desk.certificate.valid_before - timedelta(hours=1)
+    desk.change(certificates=(replace(indexed(desk.certificate), not_after=early),))
+    refused(desk, monkeypatch, capsys, "validity")
+
+
+def test_longer_than_the_ca_may_issue(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = IndexedAuthority(desk.users.id, desk.users.blob, timedelta(hours=1))
+    desk.change(authorities=(short,))
+    refused(desk, monkeypatch, capsys, "validity")
+
+
+@pytest.mark.parametrize(
+    "chain_time", [NOW + timedelta(hours=8), NOW + timedelta(days=400)], ids=["then", "later"]
+)
+def test_expired_by_the_chains_clock(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chain_time: datetime,
+) -> None:
+    desk.change(chain_time=chain_time, fresh_until=None)
+    refused(desk, monkeypatch, capsys, "expired")
+
+
+def test_an_index_that_is_too_old_admits_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.change(fresh_until=NOW - timedelta(seconds=1))
+    refused(desk, monkeypatch, capsys, "too old")
+
+
+def test_an_operator_who_chose_to_stay_open(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.change(chain_time=NOW - timedelta(days=300), fresh_until=None)
+    assert desk.ask(monkeypatch) == 0
+
+
+def test_a_host_certificate_is_no_users(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = desk.users.sign(kind=AuthorityKind.SSH_HOST)
+    desk.change(certificates=(indexed(host),))
+    refused(desk, monkeypatch, capsys, "not a user certificate", host.blob)
+
+
+def test_every_truncation_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for length in range(len(desk.certificate.blob)):
+        with pytest.raises(login.Refused):
+            login.parse_certificate(desk.certificate.blob[:length])
+
+
+def test_the_parser_agrees_with_the_strict_one(desk: Desk) -> None:
+    certificate = desk.certificate
+    assert login.parse_certificate(certificate.blob) == (
+        certificate.serial,
+        to_timestamp(certificate.valid_after),
+        to_timestamp(certificate.valid_before),
+        certificate.authority_key,
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not a database", b"SQLite format 3\0" + bytes(84)],
+    ids=["empty", "text", "header only"],
+)
+def test_a_damaged_index_admits_nobody(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: bytes,
+) -> None:
+    desk.path.write_bytes(damage)
+    assert desk.ask(monkeypatch) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "could not be checked" in said.err
+
+
+def test_a_missing_index_admits_nobody_and_is_not_created(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.path.unlink()
+    assert desk.ask(monkeypatch) == 1
+    assert not desk.path.exists()
+
+
+def test_arguments_that_are_none(
+    capsys: pytest.CaptureFixture[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in ([], ["x"], [str(desk.path), "ops", "not base64!"]):
+        assert login.main(arguments) == 1
+        assert capsys.readouterr().out == ""
+
+
+def test_it_runs_under_the_systems_python_with_nothing_but_itself(desk: Desk) -> None:
+    script = Path(login.__file__)
+    desk.change(fresh_until=None)
+    encoded = base64.b64encode(desk.certificate.blob).decode()
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-S", "-E", script, desk.path, "ops", encoded],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # The certificate's time is the tests', so the real clock may refuse it; nothing else may.
+    assert (done.returncode, done.stderr) in {
+        (0, ""),
+        (1, "dpki: login refused: the certificate has expired\n"),
+    }

@@ -1,0 +1,109 @@
+"""What was seen is never unseen (claims T3, T4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from dpki.agent.memory import Memory, remember, verify_floor, with_memory
+from dpki.errors import EndpointUnavailable
+from dpki.model import Address, AuthorityState, DeviceState
+from tests.world import NOW, Ca, block, snapshot
+
+DEVICE = Address(b"\xaa" * 20)
+
+
+def test_a_revocation_survives_a_reorg() -> None:
+    users = Ca.users()
+    users.issue()
+    users.revoked.add(1)
+    users.revoked_below = 1
+    memory = remember(Memory(), snapshot(users), block(1), NOW)
+    users.revoked.clear()
+    users.revoked_below = 0
+    seen = with_memory(snapshot(users), memory)
+    assert seen.authorities[users.id].is_revoked(1)
+
+
+def test_a_watermark_never_sinks() -> None:
+    users = Ca.users()
+    users.revoked_below = 7
+    memory = remember(Memory(), snapshot(users), block(1), NOW)
+    users.revoked_below = 3
+    memory = remember(memory, snapshot(users), block(1), NOW)
+    assert with_memory(snapshot(users), memory).authorities[users.id].revoked_below == 7
+
+
+def test_a_retired_ca_stays_retired_and_a_suspended_one_may_come_back() -> None:
+    users = Ca.users()
+    users.state = AuthorityState.SUSPENDED
+    memory = remember(Memory(), snapshot(users), block(1), NOW)
+    users.state = AuthorityState.ACTIVE
+    seen = with_memory(snapshot(users), memory)
+    assert seen.authorities[users.id].state is AuthorityState.ACTIVE
+    users.state = AuthorityState.RETIRED
+    memory = remember(memory, snapshot(users), block(1), NOW)
+    users.state = AuthorityState.ACTIVE
+    seen = with_memory(snapshot(users), memory)
+    assert seen.authorities[users.id].state is AuthorityState.RETIRED
+
+
+def test_the_candidate_becomes_the_floor_once_it_is_final() -> None:
+    users = Ca.users()
+    memory = remember(Memory(), snapshot(users, at=block(100)), block(90), NOW)
+    assert memory.floor is None
+    memory = remember(memory, snapshot(users, at=block(101)), block(99), NOW)
+    assert memory.floor is None
+    memory = remember(memory, snapshot(users, at=block(110)), block(100), NOW)
+    assert memory.floor is not None
+    assert memory.floor.block.number == 100
+
+
+def final(users: Ca, devices: dict[Address, DeviceState] | None = None) -> Memory:
+    memory = remember(Memory(), snapshot(users, devices=devices), block(1), NOW)
+    return remember(memory, snapshot(users, devices=devices), block(100), NOW)
+
+
+def test_older_than_the_floor_is_not_believed() -> None:
+    users = Ca.users()
+    memory = final(users)
+    with pytest.raises(EndpointUnavailable, match="already final"):
+        verify_floor(memory, snapshot(users, at=block(99)))
+    verify_floor(memory, snapshot(users, at=block(100)))
+
+
+def test_final_certificates_can_not_vanish() -> None:
+    users = Ca.users()
+    users.issue()
+    memory = final(users)
+    users.next_serial = 1
+    with pytest.raises(EndpointUnavailable, match="gone"):
+        verify_floor(memory, snapshot(users))
+    with pytest.raises(EndpointUnavailable, match="gone"):
+        verify_floor(memory, snapshot())
+
+
+def test_a_final_update_of_a_device_can_not_vanish() -> None:
+    users = Ca.users()
+    memory = final(users, {DEVICE: DeviceState.ACTIVE})
+    seen = snapshot(users, devices={DEVICE: DeviceState.ACTIVE})
+    verify_floor(memory, seen)
+    record = replace(seen.devices[DEVICE], nonce=0)
+    with pytest.raises(EndpointUnavailable, match="update of device"):
+        verify_floor(memory, replace(seen, devices={DEVICE: record}))
+
+
+def test_an_absurd_head_is_not_remembered() -> None:
+    """A liar's far future makes neither the truth look old nor good certificates revoked."""
+    users = Ca.users()
+    users.issue()
+    users.revoked.add(1)
+    absurd = snapshot(users, at=block(10**9, NOW + timedelta(days=3650)))
+    memory = remember(Memory(), absurd, block(10**9), NOW)
+    memory = remember(memory, absurd, block(10**9), NOW)
+    assert memory == Memory()
+    users.revoked.clear()
+    seen = with_memory(verify_floor(memory, snapshot(users)), memory)
+    assert not seen.authorities[users.id].is_revoked(1)
