@@ -75,6 +75,10 @@ class WrongDomain(CheckedFalse):
     """The endpoint's chain is another one, or does not hold the trust domain that was asked for."""
 
 
+class Expired(CheckedFalse):
+    """A signed request was good until a time that has passed."""
+
+
 class ContentMismatch(CheckedFalse):
     """A source delivered bytes whose hash is not the one that was asked for."""
 

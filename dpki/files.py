@@ -28,6 +28,21 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     Raises:
         DpkiError: The file could not be written; the old content is untouched.
     """
+    _write(path, data, mode, replace=True)
+
+
+def create_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+    """Make the file at `path`, atomically and durably, and never replace one: for keys.
+
+    The folder must exist. As with `write_atomic`, the content is private until it is complete.
+
+    Raises:
+        DpkiError: There is a file already, which is untouched; or it could not be written.
+    """
+    _write(path, data, mode, replace=False)
+
+
+def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         descriptor = os.open(
@@ -39,11 +54,21 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            if replace:
+                temporary.replace(path)
+            else:
+                # A hard link, unlike a rename, fails when the name is taken.
+                path.hardlink_to(temporary)
+                temporary.unlink()
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         fsync_directory(path.parent)
+    except FileExistsError as error:
+        raise DpkiError(
+            f"{path} exists already and is not overwritten",
+            hint="move it away first, if it really is to be given up",
+        ) from error
     except OSError as error:
         raise DpkiError(
             f"could not write {path}: {error.strerror}",

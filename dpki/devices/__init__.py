@@ -1,0 +1,1 @@
+"""A device: its keys, what it publishes of them, and its request to be enrolled."""

@@ -1,0 +1,297 @@
+"""Requests that a device signs: to be enrolled, and to have its key document replaced.
+
+The signature is the one that the DeviceRegistry checks, over an EIP-712 message
+(https://eips.ethereum.org/EIPS/eip-712), so a device needs no gas and whoever relays can't alter
+anything. The hashing is done here, in a few lines, because a device carries no eth-account.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from eth_abi.abi import encode as abi_encode
+from eth_hash.auto import keccak
+from eth_keys.backends.coincurve import CoinCurveECCBackend
+from eth_keys.exceptions import BadSignature
+from eth_keys.main import KeyAPI
+from eth_utils.exceptions import ValidationError
+
+from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
+from dpki.devices.document import (
+    KeyDocument,
+    document_digest,
+    encode_key_document,
+    parse_key_document,
+)
+from dpki.devices.keys import DeviceKeys
+from dpki.errors import (
+    Expired,
+    MalformedInput,
+    SignatureInvalid,
+    UsageError,
+    WrongDomain,
+)
+from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
+
+REQUEST_LIMIT = 64 << 10
+
+_VERSION = 1
+_WHAT = "enrolment request"
+_FIELDS = {
+    "v": int,
+    "type": str,
+    "domain": str,
+    "device": bytes,
+    "document": bytes,
+    "nonce": int,
+    "deadline": int,
+    "signature": bytes,
+}
+_SIGNATURE_BYTES = 65
+# Half of secp256k1's order: of r and s two signatures exist, and only the low one counts (EIP-2).
+_MAXIMUM_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_LATEST = 253402300799
+_DOMAIN_TYPE = keccak(
+    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+_NAME = keccak(b"dpki DeviceRegistry")
+_CONTRACT_VERSION = keccak(b"1")
+_MEMBERS = "(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
+_CURVE = KeyAPI(CoinCurveECCBackend)
+
+
+class RequestKind(enum.Enum):
+    """What a request asks for; the value is the word in the file."""
+
+    ENROLL = "enroll"
+    UPDATE = "update"
+
+    @property
+    def primary_type(self) -> str:
+        """The EIP-712 type that is signed."""
+        return "Enrollment" if self is RequestKind.ENROLL else "KeyDocumentUpdate"
+
+
+@dataclass(frozen=True)
+class EnrollmentRequest:
+    """A request as it travels; nothing in it is checked but its form.
+
+    Attributes:
+        document: The key document's encoding.
+        nonce: 0 to be enrolled, the device's nonce on chain for an update.
+        deadline: Until when the contract takes it, whole seconds.
+        signature: r ‖ s ‖ v, 65 bytes.
+    """
+
+    kind: RequestKind
+    domain: DomainId
+    device: Address
+    document: bytes
+    nonce: int
+    deadline: datetime
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class VerifiedRequest:
+    """A request whose signature is the device's, for this domain, in time.
+
+    Attributes:
+        key_document: The digest that goes on chain.
+    """
+
+    kind: RequestKind
+    device: Address
+    document: KeyDocument
+    key_document: Hash32
+    nonce: int
+    deadline: datetime
+    signature: bytes
+
+
+def make_enrollment_request(
+    keys: DeviceKeys,
+    domain: DomainId,
+    registry: Address,
+    document: KeyDocument,
+    deadline: datetime,
+    nonce: int = 0,
+) -> EnrollmentRequest:
+    """Sign a request with the device's identity: to be enrolled (nonce 0), or an update.
+
+    Args:
+        registry: The domain's DeviceRegistry.
+        document: Its sequence must be the nonce.
+        nonce: The device's nonce on chain.
+
+    Raises:
+        UsageError: Sequence and nonce differ.
+    """
+    if document.sequence != nonce:
+        raise UsageError(
+            f"the key document's sequence is {document.sequence}, the device's nonce {nonce}",
+            hint="make a document with that sequence",
+        )
+    kind = RequestKind.ENROLL if nonce == 0 else RequestKind.UPDATE
+    encoded = encode_key_document(document)
+    digest = request_digest(
+        kind, domain.chain_id, registry, keys.address, document_digest(encoded), nonce, deadline
+    )
+    raw = keys.identity.sign_msg_hash(digest).to_bytes()
+    signature = raw[:64] + bytes([raw[64] + 27])
+    whole = from_timestamp(to_timestamp(deadline))
+    return EnrollmentRequest(kind, domain, keys.address, encoded, nonce, whole, signature)
+
+
+def encode_request(request: EnrollmentRequest) -> bytes:
+    """Return the request file's bytes."""
+    return dumps(
+        {
+            "v": _VERSION,
+            "type": request.kind.value,
+            "domain": str(request.domain),
+            "device": bytes(request.device),
+            "document": request.document,
+            "nonce": request.nonce,
+            "deadline": to_timestamp(request.deadline),
+            "signature": request.signature,
+        }
+    )
+
+
+def parse_request(data: bytes) -> EnrollmentRequest:
+    """Parse a request file.
+
+    Raises:
+        MalformedInput: It is anything else than what `encode_request` writes.
+    """
+    value = loads_strict(data, REQUEST_LIMIT)
+    verify_version(value, _WHAT, _VERSION)
+    fields = fields_of(value, _WHAT, required=_FIELDS, optional={})
+    try:
+        kind = RequestKind(fields["type"])
+    except ValueError as error:
+        raise MalformedInput("the enrolment request is neither enroll nor update") from error
+    if len(fields["signature"]) != _SIGNATURE_BYTES:
+        raise MalformedInput("the enrolment request's signature does not have 65 bytes")
+    if (kind is RequestKind.ENROLL) != (fields["nonce"] == 0):
+        raise MalformedInput("the enrolment request's nonce is 0 for enroll, and only then")
+    if fields["deadline"] > _LATEST:
+        raise MalformedInput("the enrolment request's deadline is beyond the year 9999")
+    return EnrollmentRequest(
+        kind=kind,
+        domain=_parse_domain(fields["domain"]),
+        device=Address(fields["device"]),
+        document=fields["document"],
+        nonce=fields["nonce"],
+        deadline=from_timestamp(fields["deadline"]),
+        signature=fields["signature"],
+    )
+
+
+def verify_request(
+    request: EnrollmentRequest, domain: DomainId, registry: Address, now: datetime
+) -> VerifiedRequest:
+    """Check everything about a request that can be checked without asking the chain.
+
+    Args:
+        domain: The trust domain that it should be for.
+        registry: That domain's DeviceRegistry, as read from the chain.
+
+    Raises:
+        WrongDomain: It is for another trust domain.
+        SignatureInvalid: The signature is not the device's over exactly this.
+        Expired: The deadline has passed.
+        MalformedInput: The key document is malformed, or not the one for this nonce.
+    """
+    if request.domain != domain:
+        raise WrongDomain(
+            f"the request is for the trust domain {request.domain}, not {domain}",
+            hint="the device was set up for another domain",
+        )
+    digest = document_digest(request.document)
+    message = request_digest(
+        request.kind,
+        domain.chain_id,
+        registry,
+        request.device,
+        digest,
+        request.nonce,
+        request.deadline,
+    )
+    _verify_signature(request.signature, message, request.device)
+    if now >= request.deadline:
+        raise Expired(
+            f"the request was good until {request.deadline:%Y-%m-%d %H:%M:%S} UTC",
+            hint="let the device make a new one, and check both clocks",
+        )
+    document = parse_key_document(request.document)
+    if document.sequence != request.nonce:
+        raise MalformedInput("the key document's sequence is not the request's nonce")
+    return VerifiedRequest(
+        kind=request.kind,
+        device=request.device,
+        document=document,
+        key_document=digest,
+        nonce=request.nonce,
+        deadline=request.deadline,
+        signature=request.signature,
+    )
+
+
+def request_digest(
+    kind: RequestKind,
+    chain_id: int,
+    registry: Address,
+    device: Address,
+    key_document: Hash32,
+    nonce: int,
+    deadline: datetime,
+) -> bytes:
+    """Return the EIP-712 hash that the device signs and the DeviceRegistry checks."""
+    separator = keccak(
+        abi_encode(
+            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
+            [_DOMAIN_TYPE, _NAME, _CONTRACT_VERSION, chain_id, bytes(registry)],
+        )
+    )
+    struct = keccak(
+        abi_encode(
+            ["bytes32", "address", "bytes32", "uint256", "uint256"],
+            [
+                keccak((kind.primary_type + _MEMBERS).encode()),
+                bytes(device),
+                bytes(key_document),
+                nonce,
+                to_timestamp(deadline),
+            ],
+        )
+    )
+    return keccak(b"\x19\x01" + separator + struct)
+
+
+def _verify_signature(signature: bytes, message: bytes, device: Address) -> None:
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    invalid = SignatureInvalid(
+        f"the request is not signed by device {device}",
+        hint="it was altered, or made for another domain; let the device make a new one",
+    )
+    if v not in (27, 28) or int.from_bytes(s, "big") > _MAXIMUM_S:
+        raise invalid
+    try:
+        recovered = _CURVE.Signature(r + s + bytes([v - 27])).recover_public_key_from_msg_hash(
+            message
+        )
+    except (BadSignature, ValidationError) as error:
+        raise invalid from error
+    if recovered.to_canonical_address() != device:
+        raise invalid
+
+
+def _parse_domain(text: str) -> DomainId:
+    domain = DomainId.parse(text)
+    if str(domain) != text:
+        raise MalformedInput("the enrolment request's domain id is not in its printed form")
+    return domain

@@ -1,0 +1,269 @@
+"""A device's private keys: born here, kept here, never overwritten (claim T6).
+
+In a folder of their own: `identity.key` (secp256k1, hexadecimal; its address is the device's name),
+`sealing.key` (CBOR, see `SealingSecrets.dump`), `ssh_host/<n>.key` and `ssh_user/<n>.key` (Ed25519,
+OpenSSH format, so that sshd and ssh use them where they are). Several SSH keys of a kind, because
+the next one has to exist while the old one's certificate still works.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_ssh_private_key,
+)
+from eth_keys.backends.coincurve import CoinCurveECCBackend
+from eth_keys.datatypes import PrivateKey
+from eth_keys.main import KeyAPI
+from eth_utils.exceptions import ValidationError
+
+from dpki.bundle.seal import SealingSecrets
+from dpki.certificates.keys import ssh_blob
+from dpki.errors import DpkiError, MalformedInput
+from dpki.files import (
+    create_atomic,
+    fsync_directory,
+    load_bounded,
+    make_private_directory,
+)
+from dpki.model import Address
+
+IDENTITY_FILE = "identity.key"
+SEALING_FILE = "sealing.key"
+HOST_DIRECTORY = "ssh_host"
+USER_DIRECTORY = "ssh_user"
+
+_FILE_LIMIT = 4096
+# Named here and not left to the environment: eth-keys would fall back to slow Python silently.
+_CURVE = KeyAPI(CoinCurveECCBackend)
+
+
+@dataclass(frozen=True)
+class DeviceKeys:
+    """Everything secret of one device.
+
+    Attributes:
+        identity: secp256k1; signs the key document, requests and acknowledgements, nothing else.
+        sealing: Opens bundles.
+        ssh_host: The SSH server's keys, newest last, at least one.
+        ssh_user: The SSH client's keys, newest last.
+    """
+
+    identity: PrivateKey = field(repr=False)
+    sealing: SealingSecrets = field(repr=False)
+    ssh_host: tuple[Ed25519PrivateKey, ...] = field(repr=False)
+    ssh_user: tuple[Ed25519PrivateKey, ...] = field(repr=False)
+
+    @property
+    def address(self) -> Address:
+        """The device's name: its identity's Ethereum address."""
+        return Address(self.identity.public_key.to_canonical_address())
+
+    @property
+    def host_blobs(self) -> tuple[bytes, ...]:
+        """Public key blobs of the SSH server's keys, newest last."""
+        return tuple(ssh_blob(key.public_key()) for key in self.ssh_host)
+
+    @property
+    def user_blobs(self) -> tuple[bytes, ...]:
+        """Public key blobs of the SSH client's keys, newest last."""
+        return tuple(ssh_blob(key.public_key()) for key in self.ssh_user)
+
+    def host_key_for(self, public_blob: bytes) -> bytes | None:
+        """Return the SSH server's private key with this public key blob, as an OpenSSH file.
+
+        None when it is not this device's.
+        """
+        return _find(self.ssh_host, public_blob)
+
+    def user_key_for(self, public_blob: bytes) -> bytes | None:
+        """Return the SSH client's private key with this public key blob, as an OpenSSH file.
+
+        None when it is not this device's.
+        """
+        return _find(self.ssh_user, public_blob)
+
+    def __repr__(self) -> str:
+        """Return the device's address and nothing secret."""
+        return f"DeviceKeys({self.address})"
+
+
+def generate_device_keys() -> DeviceKeys:
+    """Make all keys of a new device from the system's randomness; nothing is saved."""
+    return DeviceKeys(
+        identity=_generate_identity(),
+        sealing=SealingSecrets.generate(),
+        ssh_host=(Ed25519PrivateKey.generate(),),
+        ssh_user=(Ed25519PrivateKey.generate(),),
+    )
+
+
+def save_device_keys(directory: Path, keys: DeviceKeys) -> None:
+    """Write the keys into a new folder: all of them or none, for the owner only.
+
+    Raises:
+        DpkiError: There are keys already (they are untouched), or they could not be written.
+    """
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        make_private_directory(directory.parent)
+        if directory.exists() or directory.is_symlink():
+            raise DpkiError(
+                f"{directory} exists already and is not overwritten",
+                hint="a device keeps its keys for life; for another device use another folder",
+            )
+        try:
+            _write_all(temporary, keys)
+            # Fails when somebody else was quicker: a rename replaces no folder that holds files.
+            temporary.rename(directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        fsync_directory(directory.parent)
+    except OSError as error:
+        raise DpkiError(
+            f"could not write the device's keys to {directory}: {error.strerror}",
+            hint="check free space and permissions",
+        ) from error
+
+
+def load_device_keys(directory: Path) -> DeviceKeys:
+    """Load the keys from the folder that `save_device_keys` made.
+
+    Raises:
+        DpkiError: They are missing, or others than the owner may read them.
+        MalformedInput: One is damaged; the message says which file, nothing of its content.
+    """
+    if not directory.is_dir():
+        raise DpkiError(
+            f"there are no device keys in {directory}", hint="make them with: dpki device init"
+        )
+    host = _load_ssh_keys(directory / HOST_DIRECTORY)
+    if not host:
+        raise DpkiError(f"there is no SSH host key in {directory / HOST_DIRECTORY}")
+    return DeviceKeys(
+        identity=_load_identity(directory / IDENTITY_FILE),
+        sealing=_load_sealing(directory / SEALING_FILE),
+        ssh_host=host,
+        ssh_user=_load_ssh_keys(directory / USER_DIRECTORY),
+    )
+
+
+def add_host_key(directory: Path) -> Ed25519PrivateKey:
+    """Make one more SSH host key beside those that are there, and save it.
+
+    Raises:
+        DpkiError: It could not be written.
+    """
+    return _add(directory / HOST_DIRECTORY)
+
+
+def add_user_key(directory: Path) -> Ed25519PrivateKey:
+    """Make one more SSH client key beside those that are there, and save it.
+
+    Raises:
+        DpkiError: It could not be written.
+    """
+    return _add(directory / USER_DIRECTORY)
+
+
+def _write_all(directory: Path, keys: DeviceKeys) -> None:
+    make_private_directory(directory)
+    create_atomic(directory / IDENTITY_FILE, keys.identity.to_hex()[2:].encode() + b"\n")
+    create_atomic(directory / SEALING_FILE, keys.sealing.dump())
+    for name, private_keys in ((HOST_DIRECTORY, keys.ssh_host), (USER_DIRECTORY, keys.ssh_user)):
+        make_private_directory(directory / name)
+        for number, key in enumerate(private_keys, 1):
+            create_atomic(directory / name / f"{number}.key", _openssh(key))
+    fsync_directory(directory)
+
+
+def _add(directory: Path) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    newest = max((number for number, _ in _numbered(directory)), default=0)
+    create_atomic(directory / f"{newest + 1}.key", _openssh(key))
+    return key
+
+
+def _find(keys: Iterable[Ed25519PrivateKey], public_blob: bytes) -> bytes | None:
+    for key in keys:
+        if ssh_blob(key.public_key()) == public_blob:
+            return _openssh(key)
+    return None
+
+
+def _generate_identity() -> PrivateKey:
+    while True:
+        try:
+            return _CURVE.PrivateKey(secrets.token_bytes(32))
+        except ValidationError:
+            continue  # zero or beyond the curve's order: once in 2^128
+
+
+def _load_identity(path: Path) -> PrivateKey:
+    text = _load_private(path)
+    if re.fullmatch(rb"[0-9a-f]{64}\n", text) is None:
+        raise MalformedInput(f"{path} is not an identity key: 64 hexadecimal digits and a line end")
+    try:
+        return _CURVE.PrivateKey(bytes.fromhex(text.decode()))
+    except ValidationError:
+        # Without the cause: its text holds the number.
+        raise MalformedInput(f"{path} is not a valid secp256k1 key") from None
+
+
+def _load_sealing(path: Path) -> SealingSecrets:
+    try:
+        return SealingSecrets.load(_load_private(path))
+    except MalformedInput as error:
+        raise MalformedInput(f"{path} is damaged: {error.message}") from None
+
+
+def _load_ssh_keys(directory: Path) -> tuple[Ed25519PrivateKey, ...]:
+    return tuple(_load_ssh_key(path) for _, path in _numbered(directory))
+
+
+def _load_ssh_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_ssh_private_key(_load_private(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise MalformedInput(
+            f"{path} is not an unencrypted private key in OpenSSH's format"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise MalformedInput(f"{path} is not an Ed25519 key")
+    return key
+
+
+def _numbered(directory: Path) -> list[tuple[int, Path]]:
+    """Return the key files of a folder by number, oldest first."""
+    found = [
+        (int(path.stem), path)
+        for path in (directory.iterdir() if directory.is_dir() else ())
+        if re.fullmatch(r"[1-9][0-9]{0,8}\.key", path.name)
+    ]
+    return sorted(found)
+
+
+def _load_private(path: Path) -> bytes:
+    data = load_bounded(path, limit=_FILE_LIMIT)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise DpkiError(
+            f"{path} can be read by others than its owner",
+            hint=f"chmod 600 {path}; and if somebody may have read it, enrol a new device",
+        )
+    return data
+
+
+def _openssh(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
