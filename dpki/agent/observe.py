@@ -14,15 +14,16 @@ from pathlib import Path
 from dpki.agent.memory import Memory, remember, verify_floor, with_memory
 from dpki.agent.observation import HostPair, Known, Observation
 from dpki.agent.state import AgentState, Coverage
-from dpki.bundle.content import bundle_context, open_bundle
+from dpki.bundle.content import Bundle, bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
-from dpki.certificates.ssh import parse_ssh_certificate
+from dpki.certificates.keys import public_blob
+from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.domain import Domain
 from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
 from dpki.chain.rpc import Reader, fetch_block
 from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
-from dpki.devices.keys import DeviceKeys
+from dpki.devices.keys import DeviceKeys, host_key_path
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.model import AuthorityKind, Block, Hash32
@@ -67,7 +68,7 @@ def observe(
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
         state.forget_expired(now)
-    opener = _Opener(reader, snapshot, keys, sources, directory / BUNDLES, now)
+    opener = _Opener(reader, snapshot, keys, sources, directory, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
     known = tuple(k for k in state.known() if k.block <= confirmed)
     host = opener.best(known, problems)
@@ -230,8 +231,13 @@ class _Opener:
     snapshot: Snapshot
     keys: DeviceKeys
     sources: Sequence[BlockSource]
-    cache: Path
+    directory: Path
     now: datetime
+
+    @property
+    def cache(self) -> Path:
+        """Where fetched bundles are kept, sealed."""
+        return self.directory / BUNDLES
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -291,10 +297,14 @@ class _Opener:
         finding = judge(certificate, Anchoring(device, bundle.path), extended, self.now)
         if finding.verdict is not Verdict.VALID:
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
-        key = bundle.key or self.keys.host_key_for(certificate.subject_key)
-        if key is None:
-            raise CheckedFalse("its private key is neither on this device nor in the bundle")
-        return HostPair(certificate, key, finding)
+        return HostPair(certificate, self._private_key(bundle, certificate), finding)
+
+    def _private_key(self, bundle: Bundle, certificate: SshCertificate) -> bytes:
+        if bundle.key is None:
+            return host_key_path(self.directory, certificate.subject_key).read_bytes()
+        if public_blob(bundle.key) != certificate.subject_key:
+            raise CheckedFalse("the private key in the bundle is not the certificate's")
+        return bundle.key
 
     def _fetch(self, digest: Hash32) -> bytes:
         """Return a sealed bundle; what was fetched once is kept, still sealed."""

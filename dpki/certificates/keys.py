@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_der_public_key,
+    load_ssh_private_key,
     load_ssh_public_key,
 )
 
@@ -184,6 +185,23 @@ def load_subject_key(blob: bytes) -> SshSubjectKey:
 
 def _type_of(blob: bytes) -> str:
     return WireReader(blob, "SSH public key").string().decode("ascii", "replace")
+
+
+def public_blob(private_key: bytes) -> bytes:
+    """Return the SSH public key blob of an unencrypted OpenSSH private key file.
+
+    Raises:
+        MalformedInput: It is none, is encrypted, or of a type that can't be certified.
+    """
+    try:
+        key = load_ssh_private_key(private_key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # Nothing of the parser's own message: it might quote the key.
+        raise MalformedInput("this is not an unencrypted OpenSSH private key") from error
+    public = key.public_key()
+    if not isinstance(public, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
+        raise MalformedInput("a private key of this type can't be certified")
+    return ssh_blob(public)
 
 
 def _load(blob: bytes, kind: str) -> object:
