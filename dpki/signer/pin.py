@@ -82,16 +82,11 @@ def pin_from_file(path: Path) -> PinSource:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise ConfigError(f"{what}: could not read {path}: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"{what}: {path} is not a plain file")
-            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
-                raise ConfigError(
-                    f"{what}: others than its owner may read or write {path}",
-                    hint=f"chown it to yourself, and: chmod 600 {path}",
-                )
-            data = file.read(_MAXIMUM + 2)
+        try:
+            _verify_private(os.fstat(descriptor), path, what)
+            data = os.read(descriptor, _MAXIMUM + 2)
+        finally:
+            os.close(descriptor)
         return _clean(_text(data, f"{what}: {path}"), f"{what}: {path}")
 
     return source
@@ -145,6 +140,16 @@ def pin_from_command(argv: Sequence[str]) -> PinSource:
         return _clean(_text(done.stdout, name), name)
 
     return source
+
+
+def _verify_private(status: os.stat_result, path: Path, what: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{what}: {path} is not a plain file")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
+        raise ConfigError(
+            f"{what}: others than its owner may read or write {path}",
+            hint=f"chown it to yourself, and: chmod 600 {path}",
+        )
 
 
 def _text(data: bytes, where: str) -> str:

@@ -1,0 +1,177 @@
+import base64
+import hashlib
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from dpki.certificates.keys import (
+    authority_id,
+    authority_spki,
+    parse_public_key,
+    parse_ssh_public_key,
+    public_key_line,
+    spki_of,
+    ssh_blob,
+    ssh_fingerprint,
+)
+from dpki.certificates.wire import string
+from dpki.errors import MalformedInput
+
+ED25519 = ed25519.Ed25519PrivateKey.generate().public_key()
+P256 = ec.generate_private_key(ec.SECP256R1()).public_key()
+POINT = P256.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+SK_ED25519 = string(b"sk-ssh-ed25519@openssh.com") + string(ED25519.public_bytes_raw())
+SK_P256 = string(b"sk-ecdsa-sha2-nistp256@openssh.com") + string(b"nistp256") + string(POINT)
+
+
+class TestAuthorityKeys:
+    @pytest.mark.parametrize(("key", "size"), [(ED25519, 44), (P256, 91)])
+    def test_round_trip(self, key, size) -> None:
+        spki = spki_of(key)
+        assert len(spki) == size
+        assert spki_of(parse_public_key(spki)) == spki
+        assert authority_id(spki) == hashlib.sha256(spki).digest()
+        assert authority_spki(ssh_blob(key)) == spki
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            ec.generate_private_key(ec.SECP384R1()).public_key(),
+            ec.generate_private_key(ec.SECP256K1()).public_key(),
+            rsa.generate_private_key(65537, 2048).public_key(),
+        ],
+        ids=["P-384", "secp256k1", "RSA"],
+    )
+    def test_other_types_are_refused(self, key) -> None:
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        with pytest.raises(MalformedInput, match="of a type that dpki does not know"):
+            parse_public_key(spki)
+
+    def test_compressed_point_is_refused(self) -> None:
+        point = P256.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        spki = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+        with pytest.raises(MalformedInput, match="canonical"):
+            parse_public_key(spki)
+
+    def test_point_off_the_curve_is_refused(self) -> None:
+        spki = bytearray(spki_of(P256))
+        spki[-1] ^= 1
+        with pytest.raises(MalformedInput):
+            parse_public_key(bytes(spki))
+
+    @pytest.mark.parametrize("spki", [b"", b"\x30\x00", spki_of(ED25519) + b"\0", b"\xff" * 44])
+    def test_garbage_is_refused(self, spki: bytes) -> None:
+        with pytest.raises(MalformedInput):
+            parse_public_key(spki)
+
+
+class TestSshKeys:
+    @pytest.mark.parametrize(
+        "key",
+        [
+            ED25519,
+            P256,
+            ec.generate_private_key(ec.SECP384R1()).public_key(),
+            ec.generate_private_key(ec.SECP521R1()).public_key(),
+            rsa.generate_private_key(65537, 2048).public_key(),
+        ],
+        ids=["ed25519", "p256", "p384", "p521", "rsa"],
+    )
+    def test_lines_and_blobs(self, key) -> None:
+        blob = ssh_blob(key)
+        parsed = parse_ssh_public_key(blob)
+        assert parsed.blob == blob
+        assert parsed.comment == ""
+        line = f"{parsed.type} {base64.b64encode(blob).decode()} alice's laptop"
+        assert public_key_line(blob, "alice's laptop") == line
+        for text in (line, line + "\n", line.encode() + b"\r\n"):
+            again = parse_ssh_public_key(text)
+            assert (again.blob, again.comment, again.type) == (blob, "alice's laptop", parsed.type)
+        assert again.line == line
+        assert not again.is_security_key
+
+    @pytest.mark.parametrize("start", [SK_ED25519, SK_P256], ids=["ed25519", "p256"])
+    def test_fido_keys(self, start: bytes) -> None:
+        parsed = parse_ssh_public_key(start + string(b"ssh:"))
+        assert parsed.is_security_key
+        assert parse_ssh_public_key(parsed.line) == parsed
+
+    def test_fingerprint_is_openssh_s(self) -> None:
+        # Published by GitHub, with the key.
+        blob = base64.b64decode(
+            "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+        )
+        assert ssh_fingerprint(blob) == "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
+
+    @pytest.mark.parametrize(
+        "blob",
+        [
+            ssh_blob(ED25519) + b"\0",
+            ssh_blob(ED25519)[:-1],
+            string(b"ssh-ed25519") + string(b"short"),
+            string(b"ecdsa-sha2-nistp256") + string(b"nistp384") + string(POINT),
+            string(b"ecdsa-sha2-nistp256") + string(b"nistp256") + string(POINT[:-1] + b"\0"),
+            string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0\0" + b"\xc1" * 256),
+            string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 128),
+            SK_ED25519,
+            SK_ED25519 + string(b"ssh:") + b"\0",
+            string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"x"),
+            string(b"ssh-dss") + string(b"x"),
+            string(b"\xff\xfe"),
+        ],
+    )
+    def test_damaged_weak_or_foreign_blobs_are_refused(self, blob: bytes) -> None:
+        with pytest.raises(MalformedInput):
+            parse_ssh_public_key(blob)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "",
+            "ssh-ed25519",
+            "alice",
+            f"no-pty {public_key_line(ssh_blob(ED25519))}",
+            f"{public_key_line(ssh_blob(ED25519))}\n{public_key_line(ssh_blob(P256))}",
+            public_key_line(ssh_blob(ED25519)).replace("ssh-ed25519", "ssh-rsa"),
+            public_key_line(ssh_blob(ED25519)) + " evil\x1b[2J",
+            "ssh-ed25519 " + "A" * 200_000,
+            "ssh-ed25519 A",
+        ],
+    )
+    def test_other_lines_are_refused(self, line: str) -> None:
+        with pytest.raises(MalformedInput):
+            parse_ssh_public_key(line)
+
+    def test_a_private_key_is_named_as_one_and_not_repeated(self) -> None:
+        private = ed25519.Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
+        )
+        with pytest.raises(MalformedInput, match="this is a private key") as caught:
+            parse_ssh_public_key(private)
+        assert private.split(b"\n")[1].decode() not in str(caught.value)
+
+    def test_dsa_is_refused(self) -> None:
+        key = dsa.generate_private_key(1024).public_key()
+        numbers = key.public_numbers()
+        mpints = [
+            numbers.parameter_numbers.p,
+            numbers.parameter_numbers.q,
+            numbers.parameter_numbers.g,
+            numbers.y,
+        ]
+        blob = string(b"ssh-dss") + b"".join(
+            string(number.to_bytes(number.bit_length() // 8 + 1)) for number in mpints
+        )
+        with pytest.raises(MalformedInput, match="not supported"):
+            parse_ssh_public_key(blob)
+
+    def test_weak_rsa_names_the_reason(self) -> None:
+        key = rsa.generate_private_key(65537, 1024).public_key()
+        with pytest.raises(MalformedInput, match="1024 bits is too weak"):
+            parse_ssh_public_key(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))

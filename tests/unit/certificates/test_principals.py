@@ -1,0 +1,38 @@
+import pytest
+
+from dpki.certificates.principals import (
+    MAXIMUM_PRINCIPALS,
+    device_principal,
+    verify_name,
+    verify_principals,
+)
+from dpki.errors import InvalidPrincipal
+from dpki.model import Address
+
+
+def test_returns_the_names_in_their_order() -> None:
+    assert verify_principals(iter(["root", "alice@example.org"])) == ("root", "alice@example.org")
+
+
+def test_takes_every_character_that_the_format_names() -> None:
+    name = "AZaz09._-:@/+"
+    assert verify_principals([name]) == (name,)
+
+
+def test_length_is_1_to_128() -> None:
+    assert verify_name("a" * 128)
+    with pytest.raises(InvalidPrincipal):
+        verify_name("a" * 129)
+
+
+def test_at_most_64() -> None:
+    names = [f"p{number}" for number in range(MAXIMUM_PRINCIPALS)]
+    assert len(verify_principals(names)) == 64
+    with pytest.raises(InvalidPrincipal, match="at most 64"):
+        verify_principals([*names, "one-more"])
+
+
+def test_device_principal_is_lower_case() -> None:
+    address = Address.parse("0xABCDEF0123456789abcdef0123456789ABCDEF01".lower())
+    assert device_principal(address) == "device:0xabcdef0123456789abcdef0123456789abcdef01"
+    assert verify_principals([device_principal(address)])
