@@ -6,7 +6,6 @@ Format: Web3 Secret Storage, version 3, with scrypt, as eth-account writes it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from eth_account.signers.local import LocalAccount
 from dpki.errors import ConfigError, PassphraseIncorrect, UsageError
 from dpki.files import load_bounded, make_private_directory, write_atomic
 from dpki.model import Address
-
-PassphraseSource = Callable[[str], str]
-"""Asks for a passphrase; the argument says whose. The same as the signer's `PinSource`."""
+from dpki.signer.pin import PinSource
 
 SCRYPT_WORK = 2**18
 """The work factor n of scrypt: about a second and 256 MiB a try."""
@@ -65,7 +62,7 @@ class Wallet:
 
 def create_keystore(
     path: Path,
-    passphrase: PassphraseSource,
+    passphrase: PinSource,
     *,
     wallet: Wallet | None = None,
     work: int = SCRYPT_WORK,
@@ -97,7 +94,7 @@ def create_keystore(
     return wallet
 
 
-def load_wallet(path: Path, passphrase: PassphraseSource) -> Wallet:
+def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
     """Open a keystore.
 
     Raises:

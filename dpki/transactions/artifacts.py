@@ -1,0 +1,53 @@
+"""The compiled contracts, as shipped in the package: users need no compiler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from dpki.errors import DpkiError
+
+CONTRACTS = ("TrustDomain", "AuthorityRegistry", "CertificateRegistry", "DeviceRegistry")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled contract.
+
+    Attributes:
+        name: The contract's name.
+        abi: Its interface (Solidity documentation, "Contract ABI Specification").
+        bytecode: Init code without constructor arguments.
+        storage_layout: Where its state variables are, as the compiler says.
+    """
+
+    name: str
+    abi: Sequence[Mapping[str, Any]]
+    bytecode: bytes
+    storage_layout: Mapping[str, Any]
+
+
+@cache
+def load_artifact(name: str) -> Artifact:
+    """Return a contract of the package.
+
+    Raises:
+        DpkiError: It is not there: the installation is damaged.
+    """
+    try:
+        text = resources.files("dpki").joinpath("artifacts", f"{name}.json").read_text("utf-8")
+        fields = json.loads(text)
+        return Artifact(
+            name=name,
+            abi=fields["abi"],
+            bytecode=bytes.fromhex(fields["bytecode"].removeprefix("0x")),
+            storage_layout=fields.get("storageLayout", {}),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DpkiError(
+            f"the compiled contract {name} is missing or damaged", hint="reinstall dpki"
+        ) from error

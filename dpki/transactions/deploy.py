@@ -1,0 +1,68 @@
+"""A new trust domain, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from dpki.chain import decode
+from dpki.chain.rpc import Reader
+from dpki.errors import TransactionFailed
+from dpki.model import Address, DomainId
+from dpki.transactions.sender import MAXIMUM_FEE, WAIT, Receipt, Sender
+from dpki.transactions.wallet import Wallet
+from dpki.transactions.writer import encode_deployment
+
+
+def deploy_domain(
+    reader: Reader,
+    wallet: Wallet,
+    *,
+    governor: Address,
+    guardian: Address | None = None,
+    registrars: Sequence[Address] = (),
+    chain_id: int | None = None,
+    confirmations: int = 1,
+    wait: timedelta = WAIT,
+    maximum_fee: int = MAXIMUM_FEE,
+) -> tuple[DomainId, Receipt]:
+    """Deploy TrustDomain and its registries; return the domain's id.
+
+    The id names the deployment block, so a reorg that moves the transaction makes it void: on a
+    chain that has them, ask for more confirmations.
+
+    Args:
+        reader: The endpoint.
+        wallet: The account that pays; it gets no role by that.
+        governor: Decides which CAs exist.
+        guardian: May suspend a CA at once, and nothing else.
+        registrars: May enrol and retire devices.
+        chain_id: The chain that it must be; None takes the endpoint's.
+        confirmations: Blocks that the transaction must have, its own included.
+        wait: How long to wait for that.
+        maximum_fee: Wei that it may cost.
+
+    Raises:
+        WrongDomain: The endpoint serves another chain.
+        TransactionReverted: The contract refused, such as a zero governor.
+        TransactionFailed: Not enough money, absurd fees, or not in a block in time.
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    if chain_id is None:
+        chain_id = decode.quantity(reader.call("eth_chainId"), reader.name)
+    sender = Sender(
+        reader, wallet, chain_id, confirmations=confirmations, wait=wait, maximum_fee=maximum_fee
+    )
+    code = encode_deployment(
+        "TrustDomain",
+        str(governor),
+        str(guardian or Address.zero()),
+        [str(registrar) for registrar in registrars],
+    )
+    receipt = sender.send(None, code)
+    if receipt.contract is None:
+        raise TransactionFailed(
+            f"transaction {receipt.transaction_hash} made no contract",
+            hint="try another RPC endpoint",
+        )
+    return DomainId(chain_id, receipt.contract, receipt.block.hash), receipt

@@ -1,0 +1,132 @@
+"""Why a contract refused: revert data, decoded by name and value.
+
+Solidity documentation, "Errors and the Revert Statement": four bytes of the error's signature hash,
+then its arguments. A nested call's error arrives unchanged, so the errors of every contract are
+looked up together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_hash.auto import keccak
+
+from dpki.errors import TransactionForbidden, TransactionReverted
+from dpki.model import Address, AuthorityState, DeviceState
+from dpki.transactions.artifacts import CONTRACTS, load_artifact
+
+_FOREIGN = (
+    # Solidity's own
+    ("Error", (("reason", "string", ""),)),
+    ("Panic", (("code", "uint256", ""),)),
+    # OpenZeppelin's ECDSA
+    ("ECDSAInvalidSignature", ()),
+    ("ECDSAInvalidSignatureLength", (("length", "uint256", ""),)),
+    ("ECDSAInvalidSignatureS", (("s", "bytes32", ""),)),
+)
+
+_ROLE = "sign with an account that has the role"
+_HINTS = {
+    "AuthorityRegistryAlreadyRegistered": "a key is registered once for ever: make a new one",
+    "AuthorityRegistryInvalidParent": "the parent must be a registered authority of the same kind",
+    "CertificateRegistryInvalidTransition": "the authority's present state does not allow this",
+    "CertificateRegistryLifetimeExceeded": "ask for a shorter validity, or raise the maximum",
+    "CertificateRegistryNotActive": "only an active authority issues: lift it, or use another",
+    "CertificateRegistryNothingRevoked": "everything named is revoked already",
+    "CertificateRegistryNotIssued": "only serials that were anchored can be revoked",
+    "CertificateRegistryUnexpectedSerial": "another writer took the serial: sign again",
+    "CertificateRegistryUnknownAuthority": "compare the id; this domain has no such authority",
+    "CertificateRegistryWatermarkNotRaised": "it only rises, to the next serial at most",
+    "DeviceRegistryAlreadyEnrolled": "a device is enrolled once: send a document update",
+    "DeviceRegistryExpiredSignature": "ask the device for a fresh request",
+    "DeviceRegistryInvalidSignature": "altered, old or another domain's: ask for a new one",
+    "DeviceRegistryNotActive": "the device is not enrolled, or was retired for ever",
+}
+
+
+@dataclass(frozen=True)
+class _Error:
+    name: str
+    parameters: tuple[tuple[str, str, str], ...]  # name, ABI type, Solidity type
+
+    @property
+    def selector(self) -> bytes:
+        return keccak(f"{self.name}({','.join(kind for _, kind, _ in self.parameters)})".encode())[
+            :4
+        ]
+
+
+@cache
+def _errors() -> Mapping[bytes, _Error]:
+    found = [_Error(name, parameters) for name, parameters in _FOREIGN]
+    for contract in CONTRACTS:
+        for item in load_artifact(contract).abi:
+            if item["type"] == "error":
+                inputs = tuple(
+                    (i["name"], i["type"], i.get("internalType", "")) for i in item["inputs"]
+                )
+                found.append(_Error(item["name"], inputs))
+    return {error.selector: error for error in found}
+
+
+def decode_revert(data: object) -> TransactionReverted:
+    """Return the exception for a call that reverted.
+
+    Args:
+        data: The `data` of the endpoint's error: hexadecimal revert data, if it is honest and kind.
+
+    Returns: `TransactionForbidden` where the contract said that the caller has no right, else
+        `TransactionReverted`.
+    """
+    raw = _revert_bytes(data)
+    error = _errors().get(raw[:4])
+    if error is None:
+        return TransactionReverted(
+            "UnknownError", {"data": f"0x{raw[:64].hex()}"}, hint="is it the right contract?"
+        )
+    try:
+        decoded = decode([kind for _, kind, _ in error.parameters], raw[4:])
+    except (DecodingError, OverflowError):
+        return TransactionReverted(error.name, {"data": f"0x{raw[:64].hex()}"})
+    values = {
+        name: _readable(value, kind, solidity)
+        for (name, kind, solidity), value in zip(error.parameters, decoded, strict=True)
+    }
+    if error.name.endswith("Unauthorized"):
+        return TransactionForbidden(error.name, values, hint=_ROLE)
+    return TransactionReverted(error.name, values, hint=_HINTS.get(error.name, ""))
+
+
+def _revert_bytes(data: object) -> bytes:
+    """Return the revert data; some nodes wrap it in an object or put a word before it."""
+    if isinstance(data, Mapping):
+        data = data.get("data") or data.get("result")
+    if not isinstance(data, str):
+        return b""
+    try:
+        return bytes.fromhex(data.removeprefix("Reverted ").removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+def _readable(value: Any, kind: str, solidity: str) -> object:
+    """Return a value in the form that people compare."""
+    if kind == "address":
+        return str(Address.parse(value))
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    states = {
+        "enum ICertificateRegistry.State": AuthorityState,
+        "enum IDeviceRegistry.State": DeviceState,
+    }
+    if solidity in states:
+        try:
+            return states[solidity](value).name.lower().replace("_", "-")
+        except ValueError:
+            return value
+    return value
