@@ -1,0 +1,349 @@
+"""Who acts in the story, what they hold, and what was seen: the state that its steps hand on."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.stage import SSHD, Client, Sshd, Stage, StepFailed, open_stage
+
+HOST = "gate-1.example"
+"""The device's host name, in its certificate."""
+REPOSITORY = Path(__file__).resolve().parent.parent
+THEFT = REPOSITORY / "scripts" / "theft.py"
+
+
+class Direction(enum.Enum):
+    """Which half of a claim was seen."""
+
+    HOLDS = "holds"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One half of a claim, seen to be true.
+
+    Attributes:
+        claim: What is claimed; both halves carry the same words.
+        direction: Whether the allowed thing worked or the forbidden one was refused.
+        evidence: What was seen.
+    """
+
+    claim: str
+    direction: Direction
+    evidence: str
+
+
+@dataclass
+class Story:
+    """The state that the steps hand on.
+
+    Attributes:
+        optimism: Play on a chain with OP-stack rules.
+        ipfs: Whether IPFS is required; otherwise a directory store takes its place.
+        uses_ipfs: Whether they really go over IPFS.
+    """
+
+    stage: Stage
+    optimism: bool = False
+    ipfs: bool = True
+    uses_ipfs: bool = False
+    proofs: list[Proof] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    domain: str = ""
+    rpc: str = ""
+    user_ca: str = ""
+    host_ca: str = ""
+    device: str = ""
+    sshd: Sshd | None = None
+
+    # --- where things are -----------------------------------------------------------------------
+
+    @property
+    def home(self) -> Path:
+        """The administrator's $DPKI_HOME."""
+        return self.stage.directory / "admin"
+
+    @property
+    def device_directory(self) -> Path:
+        """What would be /var/lib/dpki on the device."""
+        return self.stage.directory / "device"
+
+    @property
+    def sshd_directory(self) -> Path:
+        """What would be /etc/ssh/dpki on the device."""
+        return self.stage.directory / "device-ssh"
+
+    @property
+    def drop_in(self) -> Path:
+        """What would be /etc/ssh/sshd_config.d/10-dpki.conf on the device."""
+        return self.stage.directory / "10-dpki.conf"
+
+    @property
+    def laptop(self) -> Path:
+        """The engineer's folder."""
+        return self.stage.directory / "laptop"
+
+    @property
+    def thief(self) -> Path:
+        """The thief's folder."""
+        return self.stage.directory / "thief"
+
+    @property
+    def server(self) -> Sshd:
+        """The device's sshd, once started."""
+        if self.sshd is None:
+            raise StepFailed("sshd is not running yet")
+        return self.sshd
+
+    @property
+    def sshd_config(self) -> Path:
+        """What would be /etc/ssh/sshd_config on the device."""
+        return self.stage.directory / "sshd-device" / "sshd_config"
+
+    @property
+    def plain_host_key(self) -> Path:
+        """The host key that the device's sshd had before dpki."""
+        return self.stage.directory / "plain-host-key"
+
+    def start_device_sshd(self) -> None:
+        """Start the device's sshd as it is before dpki: a plain host key, no drop-in yet."""
+        self.make_key(self.plain_host_key, "ecdsa")
+        lines = [f"HostKey {self.plain_host_key}"]
+        self.sshd = self.stage.start_sshd("device", lines, include=self.drop_in)
+
+    @property
+    def passphrase(self) -> Path:
+        """The file with the wallet's passphrase."""
+        return self.stage.directory / "passphrase"
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what `dpki init` wrote."""
+        return tomllib.loads((self.home / "config.toml").read_text())
+
+    def storage_options(self) -> list[str]:
+        """Return where the device fetches bundles from, as options of `dpki device init`."""
+        store = self.configuration()["store"]
+        options = [("--gateway", url) for url in store.get("gateways", ())]
+        options += [("--directory", path) for path in store.get("directories", ())]
+        return [word for option in options for word in option]
+
+    # --- who acts -------------------------------------------------------------------------------
+
+    def admin(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
+        """Run `dpki` as the administrator, in whose home everything secret but the CA keys lies."""
+        env = self.stage.environment(DPKI_HOME=str(self.home))
+        return self.stage.dpki(*arguments, expect=expect, env=env)
+
+    def on_device(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
+        """Run `dpki` on the device, which has no administrator's home."""
+        return self.stage.dpki(*arguments, expect=expect)
+
+    def stranger(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
+        """Run `dpki` as somebody with nothing: an empty HOME, next to no environment."""
+        empty = self.stage.directory / "stranger"
+        empty.mkdir(exist_ok=True)
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(empty), "DPKI_STAGE": str(self.stage.directory)}
+        return self.stage.dpki(*arguments, expect=expect, env=env, cwd=empty)
+
+    def verify(self, certificate: Path, expect: int, *, proof: Path | None = None) -> str:
+        """Return a stranger's verdict on a certificate, from domain id and endpoint alone."""
+        extra: list[str | Path] = ["--proof", proof] if proof else []
+        document = self.stranger(
+            "verify", certificate, *extra, "--domain", self.domain, "--rpc", self.rpc, expect=expect
+        )
+        return str(document["verdict"])
+
+    def agent_once(self, *, expect: int | None = 0) -> dict[str, Any]:
+        """Run the device's agent once; sshd, which it may have reloaded, listens again."""
+        document = self.on_device("agent", "once", "--dir", self.device_directory, expect=expect)
+        if self.sshd is not None:
+            self.stage.wait_listening(self.sshd)
+        return document
+
+    def make_key(self, path: Path, kind: str = "ed25519") -> Path:
+        """Make an ordinary SSH key pair with ssh-keygen; return the private key's path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.stage.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", path.name, "-f", path])
+        return path
+
+    def known_hosts(self, name: str) -> tuple[Path, Path]:
+        """Fetch, as a stranger, the @cert-authority lines and the KRL as they are now."""
+        folder = self.stage.directory / "clients" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        lines, krl = folder / "known_hosts", folder / "krl"
+        self.stranger(
+            "ssh",
+            "known-hosts",
+            "--domain",
+            self.domain,
+            "--rpc",
+            self.rpc,
+            "--out",
+            lines,
+            "--krl",
+            krl,
+        )
+        return lines, krl
+
+    def client(
+        self, key: Path | None, certificate: Path | None = None, *, trust: str = "now"
+    ) -> Client:
+        """Return a client that trusts the domain's host CAs as fetched under the name `trust`."""
+        folder = self.stage.directory / "clients" / trust
+        if not folder.exists():
+            self.known_hosts(trust)
+        return Client(key, certificate, folder / "known_hosts", folder / "krl", HOST)
+
+    def engineer(self, key: Path, *, trust: str = "now") -> Client:
+        """Return a client with the certificate that lies beside its key."""
+        return self.client(key, Path(f"{key}-cert.pub"), trust=trust)
+
+    def issue_host(self, *, expect: int = 0) -> dict[str, Any]:
+        """Have the administrator certify the device's host key, into a sealed bundle."""
+        return self.admin(
+            *("ssh", "issue", "--ca", "host-ca", "--device", "gate-1", "--hostname", HOST),
+            *("--for", "8h"),
+            expect=expect,
+        )
+
+    def issue_user(
+        self, key: Path, identity: str, *, principal: str = "ops", expect: int = 0
+    ) -> dict[str, Any]:
+        """Have the administrator certify an engineer's existing public key."""
+        return self.admin(
+            *("ssh", "issue", "--ca", "user-ca", "--key", f"{key}.pub", "--identity", identity),
+            *("--principal", principal, "--for", "8h"),
+            expect=expect,
+        )
+
+    def self_sign(self, key: Path, authority: Path, *, host: bool) -> None:
+        """Certify a key with ssh-keygen and a CA key of one's own."""
+        kind = ["-h", "-n", HOST] if host else ["-n", "ops", "-O", "clear", "-O", "permit-pty"]
+        signing: list[str | Path] = [
+            "ssh-keygen",
+            "-q",
+            "-s",
+            authority,
+            "-I",
+            key.name,
+            "-z",
+            "1",
+            "-V",
+            "-1m:+8h",
+        ]
+        self.stage.run([*signing, *kind, f"{key}.pub"])
+
+    def theft(self, action: str, *arguments: str | Path) -> dict[str, Any]:
+        """Run `scripts/theft.py`, a process of its own that uses dpki as a library."""
+        outcome = self.stage.run([sys.executable, THEFT, action, self.home, *arguments])
+        document: dict[str, Any] = json.loads(outcome.stdout)
+        return document
+
+    # --- what is installed on the device --------------------------------------------------------
+
+    def drop_in_option(self, name: str) -> Path:
+        """Return the file that an option of the agent's drop-in names."""
+        for line in self.drop_in.read_text().splitlines():
+            words = line.split(maxsplit=1)
+            if len(words) == 2 and words[0].lower() == name.lower():
+                return Path(words[1].strip().strip('"'))
+        raise StepFailed(f"the drop-in sets no {name}\n{self.drop_in.read_text()}")
+
+    def installed(self) -> dict[str, bytes]:
+        """Return what sshd uses: the host key and certificate, the CA keys, the drop-in."""
+        names = ("HostKey", "HostCertificate", "TrustedUserCAKeys")
+        found = {name: self.drop_in_option(name).read_bytes() for name in names}
+        return found | {"Include": self.drop_in.read_bytes()}
+
+    def host_public_key(self) -> str:
+        """Return the public half of the host key that sshd uses now."""
+        shown = self.stage.run(["ssh-keygen", "-y", "-f", self.drop_in_option("HostKey")]).stdout
+        return " ".join(shown.split()[:2])
+
+    def keep_host_key(self, name: str) -> Path:
+        """Copy the current host key and certificate, as a thief of the device might."""
+        kept = self.thief / f"{name}-host-key"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(self.drop_in_option("HostKey"), kept)
+        kept.chmod(0o600)
+        shutil.copy(self.drop_in_option("HostCertificate"), f"{kept}-cert.pub")
+        Path(f"{kept}.pub").write_text(self.host_public_key() + "\n")
+        return kept
+
+    def effective_configuration(self) -> dict[str, str]:
+        """Return what sshd itself says is in force for the account that logs in."""
+        match = f"user={self.stage.account},host=localhost,addr=127.0.0.1"
+        shown = self.stage.run([SSHD, "-T", "-C", match, "-f", self.sshd_config]).stdout
+        pairs = (line.split(maxsplit=1) for line in shown.splitlines() if line.strip())
+        return {pair[0].lower(): pair[1] if len(pair) == 2 else "" for pair in pairs}
+
+    # --- what was seen --------------------------------------------------------------------------
+
+    def holds(self, claim: str, evidence: str) -> None:
+        """Note that what the claim allows was seen to work."""
+        self.proofs.append(Proof(claim, Direction.HOLDS, evidence))
+
+    def refused(self, claim: str, evidence: str) -> None:
+        """Note that what the claim forbids was seen to be refused."""
+        self.proofs.append(Proof(claim, Direction.REFUSED, evidence))
+
+    def expect_login(self, client: Client, *, server: Sshd | None = None) -> None:
+        """Fail unless this client gets in."""
+        outcome = self.stage.ssh(server or self.server, client)
+        if outcome.status != 0 or outcome.stdout.strip() != "logged-in":
+            raise StepFailed(
+                f"the login should have worked\n{outcome.describe()}\n{self.sshd_log(server)}"
+            )
+
+    def expect_no_login(self, client: Client, because: str, *, server: Sshd | None = None) -> None:
+        """Fail unless this client is kept out, for the reason told.
+
+        Args:
+            because: What ssh must have said, so that no other trouble passes for a refusal.
+        """
+        outcome = self.stage.ssh(server or self.server, client)
+        if outcome.status == 0 or "logged-in" in outcome.stdout:
+            raise StepFailed(f"the login should have been refused\n{outcome.describe()}")
+        if because.lower() not in outcome.stderr.lower():
+            told = f"refused, but not because of {because!r}"
+            raise StepFailed(f"{told}\n{outcome.describe()}\n{self.sshd_log(server)}")
+
+    def expect_trusted_host(self, client: Client, server: Sshd) -> None:
+        """Fail unless this client trusts the server, which then refuses it: it knows nobody."""
+        self.expect_no_login(client, SSHD_REFUSES, server=server)
+
+    def sshd_log(self, server: Sshd | None = None) -> str:
+        """Return the end of sshd's log, for the one who has to find out."""
+        log = (server or self.server).log
+        return (
+            "\n".join(["sshd's log:", *log.read_text().splitlines()[-25:]]) if log.exists() else ""
+        )
+
+
+SSHD_REFUSES = "Permission denied (publickey"
+"""What a client hears when sshd lets none of its keys in."""
+CLIENT_REFUSES = "Host key verification failed"
+"""What a client says when it does not trust the host."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Fail the step unless the condition holds."""
+    if not condition:
+        raise StepFailed(message)
+
+
+@contextlib.contextmanager
+def open_story(*, optimism: bool = False, ipfs: bool = True, keep: bool = False) -> Iterator[Story]:
+    """Open a stage for one playing of the story, and end everything afterwards."""
+    with open_stage(keep=keep) as stage:
+        yield Story(stage, optimism=optimism, ipfs=ipfs)
