@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from eth_hash.auto import keccak
 
@@ -16,7 +17,8 @@ from dpki.chain import decode, merkle
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader, RpcError
 from dpki.chain.snapshot import Snapshot
-from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
+from dpki.errors import CheckedFalse, CouldNotCheck, EndpointUnavailable, UsageError
+from dpki.http import Deadline
 from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(
@@ -26,6 +28,9 @@ BATCH_ISSUED = Hash32(keccak(b"BatchIssued(bytes32,uint32,uint32,bytes32)"))
 
 RANGE = 10_000
 """Blocks in one question: many public endpoints refuse more."""
+
+SEARCH = timedelta(minutes=5)
+"""For a whole search: an endpoint that finds every range too large must not hold us for ever."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +217,15 @@ def _fetch_logs(
 ) -> list[_Log]:
     """Return the registry's logs in order; ask for less where the endpoint finds it too much."""
     found: list[_Log] = []
+    deadline = Deadline(SEARCH)
     start, span = max(from_block, domain.block.number), RANGE
     while start <= to_block:
+        if deadline.is_over:
+            raise EndpointUnavailable(
+                f"{reader.name} did not finish the search of blocks {from_block} to {to_block}"
+                f" within {SEARCH.total_seconds():g} s",
+                hint="search fewer blocks, or ask another RPC endpoint",
+            )
         end = min(start + span - 1, to_block)
         query = {
             "address": str(domain.certificates),
@@ -231,7 +243,7 @@ def _fetch_logs(
             span = (end - start + 1) // 2
             continue
         found += _parse_logs(answer, domain, start, end, reader.name)
-        start = end + 1
+        start, span = end + 1, min(2 * span, RANGE)
     return found
 
 

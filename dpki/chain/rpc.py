@@ -61,6 +61,10 @@ class RpcError(EndpointUnavailable):
         super().__init__(f"{source} refused {method}: {self.rpc_message} (code {code})", hint=_HINT)
 
 
+class _BatchRefused(RpcError):
+    """The endpoint refused a batch as a whole."""
+
+
 class Reader(Protocol):
     """What answers questions about a chain: one endpoint, or several that must agree."""
 
@@ -111,6 +115,7 @@ class Endpoint:
         self._url, self._headers, self._name = _parse_url(url)
         self._deadline = deadline
         self._limit = limit
+        self._batch_size = BATCH
         self._ids = itertools.count(1)
         self._http = HttpClient()
 
@@ -142,26 +147,43 @@ class Endpoint:
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return the answer to one question; see `Reader.call`."""
-        question = self._question(Call(method, params))
-        answer = self._exchange(question, Deadline(self._deadline))
-        fields = decode.mapping(answer, self._name)
-        if fields.get("id") != question["id"]:
-            raise decode.nonsense(self._name, "the answer belongs to another question")
-        return self._result(fields, method)
+        return self._single(Call(method, params), Deadline(self._deadline))
 
     def batch(self, calls: Sequence[Call]) -> list[object]:
         """Return the answers to many questions, in their order; see `Reader.batch`."""
         deadline = Deadline(self._deadline)
         results: list[object] = []
-        for start in range(0, len(calls), BATCH):
-            results += self._batch(calls[start : start + BATCH], deadline)
+        while len(results) < len(calls):
+            start, size = len(results), self._batch_size
+            if size == 1:
+                results.append(self._single(calls[start], deadline))
+                continue
+            try:
+                results += self._batch(calls[start : start + size], deadline)
+            except _BatchRefused:
+                # Free plans allow three calls in a batch, or none; they don't say so beforehand.
+                self._batch_size = max(1, size // 5)
         return results
+
+    def _single(self, call: Call, deadline: Deadline) -> object:
+        question = self._question(call)
+        fields = decode.mapping(self._exchange(question, deadline), self._name)
+        # An error may carry no id: the endpoint could not read the question.
+        is_unread = "error" in fields and fields.get("id") is None
+        if fields.get("id") != question["id"] and not is_unread:
+            raise decode.nonsense(self._name, "the answer belongs to another question")
+        return self._result(fields, call.method)
 
     def _batch(self, calls: Sequence[Call], deadline: Deadline) -> list[object]:
         questions = [self._question(call) for call in calls]
         answer = self._exchange(questions, deadline)
         if isinstance(answer, dict) and "error" in answer:
-            self._result(answer, "a batch")  # the batch as a whole was refused: raises
+            try:
+                self._result(answer, calls[0].method)
+            except RpcError as error:
+                raise _BatchRefused(
+                    self._name, calls[0].method, error.code, error.rpc_message
+                ) from error
         wanted = {question["id"] for question in questions}
         answers: dict[object, dict[str, object]] = {}
         for item in decode.sequence(answer, self._name):
@@ -211,13 +233,25 @@ class Endpoint:
             parsed: object = json.loads(response.body)
         # RecursionError: brackets nested by the thousand.
         except (ValueError, RecursionError) as error:
+            if response.status != 200:
+                raise self._status(response) from error
             raise decode.nonsense(self._name, "the answer is no JSON") from error
+        # Some endpoints put a JSON-RPC error under HTTP status 400.
+        if response.status != 200 and not (
+            isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
+        ):
+            raise self._status(response)
         return parsed
+
+    def _status(self, response: Response) -> EndpointUnavailable:
+        return EndpointUnavailable(
+            f"{self._name} answered HTTP status {response.status}", hint=_HINT
+        )
 
     def _post(self, content: bytes, deadline: Deadline) -> Response:
         """Send; ask a busy or hiccuping endpoint again, a few times, inside the deadline."""
-        status = 0
-        for pause in _PAUSES:
+        pauses = iter(_PAUSES)
+        while True:
             try:
                 response = self._http.request(
                     "POST",
@@ -229,13 +263,10 @@ class Endpoint:
                 )
             except TransferFailed as error:
                 raise EndpointUnavailable(f"{self._name}: {error.message}", hint=_HINT) from error
-            if response.status == 200:
+            pause = next(pauses)
+            if response.status not in _BUSY or pause >= deadline.remaining():
                 return response
-            status = response.status
-            if status not in _BUSY or pause >= deadline.remaining():
-                break
             time.sleep(pause)
-        raise EndpointUnavailable(f"{self._name} answered HTTP status {status}", hint=_HINT)
 
 
 def fetch_block(reader: Reader, which: int | str | Hash32) -> Block | None:
