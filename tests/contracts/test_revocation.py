@@ -9,7 +9,7 @@ from tests.contracts.reference import mapping_slot
 ISSUED = 600
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def registry(world):
     """A registry where authority `ca` has issued 1 to 600."""
     world.issue(world.entries(ISSUED))

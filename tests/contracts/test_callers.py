@@ -1,0 +1,144 @@
+"""Who may call what: every role on every function that writes.
+
+T2: every state change on chain checks its caller; nobody can touch another's CA, device or
+certificate.
+"""
+
+import ape
+import pytest
+
+from tests.contracts.conftest import ISSUER_KEY, ROLES, Kind, unauthorized
+from tests.contracts.reference import ENROLLMENT, UPDATE, ZERO
+
+DOCUMENT = b"\x11" * 32
+
+
+def issue(world, ca):
+    return world.certificates.issue, [ca, 3, [world.entries(1)[0].abi]]
+
+
+def register(world, ca):
+    return world.authorities.register, [
+        Kind.TLS,
+        b"a key",
+        ISSUER_KEY,
+        ZERO,
+        world.stranger,
+        1,
+    ]
+
+
+def enroll(world, ca):
+    return world.devices.enroll, world.signed(ENROLLMENT, world.newcomer, DOCUMENT, 0)
+
+
+def update(world, ca):
+    return world.devices.update, world.signed(UPDATE, world.device, DOCUMENT, 1)
+
+
+def call(part, function, *arguments):
+    """Return what makes a call with fixed arguments; names among them are roles."""
+
+    def prepare(world, ca):
+        values = [getattr(world, a) if isinstance(a, str) else a for a in arguments]
+        first = [ca] if part == "certificates" else []
+        return getattr(getattr(world, part), function), [*first, *values]
+
+    return prepare
+
+
+#: function: (contract, how it is called, who may).
+FUNCTIONS = {
+    "offerGovernor": ("domain", call("domain", "offerGovernor", "stranger"), {"governor"}),
+    "setGuardian": ("domain", call("domain", "setGuardian", "stranger"), {"governor"}),
+    "acceptGovernor": ("domain", call("domain", "acceptGovernor"), {"newcomer"}),
+    "register": ("authorities", register, {"governor"}),
+    "open": ("certificates", call("certificates", "open", "stranger", 1), set()),
+    "issue": ("certificates", issue, {"operator"}),
+    "revoke": (
+        "certificates",
+        call("certificates", "revoke", [1]),
+        {"operator", "revoker", "governor"},
+    ),
+    "revokeBelow": (
+        "certificates",
+        call("certificates", "revokeBelow", 2),
+        {"operator", "revoker", "governor"},
+    ),
+    "suspend": ("certificates", call("certificates", "suspend"), {"governor", "guardian"}),
+    "lift": ("certificates", call("certificates", "lift"), {"governor"}),
+    "close": ("certificates", call("certificates", "close"), {"governor"}),
+    "retire": ("certificates", call("certificates", "retire"), {"governor"}),
+    "setOperator": (
+        "certificates",
+        call("certificates", "setOperator", "stranger"),
+        {"governor"},
+    ),
+    "setRevoker": (
+        "certificates",
+        call("certificates", "setRevoker", "stranger", True),
+        {"governor"},
+    ),
+    "setMaximumLifetime": (
+        "certificates",
+        call("certificates", "setMaximumLifetime", 1),
+        {"governor"},
+    ),
+    "enroll": ("devices", enroll, {"registrar"}),
+    "update": ("devices", update, set(ROLES)),
+    "retire device": ("devices", call("devices", "retire", "device"), {"registrar"}),
+    "setRegistrar": ("devices", call("devices", "setRegistrar", "stranger", True), {"governor"}),
+}
+
+
+@pytest.fixture(scope="module")
+def settled(world):
+    """Two certificates of either authority, an enrolled device, an offer to the newcomer."""
+    world.issue(world.entries(2))
+    batch = [entry.abi for entry in world.entries(2)]
+    world.certificates.issue(world.other_ca, 1, batch, sender=world.other_operator)
+    world.devices.enroll(
+        *world.signed(ENROLLMENT, world.device, b"\x22" * 32, 0), sender=world.registrar
+    )
+    world.domain.offerGovernor(world.newcomer, sender=world.governor)
+    return world
+
+
+def test_the_table_is_complete(world):
+    """A function that nobody thought of here would be untested."""
+    written = {"retire device" if name == "retire" else name for name in writes(world.devices)}
+    for part in (world.domain, world.authorities, world.certificates):
+        written |= writes(part)
+    assert written == set(FUNCTIONS)
+
+
+def writes(contract):
+    return {method.name for method in contract.contract_type.mutable_methods}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_caller(settled, function, role):
+    part, prepare, allowed = FUNCTIONS[function]
+    if function == "lift":
+        settled.certificates.suspend(settled.ca, sender=settled.governor)
+    act, arguments = prepare(settled, settled.ca)
+    caller = getattr(settled, role)
+    if role in allowed:
+        act(*arguments, sender=caller)
+        return
+    with ape.reverts(unauthorized(settled, part), caller=caller):
+        act(*arguments, sender=caller)
+
+
+@pytest.mark.parametrize("function", ["issue", "revoke", "revokeBelow"])
+@pytest.mark.parametrize("role", ["operator", "revoker"])
+def test_roles_end_at_their_own_authority(settled, function, role):
+    """T2: an operator and a revoker of one authority are strangers to another."""
+    part, prepare, _ = FUNCTIONS[function]
+    act, arguments = prepare(settled, settled.other_ca)
+    caller = getattr(settled, role)
+    with ape.reverts(unauthorized(settled, part), caller=caller):
+        act(*arguments, sender=caller)
+
+
