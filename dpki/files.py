@@ -76,6 +76,15 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
         ) from error
 
 
+def remove_leftovers(directory: Path, name: str = "*") -> None:
+    """Remove temporary files that a killed writer of `name` left in the folder.
+
+    The caller holds the lock that keeps other writers away.
+    """
+    for path in directory.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def fsync_directory(path: Path) -> None:
     """Make earlier renames and removals in the folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

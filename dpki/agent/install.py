@@ -29,7 +29,7 @@ from dpki.agent.sshd import (
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.errors import ConfigError, DpkiError
-from dpki.files import PRIVATE, PUBLIC, write_atomic
+from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,12 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
     """
     files = InstalledFiles(config.sshd.directory)
     _verify_spelling(config)
-    files.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not files.directory.is_dir():
+        files.directory.mkdir(parents=True)
+        files.directory.chmod(0o755)  # whatever the umask: the login command's user reads here
     _verify_ownership(files.directory)
+    remove_leftovers(files.directory)
+    remove_leftovers(config.sshd.drop_in.parent, config.sshd.drop_in.name)
     changed: list[str] = []
 
     def put(path: Path, content: bytes, mode: int = PUBLIC) -> None:

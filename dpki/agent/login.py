@@ -18,6 +18,7 @@ import hashlib
 import sqlite3
 import struct
 import sys
+import syslog
 import time
 
 INDEX_VERSION = 1
@@ -36,7 +37,7 @@ USER_CERTIFICATE = 1
 
 
 class Refused(Exception):
-    """This login is not to be; the message goes to sshd's log."""
+    """This login is not to be; the message goes to the system's log."""
 
 
 def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes]:
@@ -121,6 +122,13 @@ def allowed_principals(
     return sorted(principal for (principal,) in rows)
 
 
+def report(message: str) -> None:
+    """Say why, where the operator looks: sshd throws a command's standard error away."""
+    print(f"dpki: {message}", file=sys.stderr)
+    syslog.openlog("dpki-login", facility=syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_NOTICE, message)
+
+
 def main(arguments: list[str]) -> int:
     """Print the principals for `INDEX ACCOUNT CERTIFICATE`; return the exit status."""
     try:
@@ -133,10 +141,10 @@ def main(arguments: list[str]) -> int:
         finally:
             index.close()
     except Refused as refusal:
-        print(f"dpki: login refused: {refusal}", file=sys.stderr)
+        report(f"login refused: {refusal}")
         return 1
     except (ValueError, KeyError, binascii.Error, sqlite3.Error, OSError) as error:
-        print(f"dpki: login could not be checked: {error}", file=sys.stderr)
+        report(f"login could not be checked: {error}")
         return 1
     print("\n".join(principals))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from dpki.errors import ConfigError, DpkiError, ServiceFailed
 
 _TIMEOUT = 20
 _PYTHON = "/usr/bin/python3"
+_SEPARATION = Path("/run/sshd")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def check_candidate(binary: Path, main_config: Path, candidate: bytes) -> None:
     Raises:
         ServiceFailed: `sshd -t` refuses it; the message is sshd's.
     """
+    _make_separation_directory()
     with tempfile.NamedTemporaryFile(prefix="dpki-sshd-", suffix=".conf") as file:
         file.write(candidate + f"Include {main_config}\n".encode())
         file.flush()
@@ -134,6 +137,7 @@ def verify_effective(
 
 
 def _effective_options(binary: Path, main_config: Path, account: str) -> dict[str, list[str]]:
+    _make_separation_directory()
     output = _run(
         [str(binary), "-T", "-f", str(main_config), "-C", f"user={account},host=none,addr=::1"],
         "sshd does not accept its configuration",
@@ -143,6 +147,15 @@ def _effective_options(binary: Path, main_config: Path, account: str) -> dict[st
         name, _, value = line.partition(" ")
         options.setdefault(name, []).append(value)
     return options
+
+
+def _make_separation_directory() -> None:
+    """Make the folder without which sshd run by root does not even check a configuration.
+
+    The service's own unit makes it (RuntimeDirectory=sshd), but only while the service runs.
+    """
+    if os.geteuid() == 0:
+        _SEPARATION.mkdir(mode=0o755, exist_ok=True)
 
 
 def verify_krl(krl: bytes, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> bytes:
