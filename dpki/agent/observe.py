@@ -23,7 +23,7 @@ from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
 from dpki.chain.rpc import Reader, fetch_block
 from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
-from dpki.devices.keys import DeviceKeys, host_key_path
+from dpki.devices.keys import DeviceKeys
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.model import AuthorityKind, Block, Hash32
@@ -68,7 +68,7 @@ def observe(
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
         state.forget_expired(now)
-    opener = _Opener(reader, snapshot, keys, sources, directory, now)
+    opener = _Opener(reader, snapshot, keys, sources, directory / BUNDLES, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
     known = tuple(k for k in state.known() if k.block <= confirmed)
     host = opener.best(known, problems)
@@ -231,13 +231,8 @@ class _Opener:
     snapshot: Snapshot
     keys: DeviceKeys
     sources: Sequence[BlockSource]
-    directory: Path
+    cache: Path
     now: datetime
-
-    @property
-    def cache(self) -> Path:
-        """Where fetched bundles are kept, sealed."""
-        return self.directory / BUNDLES
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -301,7 +296,10 @@ class _Opener:
 
     def _private_key(self, bundle: Bundle, certificate: SshCertificate) -> bytes:
         if bundle.key is None:
-            return host_key_path(self.directory, certificate.subject_key).read_bytes()
+            own = self.keys.host_key_for(certificate.subject_key)
+            if own is None:
+                raise CheckedFalse("its private key is neither on this device nor in the bundle")
+            return own
         if public_blob(bundle.key) != certificate.subject_key:
             raise CheckedFalse("the private key in the bundle is not the certificate's")
         return bundle.key

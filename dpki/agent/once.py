@@ -23,6 +23,8 @@ from dpki.store.base import BlockSource
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
 
+KEYS = "keys"
+
 
 @dataclass(frozen=True)
 class AgentReport:
@@ -90,7 +92,7 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
         DpkiError: Something could not be installed; what was not replaced is as it was.
     """
     config = load_device_config(directory)
-    keys = load_device_keys(directory)
+    keys = load_device_keys(directory / KEYS)
     moment = now if now is not None else datetime.now(UTC)
     with _only_one(directory), open_state(directory) as state:
         with connect(config.rpc, config.domain) as (reader, domain):
