@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from dpki.chain import decode
 from dpki.chain.rpc import Reader
 from dpki.errors import TransactionFailed
 from dpki.model import Address, DomainId
-from dpki.transactions.sender import MAXIMUM_FEE, WAIT, Receipt, Sender
+from dpki.transactions.calls import encode_deployment
+from dpki.transactions.sender import MAXIMUM_FEE, WAIT, Receipt, Rehearsal, Sender
 from dpki.transactions.wallet import Wallet
-from dpki.transactions.writer import encode_deployment
 
 
 def deploy_domain(
@@ -48,21 +49,50 @@ def deploy_domain(
         TransactionFailed: Not enough money, absurd fees, or not in a block in time.
         EndpointUnavailable: No answer, or nonsense.
     """
-    if chain_id is None:
-        chain_id = decode.quantity(reader.call("eth_chainId"), reader.name)
-    sender = Sender(
+    sender = _sender(
         reader, wallet, chain_id, confirmations=confirmations, wait=wait, maximum_fee=maximum_fee
     )
-    code = encode_deployment(
-        "TrustDomain",
-        str(governor),
-        str(guardian or Address.zero()),
-        [str(registrar) for registrar in registrars],
-    )
-    receipt = sender.send(None, code)
+    receipt = sender.send(None, _init_code(governor, guardian, registrars))
     if receipt.contract is None:
         raise TransactionFailed(
             f"transaction {receipt.transaction_hash} made no contract",
             hint="try another RPC endpoint",
         )
-    return DomainId(chain_id, receipt.contract, receipt.block.hash), receipt
+    return DomainId(sender.chain_id, receipt.contract, receipt.block.hash), receipt
+
+
+def rehearse_deployment(
+    reader: Reader,
+    wallet: Wallet,
+    *,
+    governor: Address,
+    guardian: Address | None = None,
+    registrars: Sequence[Address] = (),
+    chain_id: int | None = None,
+    maximum_fee: int = MAXIMUM_FEE,
+) -> Rehearsal:
+    """Do everything that `deploy_domain` does before it signs; nothing is sent.
+
+    Raises:
+        WrongDomain: The endpoint serves another chain.
+        TransactionReverted: The contract refuses, such as a zero governor.
+        TransactionFailed: Not enough money, or absurd fees.
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    sender = _sender(reader, wallet, chain_id, maximum_fee=maximum_fee)
+    return sender.rehearse(None, _init_code(governor, guardian, registrars))
+
+
+def _sender(reader: Reader, wallet: Wallet, chain_id: int | None, **options: Any) -> Sender:
+    if chain_id is None:
+        chain_id = decode.quantity(reader.call("eth_chainId"), reader.name)
+    return Sender(reader, wallet, chain_id, **options)
+
+
+def _init_code(governor: Address, guardian: Address | None, registrars: Sequence[Address]) -> bytes:
+    return encode_deployment(
+        "TrustDomain",
+        str(governor),
+        str(guardian or Address.zero()),
+        [str(registrar) for registrar in registrars],
+    )

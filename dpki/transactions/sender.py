@@ -52,6 +52,27 @@ class Receipt:
     contract: Address | None = None
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a transaction would cost at most.
+
+    Attributes:
+        gas: Gas.
+        fee: Wei.
+    """
+
+    gas: int
+    fee: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    call: dict[str, Any]
+    priority_fee_per_gas: int
+    maximum_fee_per_gas: int
+    rehearsal: Rehearsal
+
+
 class Sender:
     """Sends an account's transactions on one chain.
 
@@ -81,48 +102,67 @@ class Sender:
         verify_chain_id(reader, chain_id)
         self.wallet = wallet
         self._reader = reader
-        self._chain_id = chain_id
+        self.chain_id = chain_id
         self._confirmations = confirmations
         self._wait = wait
         self._maximum_fee = maximum_fee
         self._with_code: set[Address] = set()
 
+    def rehearse(self, to: Address | None, data: bytes) -> Rehearsal:
+        """Do everything that `send` does before it signs; nothing is sent.
+
+        Raises:
+            TransactionForbidden: The contract says that the account has no right to this.
+            TransactionReverted: The contract refuses for another reason.
+            TransactionFailed: Not enough money, or absurd fees.
+            WrongDomain: There is no contract at `to`.
+            EndpointUnavailable: No answer, or nonsense.
+        """
+        return self._prepare(to, data).rehearsal
+
     def send(self, to: Address | None, data: bytes) -> Receipt:
         """Send a call, or init code when `to` is None, and return when it stands in a block.
 
-        Raises: TransactionForbidden: The contract says that the account has no right to this.
-            TransactionReverted: The contract refused for another reason. TransactionFailed: Not
-            enough money, absurd fees, refused by the node, or not in a block in time. WrongDomain:
-            There is no contract at `to`. EndpointUnavailable: No answer, or nonsense. When that
-            happens after sending, the message names the
-                transaction, which may still go through.
+        Raises:
+            TransactionForbidden: The contract says that the account has no right to this.
+            TransactionReverted: The contract refused for another reason.
+            TransactionFailed: Not enough money, absurd fees, refused by the node, or not in a block
+                in time.
+            WrongDomain: There is no contract at `to`.
+            EndpointUnavailable: No answer, or nonsense. When that happens after sending, the
+                message names the transaction, which may still go through.
         """
-        call: dict[str, Any] = {"from": str(self.wallet.address), "data": f"0x{data.hex()}"}
-        if to is not None:
-            self._verify_code(to)
-            call["to"] = str(to)
-        self._simulate(call)
-        gas = self._gas(call) * 6 // 5
-        tip, fee = self._fees()
-        self._verify_affordable(gas * fee)
+        plan = self._prepare(to, data)
         signed = self.wallet.sign_transaction(
             {
                 "type": 2,
-                "chainId": self._chain_id,
+                "chainId": self.chain_id,
                 "nonce": self._quantity(
                     "eth_getTransactionCount", str(self.wallet.address), "pending"
                 ),
-                "gas": gas,
-                "maxFeePerGas": fee,
-                "maxPriorityFeePerGas": tip,
+                "gas": plan.rehearsal.gas,
+                "maxFeePerGas": plan.maximum_fee_per_gas,
+                "maxPriorityFeePerGas": plan.priority_fee_per_gas,
                 "value": 0,
-                "data": call["data"],
+                "data": plan.call["data"],
                 **({} if to is None else {"to": str(to)}),
             }
         )
         transaction = Hash32(signed.hash)
         self._submit(bytes(signed.raw_transaction), transaction)
-        return self._follow(transaction, call)
+        return self._follow(transaction, plan.call)
+
+    def _prepare(self, to: Address | None, data: bytes) -> _Plan:
+        call: dict[str, Any] = {"from": str(self.wallet.address), "data": f"0x{data.hex()}"}
+        if to is not None:
+            self._verify_code(to)
+            call["to"] = str(to)
+        self._simulate(call)
+        # A fifth more than the estimate: the state may have changed when its turn comes.
+        gas = self._gas(call) * 6 // 5
+        tip, fee = self._fees()
+        self._verify_affordable(gas * fee)
+        return _Plan(call, tip, fee, Rehearsal(gas, gas * fee))
 
     def _verify_code(self, contract: Address) -> None:
         if contract in self._with_code:
@@ -174,7 +214,7 @@ class Sender:
             raise TransactionFailed(
                 f"account {self.wallet.address} has {_ether(balance)} and needs up to"
                 f" {_ether(cost)} on chain"
-                f" {self._chain_id}",
+                f" {self.chain_id}",
                 hint="send it some; nothing was sent",
             )
 
