@@ -58,13 +58,13 @@ class KeyDocument:
 
 
 def make_key_document(keys: DeviceKeys, sequence: int = 0) -> KeyDocument:
-    """Return a new document of these keys, with a fresh salt."""
+    """Return a new document of these keys, with a fresh salt; of many SSH keys the newest 16."""
     return KeyDocument(
         salt=secrets.token_bytes(SALT_BYTES),
         sequence=sequence,
         sealing=keys.sealing.public,
-        ssh_host=keys.host_blobs,
-        ssh_user=keys.user_blobs,
+        ssh_host=keys.host_blobs[-MAXIMUM_KEYS:],
+        ssh_user=keys.user_blobs[-MAXIMUM_KEYS:],
     )
 
 
