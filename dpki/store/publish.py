@@ -49,7 +49,7 @@ def publish(
         StoreFailed: Not enough copies, or it can't be read back; says each store's reason. Some
             stores may have it all the same.
     """
-    _verify_plan(stores, sources, copies)
+    verify_plan(stores, sources, copies)
     verify_size(data)
     digest = digest_of(data)
     kept: list[BlockStore] = []
@@ -121,7 +121,12 @@ def fetch_first(
     )
 
 
-def _verify_plan(stores: Sequence[BlockStore], sources: Sequence[BlockSource], copies: int) -> None:
+def verify_plan(stores: Sequence[BlockStore], sources: Sequence[BlockSource], copies: int) -> None:
+    """Refuse a configuration with which nothing could ever be published.
+
+    Raises:
+        ConfigError: Fewer stores than copies, a store twice, or nothing else to read back from.
+    """
     names = [store.name for store in stores]
     if len(set(names)) != len(names):
         raise ConfigError("a store is configured twice", hint="copies on one store are one copy")

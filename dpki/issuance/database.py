@@ -1,0 +1,204 @@
+"""The admin's database: one SQLite file with the journal and the index of names.
+
+Write-ahead logging with `synchronous = FULL`: what was committed survives a power cut, which is
+what the journal is for.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dpki.errors import ConfigError, DpkiError
+from dpki.files import make_private_directory
+from dpki.model import DomainId
+
+VERSION = 1
+
+Row = Sequence[object]
+Scalar = int | str | bytes | None
+
+_SCHEMA = """
+CREATE TABLE domain (
+  id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE authorities (
+  name TEXT PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE CHECK (length(id) = 32)
+) STRICT;
+
+CREATE TABLE devices (
+  name TEXT PRIMARY KEY,
+  address BLOB NOT NULL UNIQUE CHECK (length(address) = 20),
+  document BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE batches (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  authority BLOB NOT NULL CHECK (length(authority) = 32),
+  first_serial INTEGER NOT NULL CHECK (first_serial BETWEEN 1 AND 4294967295),
+  count INTEGER NOT NULL CHECK (count BETWEEN 1 AND 1000),
+  state TEXT NOT NULL CHECK (state IN ('issued', 'sealed', 'published', 'anchored', 'void')),
+  reason TEXT NOT NULL DEFAULT '',
+  successor INTEGER,
+  transaction_hash BLOB CHECK (length(transaction_hash) = 32),
+  block_number INTEGER
+) STRICT;
+
+CREATE TABLE certificates (
+  batch INTEGER NOT NULL REFERENCES batches (number),
+  serial INTEGER NOT NULL,
+  subject TEXT NOT NULL,
+  device BLOB NOT NULL CHECK (length(device) = 20),
+  certificate BLOB NOT NULL,
+  pair_made_here INTEGER NOT NULL CHECK (pair_made_here IN (0, 1)),
+  release TEXT,
+  not_after INTEGER,
+  locator BLOB CHECK (length(locator) = 32),
+  bundle BLOB,
+  released INTEGER NOT NULL DEFAULT 0 CHECK (released IN (0, 1)),
+  PRIMARY KEY (batch, serial)
+) STRICT;
+
+CREATE INDEX certificates_of_device ON certificates (device);
+
+-- What must never happen whatever the program does: a serial in two batches that are not void, a
+-- void batch that comes back, a certificate released before it is anchored.
+CREATE TRIGGER serials_once BEFORE INSERT ON batches
+WHEN EXISTS (
+  SELECT 1 FROM batches WHERE authority = NEW.authority AND state <> 'void'
+  AND first_serial < NEW.first_serial + NEW.count AND NEW.first_serial < first_serial + count
+)
+BEGIN SELECT RAISE(ABORT, 'a serial of this batch is in another one'); END;
+
+CREATE TRIGGER void_for_ever BEFORE UPDATE OF state ON batches WHEN OLD.state = 'void'
+BEGIN SELECT RAISE(ABORT, 'a void batch stays void'); END;
+
+CREATE TRIGGER anchored_before_released BEFORE UPDATE OF released ON certificates
+WHEN NEW.released = 1 AND NOT EXISTS (
+  SELECT 1 FROM batches WHERE number = NEW.batch AND state = 'anchored'
+)
+BEGIN SELECT RAISE(ABORT, 'only anchored certificates are released'); END;
+
+CREATE TRIGGER batches_for_ever BEFORE DELETE ON batches
+BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
+
+CREATE TRIGGER certificates_for_ever BEFORE DELETE ON certificates
+BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
+"""
+
+
+class Database:
+    """The open database of one trust domain. One thread only.
+
+    Args:
+        path: The file; made, private, where there is none.
+        domain: The trust domain; the file of another one is refused.
+
+    Raises:
+        ConfigError: The file belongs to another domain, or to another version of dpki.
+        DpkiError: It could not be opened, or is damaged.
+    """
+
+    def __init__(self, path: Path, domain: DomainId) -> None:
+        self._path = path
+        make_private_directory(path.parent)
+        with self._translated():
+            # SQLite gives its side files the permissions of the main one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        try:
+            with self._translated():
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                    self._connection.execute(f"PRAGMA {pragma}")
+            self._prepare(domain)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def rows(self, statement: str, *values: Scalar) -> list[Row]:
+        """Return the rows of a query."""
+        with self._translated():
+            return self._connection.execute(statement, values).fetchall()
+
+    def change(self, statement: str, *values: Scalar) -> int:
+        """Run one change; return how many rows it touched, or the number of an inserted one."""
+        with self._translated():
+            cursor = self._connection.execute(statement, values)
+        if statement.startswith("INSERT") and cursor.lastrowid is not None:
+            return cursor.lastrowid
+        return cursor.rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything in the block happen, durably, or nothing of it."""
+        with self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._translated():
+                self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _prepare(self, domain: DomainId) -> None:
+        with self.transaction():
+            ((version,),) = self.rows("PRAGMA user_version")
+            if version == 0:
+                with self._translated():
+                    for statement in _statements(_SCHEMA):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {VERSION}")
+                self.change("INSERT INTO domain VALUES (?)", str(domain))
+            elif version != VERSION:
+                raise ConfigError(
+                    f"{self._path} is of version {version}, this dpki understands {VERSION}",
+                    hint="use the dpki that wrote it",
+                )
+            ((found,),) = self.rows("SELECT id FROM domain")
+            if found != str(domain):
+                raise ConfigError(
+                    f"{self._path} belongs to the trust domain {found}, not to {domain}",
+                    hint="use another home for another domain: --home",
+                )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise DpkiError(
+                f"the journal {self._path} failed: {error}",
+                hint="check free space and permissions; what was committed is still there",
+            ) from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; `executescript` would commit, and half a schema must not stay."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

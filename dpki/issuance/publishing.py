@@ -1,0 +1,76 @@
+"""Where sealed bundles go, as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpki.bundle.cid import digest_of
+from dpki.config.admin import StoreConfig
+from dpki.errors import StoreFailed
+from dpki.model import Hash32
+from dpki.store.base import BlockSource, BlockStore
+from dpki.store.directory import DirectoryStore
+from dpki.store.gateway import Gateway
+from dpki.store.publish import publish, verify_plan
+
+_NOTHING = digest_of(b"")
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Puts bundles on stores and reads them back.
+
+    Attributes:
+        stores: Where bundles are put, first choice first.
+        sources: Where they are read back.
+        copies: On how many stores each must be.
+    """
+
+    stores: Sequence[BlockStore]
+    sources: Sequence[BlockSource]
+    copies: int
+
+    def check(self) -> None:
+        """Find out before anything is signed whether publishing can work.
+
+        Raises:
+            ConfigError: With these stores and sources it never could.
+            StoreFailed: Fewer stores answer than copies are asked for; says each one's reason.
+        """
+        verify_plan(self.stores, self.sources, self.copies)
+        failures: list[str] = []
+        for store in self.stores:
+            try:
+                store.has(_NOTHING)
+            except StoreFailed as error:
+                failures.append(error.message)
+        if len(self.stores) - len(failures) < self.copies:
+            raise StoreFailed(
+                f"bundles can't be published: {'; '.join(failures)}",
+                hint="start or repair the IPFS nodes; nothing was signed",
+            )
+
+    def publish(self, data: bytes) -> Hash32:
+        """Put one sealed bundle where devices find it; doing it again changes nothing.
+
+        Raises:
+            StoreFailed: Not enough copies, or it can't be read back.
+        """
+        return publish(data, self.stores, self.sources, self.copies)
+
+
+def open_publisher(config: StoreConfig) -> Publisher:
+    """Return the publisher of a configuration; nothing is sent yet.
+
+    Every store is also a source: what is put on one may be read back from another.
+    """
+    stores: list[BlockStore] = []
+    if config.ipfs:
+        # The IPFS client takes a tenth of a second to import.
+        from dpki.store.kubo import KuboStore
+
+        stores += [KuboStore(address) for address in config.ipfs]
+    stores += [DirectoryStore(path) for path in config.directories]
+    sources: list[BlockSource] = [Gateway(url) for url in config.gateways]
+    return Publisher(stores, [*sources, *stores], config.copies)

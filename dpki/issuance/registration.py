@@ -1,0 +1,258 @@
+"""Making CAs and enrolling devices: the chain first, then the local name.
+
+Each can be run again after a crash: what exists already is found and completed, never made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dpki.bundle.locator import IssuerKey
+from dpki.certificates.keys import authority_id, spki_of
+from dpki.chain.rpc import Reader
+from dpki.chain.snapshot import fetch_snapshot
+from dpki.devices.enrollment import EnrollmentRequest, RequestKind, verify_request
+from dpki.errors import CheckedFalse, KeyNotFound, UsageError
+from dpki.files import create_atomic, load_bounded, make_private_directory
+from dpki.issuance.index import Index
+from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState
+from dpki.signer.base import KeyType, Signer
+
+if TYPE_CHECKING:
+    from dpki.transactions.sender import Receipt, Rehearsal
+    from dpki.transactions.writer import DomainWriter
+
+
+@dataclass(frozen=True)
+class AuthorityWish:
+    """A CA that somebody wants.
+
+    Attributes:
+        name: Its local name, and its key's label in the token.
+        operator: The account that will anchor its certificates.
+        maximum_lifetime: The longest that its certificates live; whole minutes.
+    """
+
+    name: str
+    kind: AuthorityKind
+    key_type: KeyType
+    operator: Address
+    maximum_lifetime: timedelta
+
+
+@dataclass(frozen=True)
+class TokenKeys:
+    """How to reach the CA's key in the token.
+
+    Attributes:
+        open: Opens it; raises KeyNotFound where there is none.
+        generate: Makes it.
+    """
+
+    open: Callable[[], AbstractContextManager[Signer]]
+    generate: Callable[[], None]
+
+
+def load_issuer_key(path: Path) -> IssuerKey:
+    """Load a CA's X25519 key for locators.
+
+    Raises:
+        DpkiError: It is missing or damaged.
+    """
+    return IssuerKey.load(load_bounded(path, limit=64))
+
+
+def create_authority(
+    reader: Reader,
+    writer: DomainWriter,
+    index: Index,
+    keys: TokenKeys,
+    wish: AuthorityWish,
+    issuer_key_file: Path,
+) -> tuple[AuthorityId, Receipt | None]:
+    """Make a CA's key in the token, register it, and give it its name.
+
+    Goes on where an earlier run stopped: with the key in the token, with the issuer key on disk,
+    or with a CA that is registered and only lacks its name.
+
+    Returns:
+        Its id, and the transaction; None where it was registered already.
+
+    Raises:
+        UsageError: The name is taken, or the key in the token is registered as something else.
+        TransactionForbidden: The account is not the governor; nothing was made.
+        TokenError, TransactionFailed, CouldNotCheck: As they say.
+    """
+    if wish.name in index.authorities():
+        raise UsageError(
+            f"there is a CA named {wish.name} already",
+            hint="choose another name, or see it with: dpki ca show NAME",
+        )
+    public_key = _find_key(keys, wish)
+    if public_key is None:
+        # Nothing is made in the token, for good, before the chain would take it.
+        rehearse_authority(writer, wish)
+        keys.generate()
+        public_key = _find_key(keys, wish)
+    if public_key is None:
+        raise KeyNotFound(f"the key {wish.name} was made in the token, but is not found there")
+    ca = authority_id(public_key)
+    registered = fetch_snapshot(reader, writer.domain).authorities.get(ca)
+    if registered is not None:
+        if (
+            registered.kind is not wish.kind
+            or not issuer_key_file.exists()
+            or registered.issuer_key != load_issuer_key(issuer_key_file).public
+        ):
+            raise UsageError(
+                f"the token's key {wish.name} is registered already, as CA {ca}",
+                hint="a key is registered once, for ever; choose another name for a new CA",
+            )
+        index.add_authority(wish.name, ca)
+        return ca, None
+    receipt = writer.register_authority(
+        wish.kind,
+        public_key,
+        _make_issuer_key(issuer_key_file).public,
+        operator=wish.operator,
+        maximum_lifetime=wish.maximum_lifetime,
+    )
+    index.add_authority(wish.name, ca)
+    return ca, receipt
+
+
+def enroll_device(
+    reader: Reader,
+    writer: DomainWriter,
+    index: Index,
+    request: EnrollmentRequest,
+    name: str,
+    now: datetime,
+) -> tuple[Address, Receipt | None]:
+    """Verify a device's request, enrol it, and give it its name.
+
+    Returns:
+        Its address, and the transaction; None where it was enrolled already with this document.
+
+    Raises:
+        WrongDomain, SignatureInvalid, Expired, MalformedInput: The request is not in order.
+        CheckedFalse: The device is enrolled with another document, or retired.
+        UsageError: The name is taken, or the request is an update.
+        TransactionForbidden: The account is no registrar.
+        TransactionFailed, CouldNotCheck: As they say.
+    """
+    domain = writer.domain
+    verified = verify_request(request, domain.id, domain.devices, now)
+    if verified.kind is not RequestKind.ENROLL:
+        raise UsageError(
+            "this is an update of a device's key document",
+            hint="relay it with: dpki device update REQUEST",
+        )
+    index.verify_free(name, verified.device)
+    record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
+    receipt = None
+    if record.state is DeviceState.UNREGISTERED:
+        receipt = writer.enroll_device(
+            verified.device, verified.key_document, verified.deadline, verified.signature
+        )
+    elif record.state is DeviceState.RETIRED or record.key_document != verified.key_document:
+        state = "retired, for ever" if record.state is DeviceState.RETIRED else "enrolled already"
+        raise CheckedFalse(
+            f"device {verified.device} is {state}", hint="see it with: dpki device list"
+        )
+    index.add_device(name, verified.device, verified.document)
+    return verified.device, receipt
+
+
+def update_device(
+    reader: Reader,
+    writer: DomainWriter,
+    index: Index,
+    request: EnrollmentRequest,
+    now: datetime,
+) -> tuple[Address, Receipt | None]:
+    """Verify a device's update of its key document, relay it, and remember the document.
+
+    Returns:
+        Its address, and the transaction; None where the chain has the document already.
+
+    Raises:
+        WrongDomain, SignatureInvalid, Expired, MalformedInput: The request is not in order.
+        CheckedFalse: The device is not enrolled, or the request was made for another nonce.
+        UsageError: The request is an enrolment.
+        TransactionFailed, CouldNotCheck: As they say.
+    """
+    domain = writer.domain
+    verified = verify_request(request, domain.id, domain.devices, now)
+    if verified.kind is not RequestKind.UPDATE:
+        raise UsageError(
+            "this is a request to be enrolled",
+            hint="enrol it with: dpki device enroll REQUEST --name NAME",
+        )
+    record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
+    receipt = None
+    if record.key_document != verified.key_document:
+        if record.state is not DeviceState.ACTIVE:
+            raise CheckedFalse(f"device {verified.device} is not enrolled, or retired")
+        if record.nonce != verified.nonce:
+            raise CheckedFalse(
+                f"the update has number {verified.nonce}, and the chain waits for {record.nonce}",
+                hint="let the device make a new one: dpki device rekey",
+            )
+        receipt = writer.update_device(
+            verified.device, verified.key_document, verified.deadline, verified.signature
+        )
+    index.update_document(verified.device, verified.document)
+    return verified.device, receipt
+
+
+def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
+    """Try on the chain, without sending, whether such a CA could be registered now.
+
+    The key is one that is thrown away: the real one is not made for a rehearsal.
+
+    Raises:
+        TransactionForbidden: The account is not the governor.
+        TransactionFailed, CouldNotCheck: As they say.
+    """
+    throwaway = (
+        Ed25519PrivateKey.generate().public_key()
+        if wish.key_type is KeyType.ED25519
+        else ec.generate_private_key(ec.SECP256R1()).public_key()
+    )
+    return writer.rehearsal().register_authority(
+        wish.kind,
+        spki_of(throwaway),
+        IssuerKey.generate().public,
+        operator=wish.operator,
+        maximum_lifetime=wish.maximum_lifetime,
+    )
+
+
+def _find_key(keys: TokenKeys, wish: AuthorityWish) -> bytes | None:
+    try:
+        with keys.open() as signer:
+            if signer.key_type is not wish.key_type:
+                raise UsageError(
+                    f"the token has a key {wish.name} already, of type {signer.key_type.value}",
+                    hint="choose another name, or that key type",
+                )
+            return spki_of(signer.public_key)
+    except KeyNotFound:
+        return None
+
+
+def _make_issuer_key(path: Path) -> IssuerKey:
+    """Return the issuer key that an earlier run left, or a new one, saved."""
+    if not path.exists():
+        make_private_directory(path.parent)
+        create_atomic(path, IssuerKey.generate().dump())
+    return load_issuer_key(path)

@@ -1,0 +1,115 @@
+"""From signed certificates to what goes on chain and onto IPFS. Pure but for randomness.
+
+The order matters: the tree first, because each bundle carries its path; then the seal; then the
+locator, because it masks the sealed bundle's digest. That is possible because the locator is not
+in the leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dpki.bundle.cid import digest_of
+from dpki.bundle.content import Bundle, bundle_context, seal_bundle
+from dpki.bundle.locator import IssuerKey, locator_for
+from dpki.certificates.ssh import SshCertificate
+from dpki.chain.domain import Domain
+from dpki.chain.merkle import Tree, leaf, leaf_context
+from dpki.issuance.plan import Recipient
+from dpki.model import Address, AuthorityId, Entry, Hash32, Path
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed certificate on its way.
+
+    Attributes:
+        certificate: The certificate.
+        recipient: The device that gets a bundle; None for none.
+        private_key: OpenSSH private key file that was made here, until it is sealed.
+    """
+
+    certificate: SshCertificate
+    recipient: Recipient | None
+    private_key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def device(self) -> Address:
+        """The device on chain; zero for none."""
+        return Address.zero() if self.recipient is None else self.recipient.address
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What one certificate puts on chain and, for a device, onto IPFS."""
+
+    entry: Entry
+    bundle: bytes | None = field(repr=False)
+
+
+def batch_tree(
+    domain: Domain, ca: AuthorityId, first_serial: int, entries: Sequence[Entry]
+) -> Tree:
+    """Return the tree that the contract will compute from the entries; locators don't matter."""
+    context = leaf_context(domain.id.chain_id, domain.certificates, ca)
+    return Tree([leaf(context, first_serial + i, entry) for i, entry in enumerate(entries)])
+
+
+def seal_batch(
+    domain: Domain,
+    ca: AuthorityId,
+    issuer_key: IssuerKey,
+    batch: Sequence[Signed],
+    progress: Callable[[int], None],
+) -> tuple[Sealed, ...]:
+    """Seal the bundles of a batch and return its entries, in the order of the serials.
+
+    Args:
+        issuer_key: The CA's key for locators.
+        batch: At least one, with consecutive serials.
+        progress: Told how many are sealed, after each.
+    """
+    first = batch[0].certificate.serial
+    bare = [
+        Entry(
+            signed.certificate.hash,
+            signed.device,
+            signed.certificate.valid_before,
+            Hash32.zero(),
+        )
+        for signed in batch
+    ]
+    tree = batch_tree(domain, ca, first, bare)
+    sealed = []
+    for index, (signed, entry) in enumerate(zip(batch, bare, strict=True)):
+        sealed.append(_seal(domain, ca, issuer_key, signed, entry, tree.path(index, first)))
+        progress(len(sealed))
+    return tuple(sealed)
+
+
+def _seal(
+    domain: Domain,
+    ca: AuthorityId,
+    issuer_key: IssuerKey,
+    signed: Signed,
+    entry: Entry,
+    path: Path,
+) -> Sealed:
+    if signed.recipient is None:
+        return Sealed(entry, None)
+    certificate, device = signed.certificate, signed.recipient.address
+    context = bundle_context(domain.id, ca, certificate.serial, device)
+    content = Bundle(
+        certificate=certificate.blob, key=signed.private_key, path=path, context=context
+    )
+    sealed = seal_bundle(content, signed.recipient.sealing)
+    locator = locator_for(
+        issuer_key,
+        signed.recipient.sealing.x25519,
+        ca,
+        device,
+        certificate.hash,
+        digest_of(sealed),
+    )
+    return Sealed(Entry(entry.certificate_hash, device, entry.not_after, locator), sealed)
