@@ -4,6 +4,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=$ROOT/.venv
 # Big tools outlive clones: they are kept here, each in a folder named after its exact version.
+# shellcheck disable=SC2034 # read by what sources this
 CACHE=${XDG_CACHE_HOME:-${HOME:-$ROOT/.venv}/.cache}/dpki
 
 say() { printf '%s\n' "$*" >&2; }

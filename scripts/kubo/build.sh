@@ -55,7 +55,7 @@ build_kubo() {
   # Nothing of the user's own Go settings but where modules come from. The folders of modules and
   # objects stay until the build is through, so that the next try goes on where this one stopped.
   (
-    cd "$ROOT/scripts/kubo"
+    cd "$ROOT/scripts/kubo" || exit
     export GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-modcacherw
     export GOPATH=$kubo_folder/gopath GOMODCACHE=$kubo_folder/gopath/pkg/mod GOCACHE=$kubo_folder/objects
     unset GOROOT GOOS GOARCH GOBIN GOEXPERIMENT
