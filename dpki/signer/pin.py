@@ -126,6 +126,7 @@ def pin_from_command(argv: Sequence[str]) -> PinSource:
 
     def source(what: str) -> str:
         name = f"{what}: the command {command[0]}"
+        done: subprocess.CompletedProcess[bytes] | None = None
         try:
             done = subprocess.run(
                 command, stdout=subprocess.PIPE, check=False, timeout=_COMMAND_SECONDS
@@ -133,8 +134,11 @@ def pin_from_command(argv: Sequence[str]) -> PinSource:
         except OSError as error:
             raise ConfigError(f"{name} could not be started: {error.strerror}") from error
         except subprocess.TimeoutExpired:
-            # Not `from`: the exception holds what the program has printed so far.
-            raise ConfigError(f"{name} took more than {_COMMAND_SECONDS} s") from None
+            # Raised below, as this exception holds what the program has printed so far, and would
+            # hang on to the one that is raised here.
+            pass
+        if done is None:
+            raise ConfigError(f"{name} took more than {_COMMAND_SECONDS} s")
         if done.returncode != 0:
             raise ConfigError(f"{name} failed with exit status {done.returncode}")
         return _clean(_text(done.stdout, name), name)
@@ -153,11 +157,11 @@ def _verify_private(status: os.stat_result, path: Path, what: str) -> None:
 
 
 def _text(data: bytes, where: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        # Not `from`: the exception holds the bytes.
-        raise ConfigError(f"{where} does not hold UTF-8 text") from None
+    # Not by catching UnicodeDecodeError, which holds the bytes.
+    text = data.decode(errors="replace")
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        raise ConfigError(f"{where} does not hold UTF-8 text")
+    return text
 
 
 def _clean(text: str, where: str) -> str:
