@@ -165,9 +165,9 @@ class Story:
 
     def agent_once(self, *, expect: int | None = 0) -> dict[str, Any]:
         """Run the device's agent once; sshd, which it may have reloaded, listens again."""
+        starts = self.server.starts
         document = self.on_device("agent", "once", "--dir", self.device_directory, expect=expect)
-        if self.sshd is not None:
-            self.stage.wait_listening(self.sshd)
+        self.stage.wait_listening(self.server, starts + bool(document.get("reloaded")))
         return document
 
     def make_key(self, path: Path, kind: str = "ed25519") -> Path:

@@ -80,7 +80,11 @@ class Sshd:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
-    pid_file: Path
+
+    @property
+    def starts(self) -> int:
+        """How often it began to listen."""
+        return self.log.read_text().count("Server listening on") if self.log.exists() else 0
 
 
 @dataclass
@@ -183,14 +187,14 @@ class Stage:
         folder = self.directory / f"sshd-{name}"
         folder.mkdir()
         port = free_port()
-        config, log, pid_file = folder / "sshd_config", folder / "log", folder / "pid"
+        config, log = folder / "sshd_config", folder / "log"
         config.write_text(
             "\n".join(
                 [
                     *([f"Include {include}"] if include else []),
                     f"Port {port}",
                     "ListenAddress 127.0.0.1",
-                    f"PidFile {pid_file}",
+                    f"PidFile {folder / 'pid'}",
                     "UsePAM no",
                     "StrictModes no",  # the stage's folder may lie under a sticky /tmp
                     "PasswordAuthentication no",
@@ -208,30 +212,26 @@ class Stage:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        server = Sshd(process, port, log, pid_file)
+        server = Sshd(process, port, log)
         self.servers.append(server)
         self.wait_listening(server)
         return server
 
-    def wait_listening(self, server: Sshd) -> None:
-        """Return once the server takes connections, at first or again after a SIGHUP.
+    def wait_listening(self, server: Sshd, starts: int = 1) -> None:
+        """Return once the server listens for the `starts`-th time; a SIGHUP makes it start again.
+
+        Asked of its log, because while a SIGHUP is under way the old listener still answers.
 
         Raises:
             StepFailed: It died, or does not listen within ten seconds.
         """
         until = time.monotonic() + 10
-        while time.monotonic() < until:
-            if server.process.poll() is not None:
-                break
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", server.port), 1),
-            ):
+        while time.monotonic() < until and server.process.poll() is None:
+            if server.starts >= starts:
                 return
-            time.sleep(0.02)
-        raise StepFailed(
-            f"sshd does not listen\n{server.log.read_text() if server.log.exists() else ''}"
-        )
+            time.sleep(0.01)
+        log = server.log.read_text() if server.log.exists() else "no log"
+        raise StepFailed(f"sshd does not listen\n{log}")
 
     def ssh(self, server: Sshd, client: Client, *, account: str | None = None) -> Outcome:
         """Log in and say a word; return what came of it, whatever it was."""
@@ -248,14 +248,27 @@ class Stage:
             "ConnectTimeout": "10",
             "RevokedHostKeys": client.krl or "none",
         }
+        key = client.key
         if client.certificate:
             options["CertificateFile"] = client.certificate
+        elif key:
+            key = self.bare_copy(key)
         argv: list[str | Path] = ["ssh", "-F", "none", "-p", str(server.port)]
-        argv += ["-i", client.key or "none"]
+        argv += ["-i", key or "none"]
         for name, value in options.items():
             argv += ["-o", f"{name}={value}"]
         argv += [f"{account or self.account}@127.0.0.1", "echo logged-in"]
         return self.run(argv, expect=None)
+
+    def bare_copy(self, key: Path) -> Path:
+        """Copy a key to where no certificate lies beside it, which ssh would offer unasked."""
+        folder = self.directory / "bare"
+        folder.mkdir(exist_ok=True)
+        copy = folder / key.name
+        copy.unlink(missing_ok=True)
+        copy.touch(0o600)
+        copy.write_bytes(key.read_bytes())
+        return copy
 
     def stop_sshd(self, server: Sshd) -> None:
         """Stop one of the servers."""

@@ -60,7 +60,7 @@ def inspect(home: Home, labels: Sequence[str]) -> dict[str, dict[str, object]]:
     """Ask the token itself, with the right PIN but not by dpki's signer: can the keys leave?"""
     import pkcs11
     from pkcs11 import Attribute, Mechanism, ObjectClass
-    from pkcs11.types import PrivateKey
+    from pkcs11.types import SignMixin
 
     from dpki.signer.pin import pin_source
 
@@ -72,7 +72,7 @@ def inspect(home: Home, labels: Sequence[str]) -> dict[str, dict[str, object]]:
             (key,) = session.get_objects(
                 {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.LABEL: label}
             )
-            assert isinstance(key, PrivateKey)
+            assert isinstance(key, SignMixin)
             mechanism = (
                 Mechanism.EDDSA
                 if key[Attribute.KEY_TYPE] == pkcs11.KeyType.EC_EDWARDS
