@@ -102,7 +102,8 @@ def _verify_base(url: str) -> None:
         raise ConfigError("a gateway's address is not a URL") from None
     if parts.username is not None or parts.password is not None:
         raise ConfigError("a gateway's URL holds a user or password", hint="leave them out")
-    if not is_valid or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if not (is_valid and is_plain) or parts.query or parts.fragment:
         raise ConfigError(
             f"{url[:120]!r} is not the address of a gateway",
             hint="it reads like https://ipfs.io or http://127.0.0.1:8080",

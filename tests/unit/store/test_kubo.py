@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ipfshttpclient import exceptions as ipfs
+
+from dpki.bundle.cid import cid_of, digest_of
+from dpki.errors import ConfigError, StoreFailed
+from dpki.store.kubo import KuboStore
+
+ADDRESS = "/ip4/127.0.0.1/tcp/5001"
+DATA = b"sealed"
+
+
+class Section:
+    """Stands in for a part of the IPFS client; every call answers or raises the same."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            self.calls.append(((name, *args), options))
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+        return call
+
+
+@pytest.fixture
+def store() -> KuboStore:
+    return KuboStore(ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/ip4/127.0.0.1/tcp/5001",
+        "/ip4/127.0.0.1/tcp/5001/http",
+        "/ip6/::1/tcp/5001",
+        "/dns/localhost/tcp/5001",
+        "/dns4/kubo.example.org/tcp/443/https",
+    ],
+)
+def test_addresses(address: str) -> None:
+    assert KuboStore(address).name == f"kubo {address}"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "http://127.0.0.1:5001",
+        "127.0.0.1:5001",
+        "/ip4/127.0.0.1",
+        "/ip4/127.0.0.1/udp/5001",
+        "/ip4/127.0.0.1/tcp/0",
+        "/ip4/127.0.0.1/tcp/65536",
+        "/ip4/999.0.0.1/tcp/5001",
+        "/ip4/127.0.0.1/tcp/5001/p2p/QmX",
+        "/unix/tmp/kubo.sock",
+        "/dns/user:pw@host/tcp/5001",
+    ],
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"multiaddress|RPC port"):
+        KuboStore(address)
+
+
+def test_no_proxy_and_no_netrc_of_the_environment(store: KuboStore) -> None:
+    assert store._client._client._session.trust_env is False
+
+
+def test_what_is_put_is_raw_and_pinned(store: KuboStore) -> None:
+    section = store._client.block = Section({"Key": cid_of(digest_of(DATA))})
+    assert store.put(DATA) == digest_of(DATA)
+    ((_, options),) = section.calls
+    assert options["opts"] == {"cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
+
+
+def test_another_cid_than_ours(store: KuboStore) -> None:
+    store._client.block = Section({"Key": "QmWrong"})
+    with pytest.raises(StoreFailed, match="kept 'QmWrong' instead of bafkrei"):
+        store.put(DATA)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ipfs.ConnectionError(OSError("refused")), "nobody answers there"),
+        (ipfs.TimeoutError(OSError("slow")), "no answer within 5 s"),
+        (ipfs.ErrorResponse("no space left\x1b[2J", None), "no space left  *.2J"),
+        (ipfs.ProtocolError(ValueError("html")), "not one of a Kubo RPC port"),
+        (ipfs.StatusError(ValueError("404")), "not one of a Kubo RPC port"),
+        (ipfs.DecodingError("json", ValueError("{")), "not one of a Kubo RPC port"),
+        (KeyError("Key"), "not one of a Kubo RPC port"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_failures_say_what_to_do(store: KuboStore, error: Exception, message: str) -> None:
+    store._client.block = store._client.pin = Section(error)
+    for act in (
+        lambda: store.put(DATA),
+        lambda: store.has(digest_of(DATA)),
+        lambda: store.remove(digest_of(DATA)),
+    ):
+        with pytest.raises(StoreFailed, match=message) as caught:
+            act()
+        assert ADDRESS in str(caught.value)
+        assert caught.value.hint
+
+
+def test_not_pinned_is_an_answer(store: KuboStore) -> None:
+    store._client.pin = Section(ipfs.ErrorResponse("path 'x' is not pinned", None))
+    assert not store.has(digest_of(DATA))
+
+
+def test_it_does_not_confirm_itself(store: KuboStore) -> None:
+    assert not store.confirms_itself
