@@ -1,0 +1,190 @@
+"""A trust domain on a real Anvil, with CAs whose keys are in memory, and a device's agent to look.
+
+For tests of what the agent and `verify` make of a chain, and of an endpoint that lies about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dpki.agent.observation import Observation
+from dpki.agent.observe import observe
+from dpki.agent.state import open_state
+from dpki.bundle.cid import digest_of
+from dpki.bundle.content import Bundle, bundle_context, seal_bundle
+from dpki.bundle.locator import IssuerKey, locator_for
+from dpki.certificates.ssh import SshCertificate
+from dpki.chain import merkle
+from dpki.chain.domain import Domain, fetch_domain
+from dpki.chain.rpc import Call, Endpoint, Reader
+from dpki.config.device import Access, DeviceConfig
+from dpki.config.finality import Finality
+from dpki.devices.document import make_key_document
+from dpki.devices.enrollment import make_enrollment_request
+from dpki.devices.keys import DeviceKeys, generate_device_keys
+from dpki.devnet.accounts import development_wallet
+from dpki.devnet.anvil import Anvil
+from dpki.model import Address, Entry, Hash32
+from dpki.store.directory import DirectoryStore
+from dpki.transactions.deploy import deploy_domain
+from dpki.transactions.writer import DomainWriter
+from tests.world import Ca
+
+HOST = "pump-17.example"
+
+
+@dataclass
+class ChainWorld:
+    """One domain, one device, one folder that stands for IPFS."""
+
+    directory: Path
+    reader: Reader
+    domain: Domain
+    writer: DomainWriter
+    keys: DeviceKeys = field(default_factory=generate_device_keys)
+    users: Ca = field(default_factory=Ca.users)
+    hosts: Ca = field(default_factory=Ca.hosts)
+    issuer: IssuerKey = field(default_factory=IssuerKey.generate)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def __post_init__(self) -> None:
+        for ca in (self.users, self.hosts):
+            self.writer.register_authority(
+                ca.kind,
+                ca.spki,
+                self.issuer.public,
+                operator=self.writer.account,
+                maximum_lifetime=timedelta(days=30),
+            )
+        document = make_key_document(self.keys)
+        request = make_enrollment_request(
+            self.keys,
+            self.domain.id,
+            self.domain.devices,
+            document,
+            self.now + timedelta(hours=1),
+        )
+        self.writer.enroll_device(
+            self.keys.address,
+            document.digest,
+            request.deadline,
+            request.signature,
+        )
+
+    @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.directory / "store")
+
+    def sign_user(self, serial: int | None = None) -> SshCertificate:
+        """Return a user certificate with the next serial, or another."""
+        return self.users.sign(
+            serial,
+            valid_after=self.now - timedelta(minutes=5),
+            valid_before=self.now + timedelta(hours=8),
+        )
+
+    def anchor_users(self, *certificates: SshCertificate) -> None:
+        """Anchor user certificates as one batch."""
+        entries = [
+            Entry(c.hash, Address.zero(), c.valid_before, Hash32.zero()) for c in certificates
+        ]
+        self.writer.issue(self.users.id, self.users.next_serial, entries)
+        self.users.next_serial += len(entries)
+
+    def issue_host(
+        self, change: Callable[[Bundle], Bundle] = lambda bundle: bundle
+    ) -> SshCertificate:
+        """Sign, seal, publish and anchor a host certificate for the device's newest host key.
+
+        Args:
+            change: What to do to the bundle before it is sealed.
+        """
+        serial, device = self.hosts.next_serial, self.keys.address
+        certificate = self.hosts.sign(
+            principals=[HOST],
+            subject=self.keys.ssh_host[-1],
+            valid_after=self.now - timedelta(minutes=5),
+            valid_before=self.now + timedelta(days=1),
+        )
+        context = merkle.leaf_context(
+            self.domain.id.chain_id, self.domain.certificates, self.hosts.id
+        )
+        bare = Entry(certificate.hash, device, certificate.valid_before, Hash32.zero())
+        path = merkle.Tree([merkle.leaf(context, serial, bare)]).path(0, serial)
+        place = bundle_context(self.domain.id, self.hosts.id, serial, device)
+        bundle = change(Bundle(certificate.blob, None, path, place))
+        sealed = seal_bundle(bundle, self.keys.sealing.public)
+        self.store.put(sealed)
+        locator = locator_for(
+            self.issuer,
+            self.keys.sealing.public.x25519,
+            self.hosts.id,
+            device,
+            certificate.hash,
+            digest_of(sealed),
+        )
+        entry = Entry(certificate.hash, device, certificate.valid_before, locator)
+        self.writer.issue(self.hosts.id, serial, [entry])
+        self.hosts.next_serial += 1
+        return certificate
+
+    def observe(self, reader: Reader | None = None) -> Observation:
+        """Look as the agent does, at this endpoint or another."""
+        folder = self.directory / "device"
+        folder.mkdir(exist_ok=True)
+        config = DeviceConfig(
+            domain=self.domain.id,
+            rpc=("unused",),
+            access=Access(console_access=True),
+            chain=Finality(authority_finality="latest"),
+        )
+        with open_state(folder) as state:
+            return observe(
+                reader or self.reader,
+                self.domain,
+                config,
+                self.keys,
+                [self.store],
+                state,
+                folder,
+                datetime.now(UTC),
+            )
+
+
+@contextmanager
+def open_world(directory: Path) -> Iterator[ChainWorld]:
+    """Start an Anvil, deploy a domain, and end the Anvil."""
+    with Anvil(directory) as anvil, Endpoint(anvil.url) as reader:
+        wallet = development_wallet(0, chain_id=31337)
+        domain_id, _ = deploy_domain(
+            reader, wallet, governor=wallet.address, registrars=[wallet.address]
+        )
+        domain = fetch_domain(reader, domain_id)
+        yield ChainWorld(directory, reader, domain, DomainWriter(reader, domain, wallet))
+
+
+@dataclass
+class Liar:
+    """A reader that passes questions on, and then says what it likes.
+
+    Attributes:
+        tell: From a question and the true answer to the one given.
+    """
+
+    honest: Reader
+    tell: Callable[[Call, object], object]
+
+    @property
+    def name(self) -> str:
+        return "liar"
+
+    def call(self, method: str, params: Sequence[object] = ()) -> object:
+        return self.tell(Call(method, params), self.honest.call(method, params))
+
+    def batch(self, calls: Sequence[Call]) -> list[object]:
+        answers = self.honest.batch(calls)
+        return [self.tell(call, answer) for call, answer in zip(calls, answers, strict=True)]
