@@ -100,6 +100,7 @@ class Endpoint:
             and never shown.
         deadline: For one `call` or one `batch`, retries and the last byte of the answer included.
         limit: Bytes in one HTTP answer, at most.
+        http: What carries the questions; None makes a client of its own.
 
     Raises:
         ConfigError: The URL is none.
@@ -111,13 +112,14 @@ class Endpoint:
         *,
         deadline: timedelta = timedelta(seconds=15),
         limit: int = 32 * 1024 * 1024,
+        http: HttpClient | None = None,
     ) -> None:
         self._url, self._headers, self._name = _parse_url(url)
         self._deadline = deadline
         self._limit = limit
         self._batch_size = BATCH
         self._ids = itertools.count(1)
-        self._http = HttpClient()
+        self._http = http or HttpClient()
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
+from typing import Any
 
 from dpki.chain import decode, layout
 from dpki.chain.domain import Domain
@@ -34,6 +35,9 @@ MAXIMUM_AUTHORITIES = 1024
 
 MAXIMUM_REVOCATION_WORDS = 65_536
 """Revocation words of one CA that a reader is willing to fetch (16.7 million certificates)."""
+
+
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def fetch_snapshot(
             reader, domain, max(chosen.number - confirmations + 1, domain.block.number)
         )
     storage = _Storage(reader, chosen)
-    empty = Snapshot(domain, chosen, MappingProxyType(_authorities(storage, domain)), {}, {})
+    empty = Snapshot(domain, chosen, MappingProxyType(_authorities(storage, domain)), _NONE, _NONE)
     return extend_snapshot(reader, empty, devices=devices, batches=batches)
 
 
