@@ -54,6 +54,7 @@ def test_p256_gets_the_digest_and_gives_der() -> None:
 @pytest.mark.parametrize(
     "answer",
     [b"", bytes(64), b"\xff" * 64, ed25519.Ed25519PrivateKey.generate().sign(b"message")],
+    ids=["empty", "zeros", "ones", "of another key"],
 )
 def test_a_wrong_ed25519_signature_is_withheld(answer: bytes) -> None:
     key = Ed25519Adapter(ED25519.public_key(), lambda _: answer)
@@ -71,6 +72,7 @@ def test_a_wrong_ed25519_signature_is_withheld(answer: bytes) -> None:
         lambda digest: raw(P256, bytes(32)),
         lambda digest: raw(P256, digest) + b"\0",
     ],
+    ids=["empty", "zeros", "ones", "of another key", "of another digest", "a byte too long"],
 )
 def test_a_wrong_p256_signature_is_withheld(answer) -> None:
     key = P256Adapter(P256.public_key(), answer)
