@@ -169,7 +169,7 @@ class TestVerify:
             ({"signature": REQUEST.signature[:64] + b"\1"}, SignatureInvalid),
             ({"signature": REQUEST.signature[:64] + b"\xff"}, SignatureInvalid),
         ],
-        ids=lambda value: str(value)[:60],
+        ids=lambda value: ",".join(value) if isinstance(value, dict) else value.__name__,
     )
     def test_every_altered_field(self, change: dict[str, Any], error: type[DpkiError]) -> None:
         with pytest.raises(error):
