@@ -105,7 +105,9 @@ class World:
         )
         return hashlib.sha256(key).digest()
 
-    def entries(self, count: int, device: str = NOBODY, not_after: int | None = None) -> list[Entry]:
+    def entries(
+        self, count: int, device: str = NOBODY, not_after: int | None = None
+    ) -> list[Entry]:
         """Return entries that differ from one another."""
         end = self.now + 3600 if not_after is None else not_after
         return [
@@ -123,7 +125,9 @@ class World:
         ca = self.ca if ca is None else ca
         return self.certificates.issue(ca, first, [e.abi for e in entries], sender=self.operator)
 
-    def leaves(self, entries: Sequence[Entry], first: int = 1, ca: bytes | None = None) -> list[bytes]:
+    def leaves(
+        self, entries: Sequence[Entry], first: int = 1, ca: bytes | None = None
+    ) -> list[bytes]:
         """Return a batch's leaves as the reference implementation has them."""
         ca = self.ca if ca is None else ca
         registry = str(self.certificates.address)
@@ -149,7 +153,7 @@ class World:
         contract: str | None = None,
         signer: Any = None,
     ) -> tuple[str, bytes, int, bytes]:
-        """Return the arguments of `enroll` or `update`; the keywords sign something else instead."""
+        """Return the arguments of `enroll` or `update`; the keywords sign something else."""
         deadline = self.now + 3600 if deadline is None else deadline
         digest = reference.message_digest(
             kind,
@@ -164,7 +168,7 @@ class World:
         return (str(device.address), document, deadline, reference.sign(key, digest))
 
     def changed_storage(self, receipt: Any) -> set[tuple[str, int]]:
-        """Return (contract, slot) of every storage word that a transaction changed: nothing escapes."""
+        """Return (contract, slot) of every storage word that a transaction changed."""
         difference = self.chain.provider.make_request(
             "debug_traceTransaction",
             [receipt.txn_hash, {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}}],

@@ -1,6 +1,6 @@
-"""The formats of docs/formats.md that the contracts compute, written a second time, from the text alone.
+"""What docs/formats.md says that the contracts compute, written again from the text alone.
 
-Nothing here shares a line with `dpki`: where both agree with the contracts, three implementations agree.
+Nothing here shares a line with `dpki`: where both agree with the contracts, three agree.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Entry:
         return (self.certificate_hash, self.subject, self.locator)
 
 
-# -- leaf, tree, commitment, path ----------------------------------------------------------------------
+# -- leaf, tree, commitment, path ----------------------------------------------------------------
 
 
 def leaf(chain_id: int, registry: str, ca: bytes, serial: int, entry: Entry) -> bytes:
@@ -66,7 +66,7 @@ def _split(count: int) -> int:
 
 
 def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root by RFC 6962's recursive definition, not level by level as the contract does."""
+    """Return the root by RFC 6962's recursion, not level by level as the contract does."""
     if len(leaves) == 1:
         return leaves[0]
     k = _split(len(leaves))
@@ -83,7 +83,7 @@ def tree_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     return [*tree_path(index - k, leaves[k:]), tree_root(leaves[:k])]
 
 
-# -- what devices sign ---------------------------------------------------------------------------------
+# -- what devices sign ---------------------------------------------------------------------------
 
 ENROLLMENT = "Enrollment(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
 UPDATE = "KeyDocumentUpdate(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
@@ -107,9 +107,7 @@ def message_digest(
         + word(chain_id)
         + word(contract)
     )
-    message = keccak(
-        keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline)
-    )
+    message = keccak(keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline))
     return keccak(b"\x19\x01" + separator + message)
 
 
@@ -125,7 +123,7 @@ def malleate(signature: bytes) -> bytes:
     return signature[:32] + word(s) + bytes([55 - signature[64]])
 
 
-# -- storage -------------------------------------------------------------------------------------------
+# -- storage -------------------------------------------------------------------------------------
 
 
 def mapping_slot(key: int | str | bytes, slot: int) -> int:

@@ -47,9 +47,7 @@ def test_every_transition(world, registry, function, start):
     assert after.state == target
     assert tuple(after)[:4] == tuple(before)[:4]
     assert events(receipt) == [
-        event(
-            "StateChanged", ca=world.ca, **{"from": start}, to=target, by=world.governor
-        )
+        event("StateChanged", ca=world.ca, **{"from": start}, to=target, by=world.governor)
     ]
     assert world.changed_storage(receipt) == {("certificates", mapping_slot(world.ca, 0))}
 
@@ -69,9 +67,7 @@ class TestSuspend:
         target = TRANSITIONS["suspend", start]
         assert registry.issuer(world.ca).state == target
         assert events(receipt) == [
-            event(
-                "StateChanged", ca=world.ca, **{"from": start}, to=target, by=world.guardian
-            )
+            event("StateChanged", ca=world.ca, **{"from": start}, to=target, by=world.guardian)
         ]
 
     def test_leaves_other_authorities_alone(self, world, registry):
@@ -130,9 +126,7 @@ class TestSetOperator:
 
     def test_refuses_a_retired_authority(self, world, registry):
         world.lead_into(State.RETIRED)
-        with ape.reverts(
-            registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED
-        ):
+        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
             registry.setOperator(world.ca, world.newcomer, sender=world.governor)
 
     def test_refuses_nobody(self, world, registry):
@@ -150,14 +144,10 @@ class TestSetRevoker:
     def test_names_and_unnames_in_every_state(self, world, registry, state):
         world.lead_into(state)
         for allowed in (True, True, False, False):
-            receipt = registry.setRevoker(
-                world.ca, world.newcomer, allowed, sender=world.governor
-            )
+            receipt = registry.setRevoker(world.ca, world.newcomer, allowed, sender=world.governor)
             assert registry.isRevoker(world.ca, world.newcomer) == allowed
             assert events(receipt) == [
-                event(
-                    "RevokerChanged", ca=world.ca, revoker=world.newcomer, allowed=allowed
-                )
+                event("RevokerChanged", ca=world.ca, revoker=world.newcomer, allowed=allowed)
             ]
 
     def test_changes_nothing_else(self, world, registry):
@@ -181,9 +171,7 @@ class TestSetMaximumLifetime:
         assert after.maximumLifetime == minutes
         assert tuple(after)[:3] == tuple(before)[:3]
         assert after.state == before.state
-        assert events(receipt) == [
-            event("MaximumLifetimeChanged", ca=world.ca, minutes_=minutes)
-        ]
+        assert events(receipt) == [event("MaximumLifetimeChanged", ca=world.ca, minutes_=minutes)]
         assert world.changed_storage(receipt) == {("certificates", mapping_slot(world.ca, 0))}
 
     @pytest.mark.parametrize("state", [s for s in WAY_INTO if s != State.RETIRED])
@@ -194,9 +182,7 @@ class TestSetMaximumLifetime:
 
     def test_refuses_a_retired_authority(self, world, registry):
         world.lead_into(State.RETIRED)
-        with ape.reverts(
-            registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED
-        ):
+        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
             registry.setMaximumLifetime(world.ca, 5, sender=world.governor)
 
     def test_refuses_zero(self, world, registry):

@@ -140,5 +140,3 @@ def test_roles_end_at_their_own_authority(settled, function, role):
     caller = getattr(settled, role)
     with ape.reverts(unauthorized(settled, part), caller=caller):
         act(*arguments, sender=caller)
-
-

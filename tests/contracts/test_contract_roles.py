@@ -1,4 +1,4 @@
-"""Contracts in the roles: nothing may assume that a governor, an operator or a registrar is an account."""
+"""Contracts in the roles: nothing may assume that whoever holds one is an account."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,9 @@ def compiled(path, name):
         for imported in _IMPORT.findall(text):
             target = (file.parent / imported).resolve()
             relative = imported.startswith(".")
-            waiting.append(target.relative_to(ROOT / "node_modules") if relative else Path(imported))
+            waiting.append(
+                target.relative_to(ROOT / "node_modules") if relative else Path(imported)
+            )
     output = solcx.compile_standard(
         {
             "language": "Solidity",
@@ -126,14 +128,14 @@ class TestForwarder:
             forwarder.forward(world.domain, data, sender=world.stranger)
 
     def test_who_sends_the_transaction_does_not_matter(self, world, forwarder):
-        """The caller counts, not the origin: a governor tricked into calling a contract loses nothing."""
+        """The caller counts, not the origin: a governor tricked into a call loses nothing."""
         data = world.domain.setGuardian.encode_input(world.stranger)
         with ape.reverts(world.domain.TrustDomainUnauthorized, caller=forwarder):
             forwarder.forward(world.domain, data, sender=world.governor)
 
 
 class TestTimelock:
-    """OpenZeppelin's TimelockController governs from the first block: trust waits, suspending doesn't."""
+    """OpenZeppelin's TimelockController governs: adding trust waits, suspending doesn't."""
 
     @pytest.fixture
     def timelock(self, world, timelock_type):

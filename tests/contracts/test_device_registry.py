@@ -209,9 +209,7 @@ class TestSignatures:
         def for_stranger(arguments):
             return (world.stranger.address, *arguments[1:])
 
-        with ape.reverts(
-            world.devices.DeviceRegistryInvalidSignature, device=world.stranger
-        ):
+        with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=world.stranger):
             bring(change=for_stranger)
 
     def test_for_another_chain(self, bring, refused):
@@ -283,9 +281,7 @@ class TestSignatures:
     def test_after_its_last_second(self, world, bring):
         deadline = world.now + 100
         world.chain.pending_timestamp = deadline + 1
-        with ape.reverts(
-            world.devices.DeviceRegistryExpiredSignature, deadline=deadline
-        ):
+        with ape.reverts(world.devices.DeviceRegistryExpiredSignature, deadline=deadline):
             bring(deadline=deadline)
 
     def test_good_for_ever(self, bring):
@@ -333,9 +329,7 @@ class TestSetRegistrar:
     def test_names_and_unnames(self, world):
         """I5."""
         for allowed in (True, True, False, False):
-            receipt = world.devices.setRegistrar(
-                world.newcomer, allowed, sender=world.governor
-            )
+            receipt = world.devices.setRegistrar(world.newcomer, allowed, sender=world.governor)
             assert world.devices.isRegistrar(world.newcomer) == allowed
             assert events(receipt) == [
                 event("RegistrarChanged", registrar=world.newcomer, allowed=allowed)

@@ -142,9 +142,7 @@ class TestIssue:
     def test_refuses_every_state_but_active(self, world, registry, state):
         """I1."""
         world.lead_into(state)
-        with ape.reverts(
-            registry.CertificateRegistryNotActive, ca=world.ca, state=state
-        ):
+        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=state):
             world.issue(world.entries(1))
 
     @pytest.mark.parametrize("given", [0, 1, 2, 4, 2**32 - 1])
@@ -166,9 +164,7 @@ class TestIssue:
         entries = world.entries(3)
         bad = entries[position]
         entries[position] = Entry(ZERO, bad.device, bad.not_after, bad.locator)
-        with ape.reverts(
-            registry.CertificateRegistryZeroCertificateHash, serial=1 + position
-        ):
+        with ape.reverts(registry.CertificateRegistryZeroCertificateHash, serial=1 + position):
             world.issue(entries)
         assert registry.issuer(world.ca).nextSerial == 1
 
@@ -261,4 +257,6 @@ class TestStorage:
         words = mapping_slot(world.ca, 3)
         assert at(registry, mapping_slot(0, words)) == 1 << 1
         assert at(registry, mapping_slot(1, words)) == 1 << 0 | 1 << 43
-        assert at(registry, mapping_slot(str(world.revoker.address), mapping_slot(world.ca, 4))) == 1
+        assert (
+            at(registry, mapping_slot(str(world.revoker.address), mapping_slot(world.ca, 4))) == 1
+        )

@@ -145,9 +145,7 @@ class TestRevokeBelow:
 
     def test_announces_it(self, world, registry, allowed):
         receipt = registry.revokeBelow(world.ca, 100, sender=allowed)
-        assert events(receipt) == [
-            event("RevokedBelow", ca=world.ca, serial=100, by=allowed)
-        ]
+        assert events(receipt) == [event("RevokedBelow", ca=world.ca, serial=100, by=allowed)]
 
     def test_writes_one_word(self, world, registry):
         """I6: in particular not the count, which is of bits alone."""

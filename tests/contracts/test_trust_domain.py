@@ -53,9 +53,7 @@ class TestConstructor:
         ]
 
     def test_needs_neither_guardian_nor_registrars(self, world):
-        domain = world.project.TrustDomain.deploy(
-            world.governor, NOBODY, [], sender=world.governor
-        )
+        domain = world.project.TrustDomain.deploy(world.governor, NOBODY, [], sender=world.governor)
         assert domain.guardian() == NOBODY
 
     def test_refuses_no_governor(self, world):
@@ -65,9 +63,7 @@ class TestConstructor:
 
     def test_two_domains_share_nothing(self, world):
         """I1."""
-        other = world.project.TrustDomain.deploy(
-            world.stranger, NOBODY, [], sender=world.stranger
-        )
+        other = world.project.TrustDomain.deploy(world.stranger, NOBODY, [], sender=world.stranger)
         parts = {other.authorities(), other.certificates(), other.devices()}
         assert parts.isdisjoint({world.authorities, world.certificates, world.devices})
         certificates = world.project.CertificateRegistry.at(other.certificates())
@@ -104,9 +100,7 @@ class TestOfferGovernor:
         world.domain.offerGovernor(world.newcomer, sender=world.governor)
         receipt = world.domain.offerGovernor(NOBODY, sender=world.governor)
         assert world.domain.offeredGovernor() == NOBODY
-        assert events(receipt) == [
-            event("GovernorOffered", current=world.governor, offered=NOBODY)
-        ]
+        assert events(receipt) == [event("GovernorOffered", current=world.governor, offered=NOBODY)]
         with ape.reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
             world.domain.acceptGovernor(sender=world.newcomer)
 
@@ -169,16 +163,12 @@ class TestSetGuardian:
 
     def test_the_old_one_may_no_longer_suspend(self, world):
         world.domain.setGuardian(world.newcomer, sender=world.governor)
-        with ape.reverts(
-            world.certificates.CertificateRegistryUnauthorized, caller=world.guardian
-        ):
+        with ape.reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
             world.certificates.suspend(world.ca, sender=world.guardian)
         world.certificates.suspend(world.ca, sender=world.newcomer)
 
     def test_zero_is_nobody(self, world):
         world.domain.setGuardian(NOBODY, sender=world.governor)
         assert world.domain.guardian() == NOBODY
-        with ape.reverts(
-            world.certificates.CertificateRegistryUnauthorized, caller=world.guardian
-        ):
+        with ape.reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
             world.certificates.suspend(world.ca, sender=world.guardian)

@@ -54,12 +54,14 @@ def anchored(world, registry):
 class TestAnchored:
     @pytest.mark.parametrize("count", COUNTS)
     def test_every_position_and_none_other(self, world, registry, count):
-        """Each position with its own path is anchored; with a path too short or too long it is not."""
+        """Each position with its own path; with one too short or too long it is not."""
         batch = world.entries(count)
         world.issue(batch, FIRST)
         leaves = world.leaves(batch, FIRST)
         # Of a large tree the edges and the middle, which meet every number of siblings.
-        positions = range(count) if count <= 17 else sorted({0, 1, count // 2, count - 2, count - 1})
+        positions = (
+            range(count) if count <= 17 else sorted({0, 1, count // 2, count - 2, count - 1})
+        )
         for i in positions:
             path = reference.tree_path(i, leaves)
 

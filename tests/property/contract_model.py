@@ -97,7 +97,7 @@ class Domain:
     authorities: dict[bytes, Authority] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
 
-    # -- TrustDomain -----------------------------------------------------------------------------------
+    # -- TrustDomain -----------------------------------------------------------------------------
 
     def offer_governor(self, caller: str, offered: str) -> None:
         _require(caller == self.governor, "TrustDomainUnauthorized")
@@ -111,7 +111,7 @@ class Domain:
         _require(caller == self.governor, "TrustDomainUnauthorized")
         self.guardian = guardian
 
-    # -- AuthorityRegistry -----------------------------------------------------------------------------
+    # -- AuthorityRegistry -----------------------------------------------------------------------
 
     def register(
         self,
@@ -130,15 +130,13 @@ class Domain:
         _require(issuer_key != ZERO, "AuthorityRegistryZeroIssuerKey")
         if parent != ZERO:
             known = self.authorities.get(parent)
-            _require(
-                known is not None and known.kind == kind, "AuthorityRegistryInvalidParent"
-            )
+            _require(known is not None and known.kind == kind, "AuthorityRegistryInvalidParent")
         _require(ca not in self.authorities, "AuthorityRegistryAlreadyRegistered")
         _require(operator != NOBODY, "CertificateRegistryZeroOperator")
         _require(maximum_lifetime != 0, "CertificateRegistryZeroLifetime")
         self.authorities[ca] = Authority(key, kind, parent, operator, maximum_lifetime)
 
-    # -- CertificateRegistry ---------------------------------------------------------------------------
+    # -- CertificateRegistry ---------------------------------------------------------------------
 
     def open(self, caller: str) -> NoReturn:
         raise Refused("CertificateRegistryUnauthorized")
@@ -202,7 +200,7 @@ class Domain:
         _require(minutes != 0, "CertificateRegistryZeroLifetime")
         authority.maximum_lifetime = minutes
 
-    # -- DeviceRegistry --------------------------------------------------------------------------------
+    # -- DeviceRegistry --------------------------------------------------------------------------
 
     def enroll(self, caller: str, device: str, document: bytes, signed: Signed) -> None:
         _require(caller in self.registrars, "DeviceRegistryUnauthorized")
@@ -224,7 +222,7 @@ class Domain:
         _require(caller == self.governor, "DeviceRegistryUnauthorized")
         (self.registrars.add if allowed else self.registrars.discard)(registrar)
 
-    # -- what several ask ------------------------------------------------------------------------------
+    # -- what several ask ------------------------------------------------------------------------
 
     def _known(self, ca: bytes) -> Authority:
         _require(ca in self.authorities, "CertificateRegistryUnknownAuthority")
@@ -247,9 +245,7 @@ class Domain:
 
     def _active(self, device: str) -> Device:
         known = self.devices.get(device)
-        _require(
-            known is not None and known.state == DEVICE_ACTIVE, "DeviceRegistryNotActive"
-        )
+        _require(known is not None and known.state == DEVICE_ACTIVE, "DeviceRegistryNotActive")
         assert known is not None
         return known
 
