@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
 from tests.soft_tokens import SoftHsmFolder
 
 
@@ -16,3 +17,15 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsmFolder]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTHSM2_CONF", str(folder.configuration))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def kubo_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kubo, Kubo]]:
+    """Two private IPFS nodes on loopback that know each other."""
+    folder = tmp_path_factory.mktemp("kubo")
+    nodes = start_nodes(folder, folder, 2)
+    try:
+        join_nodes(nodes)
+        yield nodes[0], nodes[1]
+    finally:
+        stop_all([node.stop for node in nodes])

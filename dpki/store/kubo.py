@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -17,13 +18,17 @@ from ipfshttpclient import exceptions as ipfs
 
 from dpki.bundle.cid import cid_of, digest_of
 from dpki.errors import ConfigError, ContentUnavailable, StoreFailed
-from dpki.http import Deadline, HttpClient, TransferFailed
+from dpki.http import Deadline, HttpClient, Response, TransferFailed
 from dpki.model import Hash32
 from dpki.store.base import BLOCK_LIMIT, verify_block, verify_size
 
-_TIMEOUT_SECONDS = 5
+_TIMEOUT = timedelta(seconds=5)
+_LIMIT = 1 << 16
 _PUT_OPTIONS = {"cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
 _HINT = "is `ipfs daemon` running, and is this the address of its RPC port (not the gateway's)?"
+
+# ipfshttpclient passes urllib3 an argument that urllib3 2 ignores; no reader could act on that.
+warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning, "urllib3")
 
 
 class KuboStore:
@@ -43,7 +48,9 @@ class KuboStore:
         self._reader = HttpClient()
         try:
             # Not `connect()`: that one refuses every modern Kubo by its version.
-            self._client = ipfshttpclient.Client(address, session=True, timeout=_TIMEOUT_SECONDS)
+            self._client = ipfshttpclient.Client(
+                address, session=True, timeout=_TIMEOUT.total_seconds()
+            )
         except ipfs.Error as error:
             raise ConfigError(f"{address!r} is not the address of a Kubo RPC port") from error
         # The library has no switch for it: no proxy and no .netrc from the environment may stand
@@ -67,12 +74,7 @@ class KuboStore:
         """
         cid = cid_of(digest)
         try:
-            response = self._reader.request(
-                "POST",
-                f"{self._url}/api/v0/block/get?arg={cid}",
-                deadline=Deadline(deadline),
-                limit=limit,
-            )
+            response = self._post(f"block/get?arg={cid}", Deadline(deadline), limit)
         except TransferFailed as error:
             raise ContentUnavailable(
                 f"{self.name} did not deliver {cid}: {error.message}", hint=_HINT
@@ -113,12 +115,26 @@ class KuboStore:
         cid = cid_of(digest)
         if self.has(digest):
             self._ask("unpin a block", lambda: self._client.pin.rm(cid))
-        self._ask("remove a block", lambda: self._client.block.rm(cid, opts={"force": "true"}))
+        # ipfshttpclient has no word for this one. "force": a block that isn't there is no error.
+        try:
+            response = self._post(f"block/rm?arg={cid}&force=true", Deadline(_TIMEOUT), _LIMIT)
+        except TransferFailed as error:
+            raise StoreFailed(
+                f"{self.name} could not remove a block: {error.message}", hint=_HINT
+            ) from error
+        if response.status != 200:
+            raise StoreFailed(
+                f"{self.name} could not remove a block: it answers {response.status}", hint=_HINT
+            )
 
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
         self._reader.close()
+
+    def _post(self, question: str, deadline: Deadline, limit: int) -> Response:
+        url = f"{self._url}/api/v0/{question}"
+        return self._reader.request("POST", url, deadline=deadline, limit=limit)
 
     def _ask(self, what: str, question: Callable[[], Any]) -> Any:
         try:
@@ -129,7 +145,8 @@ class KuboStore:
             ) from error
         except ipfs.TimeoutError as error:
             raise StoreFailed(
-                f"{self.name} could not {what}: no answer within {_TIMEOUT_SECONDS} s", hint=_HINT
+                f"{self.name} could not {what}: no answer within {_TIMEOUT.total_seconds():g} s",
+                hint=_HINT,
             ) from error
         except ipfs.ErrorResponse as error:
             raise StoreFailed(

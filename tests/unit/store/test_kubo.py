@@ -7,6 +7,7 @@ from ipfshttpclient import exceptions as ipfs
 
 from dpki.bundle.cid import cid_of, digest_of
 from dpki.errors import ConfigError, StoreFailed
+from dpki.http import HttpClient, Response, TransferFailed
 from dpki.store.kubo import KuboStore
 
 ADDRESS = "/ip4/127.0.0.1/tcp/5001"
@@ -14,13 +15,16 @@ DATA = b"sealed"
 
 
 class Section:
-    """Stands in for a part of the IPFS client; every call answers or raises the same."""
+    """Stands in for a part of the IPFS client: what the real one can be asked, answered."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, real: object, answer: Any) -> None:
+        self.real = real
         self.answer = answer
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, name: str) -> Any:
+        getattr(self.real, name)
+
         def call(*args: Any, **options: Any) -> Any:
             self.calls.append(((name, *args), options))
             if isinstance(self.answer, Exception):
@@ -75,14 +79,14 @@ def test_no_proxy_and_no_netrc_of_the_environment(store: KuboStore) -> None:
 
 
 def test_what_is_put_is_raw_and_pinned(store: KuboStore) -> None:
-    section = store._client.block = Section({"Key": cid_of(digest_of(DATA))})
+    section = store._client.block = Section(store._client.block, {"Key": cid_of(digest_of(DATA))})
     assert store.put(DATA) == digest_of(DATA)
     ((_, options),) = section.calls
     assert options["opts"] == {"cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
 
 
 def test_another_cid_than_ours(store: KuboStore) -> None:
-    store._client.block = Section({"Key": "QmWrong"})
+    store._client.block = Section(store._client.block, {"Key": "QmWrong"})
     with pytest.raises(StoreFailed, match="kept 'QmWrong' instead of bafkrei"):
         store.put(DATA)
 
@@ -101,7 +105,8 @@ def test_another_cid_than_ours(store: KuboStore) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_failures_say_what_to_do(store: KuboStore, error: Exception, message: str) -> None:
-    store._client.block = store._client.pin = Section(error)
+    store._client.block = Section(store._client.block, error)
+    store._client.pin = Section(store._client.pin, error)
     for act in (
         lambda: store.put(DATA),
         lambda: store.has(digest_of(DATA)),
@@ -114,8 +119,43 @@ def test_failures_say_what_to_do(store: KuboStore, error: Exception, message: st
 
 
 def test_not_pinned_is_an_answer(store: KuboStore) -> None:
-    store._client.pin = Section(ipfs.ErrorResponse("path 'x' is not pinned", None))
+    store._client.pin = Section(
+        store._client.pin, ipfs.ErrorResponse("path 'x' is not pinned", None)
+    )
     assert not store.has(digest_of(DATA))
+
+
+class Post(HttpClient):
+    """Stands in for the HTTP client that ipfshttpclient is too small for."""
+
+    def __init__(self, answer: Response | TransferFailed) -> None:
+        self.answer = answer
+        self.urls: list[str] = []
+
+    def request(self, method: str, url: str, **_: Any) -> Response:
+        self.urls.append(f"{method} {url}")
+        if isinstance(self.answer, TransferFailed):
+            raise self.answer
+        return self.answer
+
+
+def test_removing_unpins_and_deletes(store: KuboStore) -> None:
+    pins = store._client.pin = Section(store._client.pin, {})
+    reader = store._reader = Post(Response(200, {}, b""))
+    store.remove(digest_of(DATA))
+    cid = cid_of(digest_of(DATA))
+    assert [call for call, _ in pins.calls] == [("ls", cid), ("rm", cid)]
+    assert reader.urls == [f"POST http://127.0.0.1:5001/api/v0/block/rm?arg={cid}&force=true"]
+
+
+@pytest.mark.parametrize("answer", [Response(500, {}, b""), TransferFailed("broken")], ids=str)
+def test_a_block_that_cannot_be_deleted(
+    store: KuboStore, answer: Response | TransferFailed
+) -> None:
+    store._client.pin = Section(store._client.pin, {})
+    store._reader = Post(answer)
+    with pytest.raises(StoreFailed, match=r"remove a block: (it answers 500|broken)"):
+        store.remove(digest_of(DATA))
 
 
 def test_it_does_not_confirm_itself(store: KuboStore) -> None:
