@@ -15,7 +15,7 @@ from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
 
 from dpki.errors import ConfigError, PassphraseIncorrect, UsageError
-from dpki.files import load_bounded, make_private_directory, write_atomic
+from dpki.files import create_atomic, load_bounded, make_private_directory
 from dpki.model import Address
 from dpki.signer.pin import PinSource
 
@@ -90,7 +90,7 @@ def create_keystore(
         )
     wallet = wallet or Wallet.create()
     make_private_directory(path.parent)
-    write_atomic(path, wallet.encrypt(secret, work=work))
+    create_atomic(path, wallet.encrypt(secret, work=work))
     return wallet
 
 
@@ -106,7 +106,6 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
     try:
         keystore = json.loads(load_bounded(path, limit=_LIMIT))
         claimed = keystore["address"]
-        kind = keystore.get("crypto", keystore.get("Crypto"))["cipher"]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{path} is no Ethereum keystore", hint="restore it from a backup"
@@ -121,7 +120,7 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
                 hint="nothing was sent; try again",
             ) from None
         raise ConfigError(
-            f"{path} is no Ethereum keystore that can be read (cipher {kind})",
+            f"{path} is no Ethereum keystore that can be read",
             hint="restore it from a backup",
         ) from _without_details(error)
     except (TypeError, KeyError, AttributeError) as error:

@@ -1,0 +1,306 @@
+"""One transaction on a chain in memory that takes, delays, refuses or loses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_hash.auto import keccak
+
+from dpki.chain.rpc import Call, RpcError
+from dpki.errors import (
+    EndpointUnavailable,
+    TransactionFailed,
+    TransactionForbidden,
+    TransactionReverted,
+    WrongDomain,
+)
+from dpki.model import Address
+from dpki.transactions.sender import Rehearsal, Sender
+from dpki.transactions.wallet import Wallet
+from tests.fakes.chain import FakeChain
+
+TO = Address(b"\x03" * 20)
+WALLET = Wallet.from_key(b"\x01" * 32)
+GWEI = 10**9
+FORBIDDEN = (
+    "0x"
+    + keccak(b"CertificateRegistryUnauthorized(address)")[:4].hex()
+    + "00" * 12
+    + WALLET.address.hex()
+)
+
+
+class Node(FakeChain):
+    """Takes transactions: each is mined at once unless told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.balance = 10**18
+        self.status = 1
+        self.withheld = 0
+        self.sent: list[dict[str, Any]] = []
+        self.receipts: dict[str, dict[str, Any]] = {}
+        self.fail: dict[str, Exception] = {}
+
+    def call(self, method: str, params: Sequence[object] = ()) -> object:
+        self.asked.append(Call(method, params))
+        if method in self.fail:
+            raise self.fail[method]
+        return getattr(self, f"_{method}")(*params)
+
+    def _eth_getCode(self, address: str, block: str) -> str:  # noqa: N802
+        return "0x6001" if address == str(TO) else "0x"
+
+    def _eth_call(self, call: dict[str, Any], block: str) -> str:
+        return "0x"
+
+    def _eth_estimateGas(self, call: dict[str, Any]) -> str:  # noqa: N802
+        return hex(100_000)
+
+    def _eth_maxPriorityFeePerGas(self) -> str:  # noqa: N802
+        return hex(GWEI)
+
+    def _eth_getBlockByNumber(self, which: str, full: bool) -> Any:  # noqa: N802
+        return {**super()._eth_getBlockByNumber(which, full), "baseFeePerGas": hex(10 * GWEI)}  # type: ignore[dict-item]
+
+    def _eth_getBalance(self, address: str, block: str) -> str:  # noqa: N802
+        return hex(self.balance)
+
+    def _eth_getTransactionCount(self, address: str, block: str) -> str:  # noqa: N802
+        assert block == "pending"
+        return hex(len(self.sent) + 5)
+
+    def _eth_sendRawTransaction(self, raw: str) -> str:  # noqa: N802
+        self.take(raw)
+        return "0x"
+
+    def take(self, raw: str) -> None:
+        block = self.mine()
+        digest = f"0x{keccak(bytes.fromhex(raw[2:])).hex()}"
+        self.sent.append({"raw": raw, "from": Account.recover_transaction(raw)})
+        self.receipts[digest] = {
+            "transactionHash": digest,
+            "blockHash": str(block.hash),
+            "status": hex(self.status),
+            "gasUsed": hex(80_000),
+            "effectiveGasPrice": hex(11 * GWEI),
+            "contractAddress": None,
+        }
+
+    def _eth_getTransactionByHash(self, digest: str) -> object:  # noqa: N802
+        return {} if digest in self.receipts else None
+
+    def _eth_getTransactionReceipt(self, digest: str) -> object:  # noqa: N802
+        if self.withheld:
+            self.withheld -= 1
+            self.mine()
+            return None
+        return self.receipts.get(digest)
+
+
+def sender(node: Node, **options: Any) -> Sender:
+    return Sender(node, WALLET, 31337, **{"wait": timedelta(seconds=20), **options})
+
+
+def refusal(code: int, message: str, data: object = None) -> RpcError:
+    return RpcError("fake", "?", code, message, data)
+
+
+def test_sends_and_reports() -> None:
+    node = Node()
+    receipt = sender(node).send(TO, b"\x01\x02")
+    assert (receipt.gas_used, receipt.fee) == (80_000, 80_000 * 11 * GWEI)
+    assert receipt.block == node.head
+    assert node.sent[0]["from"] == str(WALLET.address)
+
+
+def test_the_transaction_says_what_was_simulated() -> None:
+    node = Node()
+    sender(node).send(TO, b"\x01\x02")
+    from eth_account.typed_transactions import TypedTransaction
+    from hexbytes import HexBytes
+
+    signed = TypedTransaction.from_bytes(HexBytes(node.sent[0]["raw"])).as_dict()
+    assert signed["chainId"] == 31337
+    assert signed["nonce"] == 5
+    assert signed["gas"] == 120_000
+    assert signed["maxPriorityFeePerGas"] == GWEI
+    assert signed["maxFeePerGas"] == 21 * GWEI
+    assert (bytes(signed["to"]), signed["value"], bytes(signed["data"])) == (
+        bytes(TO),
+        0,
+        b"\x01\x02",
+    )
+
+
+def test_a_rehearsal_sends_nothing() -> None:
+    node = Node()
+    assert sender(node).rehearse(TO, b"") == Rehearsal(120_000, 120_000 * 21 * GWEI)
+    assert node.sent == []
+
+
+def test_the_layer_below_is_part_of_the_fee() -> None:
+    node = Node()
+    original = node._eth_getTransactionReceipt
+
+    def with_l1_fee(digest: str) -> Any:
+        found = original(digest)
+        return found and {**found, "l1Fee": hex(12345)}  # type: ignore[dict-item]
+
+    node._eth_getTransactionReceipt = with_l1_fee  # type: ignore[method-assign]
+    assert sender(node).send(TO, b"").fee == 80_000 * 11 * GWEI + 12345
+
+
+@pytest.mark.parametrize("act", [Sender.send, Sender.rehearse])
+class TestNothingIsSent:
+    def test_to_another_chain(self, act: Callable[..., object]) -> None:
+        node = Node()
+        with pytest.raises(WrongDomain, match="serves chain 31337"):
+            act(Sender(node, WALLET, 1135), TO, b"")
+        assert node.sent == []
+
+    def test_to_an_address_without_contract(self, act: Callable[..., object]) -> None:
+        node = Node()
+        with pytest.raises(WrongDomain, match="no contract at"):
+            act(sender(node), Address(b"\x09" * 20), b"")
+        assert node.sent == []
+
+    def test_that_the_contract_refuses(self, act: Callable[..., object]) -> None:
+        node = Node()
+        node.fail["eth_call"] = refusal(3, "execution reverted", FORBIDDEN)
+        with pytest.raises(TransactionForbidden, match="CertificateRegistryUnauthorized") as caught:
+            act(sender(node), TO, b"")
+        assert caught.value.values == {"caller": str(WALLET.address)}
+        assert node.sent == []
+
+    def test_that_the_estimate_refuses(self, act: Callable[..., object]) -> None:
+        node = Node()
+        node.fail["eth_estimateGas"] = refusal(-32000, "execution reverted: no", None)
+        with pytest.raises(TransactionReverted):
+            act(sender(node), TO, b"")
+        assert node.sent == []
+
+    def test_that_can_not_be_paid(self, act: Callable[..., object]) -> None:
+        node = Node()
+        node.balance = 2 * 10**15
+        with pytest.raises(TransactionFailed) as caught:
+            act(sender(node), TO, b"")
+        assert "has 0.002 ETH and needs up to 0.00252 ETH" in caught.value.message
+        assert str(WALLET.address) in caught.value.message
+        assert node.sent == []
+
+    def test_at_an_absurd_price(self, act: Callable[..., object]) -> None:
+        node = Node()
+        with pytest.raises(
+            TransactionFailed, match=r"could cost 0\.00252 ETH, and the limit is 0\.0025 ETH"
+        ):
+            act(sender(node, maximum_fee=25 * 10**14), TO, b"")
+        assert node.sent == []
+
+    @pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+    def test_that_the_node_would_not_take(self, act: Callable[..., object], method: str) -> None:
+        node = Node()
+        node.fail[method] = refusal(-32000, "insufficient funds for transfer")
+        with pytest.raises(TransactionFailed, match="insufficient funds") as caught:
+            act(sender(node), TO, b"")
+        assert not isinstance(caught.value, TransactionReverted)
+        assert "currency" in caught.value.hint
+
+
+def test_a_node_that_knows_no_priority_fee() -> None:
+    node = Node()
+    node.fail["eth_maxPriorityFeePerGas"] = refusal(-32601, "method not found")
+    assert sender(node).rehearse(TO, b"").fee == 120_000 * 20 * GWEI
+
+
+class TestAfterSending:
+    def test_waits_for_the_block(self) -> None:
+        node = Node()
+        node.withheld = 3
+        assert sender(node).send(TO, b"").gas_used == 80_000
+
+    def test_waits_for_confirmations(self) -> None:
+        node = Node()
+        original = node._eth_blockNumber
+
+        def mine_and_tell() -> str:
+            node.mine()
+            return original()
+
+        node._eth_blockNumber = mine_and_tell  # type: ignore[method-assign]
+        receipt = sender(node, confirmations=4).send(TO, b"")
+        assert node.head.number - receipt.block.number + 1 >= 4
+
+    def test_gives_up_in_time_and_names_the_transaction(self) -> None:
+        node = Node()
+        node.withheld = 10**9
+        with pytest.raises(
+            TransactionFailed, match=r"transaction 0x[0-9a-f]{64} is in no confirmed block"
+        ):
+            sender(node, wait=timedelta(milliseconds=40)).send(TO, b"")
+
+    def test_a_delivery_that_was_repeated_is_no_failure(self) -> None:
+        node = Node()
+
+        def take_and_refuse(raw: str) -> str:
+            node.take(raw)
+            raise refusal(-32000, "already known")
+
+        node._eth_sendRawTransaction = take_and_refuse  # type: ignore[method-assign]
+        assert sender(node).send(TO, b"").gas_used == 80_000
+
+    def test_a_delivery_that_was_refused(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = refusal(-32000, "transaction underpriced")
+        with pytest.raises(TransactionFailed, match="underpriced"):
+            sender(node).send(TO, b"")
+
+    def test_a_delivery_without_an_answer_names_the_transaction(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = EndpointUnavailable(
+            "fake: no whole answer within 1 s"
+        )
+        with pytest.raises(
+            EndpointUnavailable, match=r"transaction 0x[0-9a-f]{64} may have been sent"
+        ):
+            sender(node).send(TO, b"")
+
+    def test_reverted_in_its_block(self) -> None:
+        node = Node()
+        node.status = 0
+        original = node._eth_call
+
+        def refuse_afterwards(call: dict[str, Any], block: str) -> str:
+            if block != "latest":
+                raise refusal(3, "execution reverted", FORBIDDEN)
+            return original(call, block)
+
+        node._eth_call = refuse_afterwards  # type: ignore[method-assign]
+        with pytest.raises(TransactionForbidden):
+            sender(node).send(TO, b"")
+
+    def test_reverted_for_a_reason_that_is_gone(self) -> None:
+        node = Node()
+        node.status = 0
+        with pytest.raises(TransactionFailed, match="was reverted in block"):
+            sender(node).send(TO, b"")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"transactionHash": "0x" + "00" * 32},
+            {"gasUsed": None},
+            {"status": "yes"},
+            {"effectiveGasPrice": 1},
+        ],
+    )
+    def test_a_receipt_that_is_none(self, change: dict[str, object]) -> None:
+        node = Node()
+        original = node._eth_getTransactionReceipt
+        node._eth_getTransactionReceipt = lambda d: {**original(d), **change}  # type: ignore[method-assign,dict-item]
+        with pytest.raises(EndpointUnavailable):
+            sender(node).send(TO, b"")
