@@ -12,11 +12,12 @@ import hmac
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pkcs11
 
@@ -36,6 +37,11 @@ _KNOWN_MODULES = (
     Path("/usr/lib64/pkcs11/libsofthsm2.so"),
     Path("/usr/lib64/softhsm/libsofthsm.so"),
 )
+
+T = TypeVar("T")
+
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""Seconds between attempts."""
 
 _LOCK = threading.RLock()
 _logins: dict[tuple[Path, int], Login] = {}
@@ -142,10 +148,34 @@ def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
         TokenError: The module is missing or fails.
     """
     path = find_module(Path(uri.module_path) if uri.module_path else module)
-    with talking("opening the token"):
-        _find_token(path, uri)
+    _patiently(lambda: _look(path, uri))
     # Outside the lock: a person may be typing.
     secret = pin(f"PIN of token {uri.token}")
+    return _patiently(lambda: _log_in(path, uri, secret))
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Do it again where it failed for no reason of its own.
+
+    SoftHSM rewrites the token's record at every login. Another process that reads it at that moment
+    gets CKR_GENERAL_ERROR: about one of twenty, when three open the same token at once.
+    """
+    for pause in _PAUSES:
+        try:
+            return step()
+        except TokenError as error:
+            if not isinstance(error.__cause__, pkcs11.GeneralError):
+                raise
+        time.sleep(pause)
+    return step()
+
+
+def _look(path: Path, uri: Pkcs11Uri) -> None:
+    with talking("opening the token"):
+        _find_token(path, uri)
+
+
+def _log_in(path: Path, uri: Pkcs11Uri, secret: str) -> Login:
     tag = hashlib.blake2b(secret.encode(), key=_PROCESS_KEY).digest()
     with talking(f"logging in to token {uri.token!r}"):
         token = _find_token(path, uri)

@@ -25,6 +25,7 @@ from dpki.errors import (
     TokenNotFound,
     UsageError,
 )
+from dpki.signer import pkcs11_token
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import TokenKey, generate_key, list_keys, open_signer
 from dpki.signer.pkcs11_token import find_module
@@ -257,6 +258,41 @@ class TestTokens:
             for _ in range(50):
                 sign(signer)
         assert [process.wait(60) for process in processes] == [0, 0]
+
+    def test_a_record_that_another_process_is_writing_is_read_again(
+        self, token: SoftToken, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = [pkcs11.GeneralError(), pkcs11.GeneralError()]
+        look = pkcs11_token._find_token
+
+        def busy(path: Path, uri: Pkcs11Uri) -> pkcs11.Token:
+            if answers:
+                raise answers.pop()
+            return look(path, uri)
+
+        monkeypatch.setattr(pkcs11_token, "_find_token", busy)
+        monkeypatch.setattr(pkcs11_token, "_PAUSES", (0, 0))
+        list_keys(token.uri(), token.ask)
+        assert answers == []
+        answers += [pkcs11.GeneralError() for _ in range(4)]
+        with pytest.raises(TokenError, match="GeneralError"):
+            list_keys(token.uri(), token.ask)
+        assert len(answers) == 1, "tried three times, and no more"
+
+    def test_other_failures_are_not_tried_again(
+        self, token: SoftToken, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Wrong PINs, above all: real tokens count them."""
+        tried: list[str] = []
+
+        def refuse(*_: object) -> pkcs11.Session:
+            tried.append("once")
+            raise pkcs11.PinIncorrect
+
+        monkeypatch.setattr(pkcs11_token, "_open", refuse)
+        with pytest.raises(PinIncorrect):
+            list_keys(token.uri(), token.ask)
+        assert tried == ["once"]
 
 
 class TestKeys:
