@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpki.config.finality import Finality, dump_finality, parse_finality
-from dpki.config.toml import Table, Value, dump_toml, load_table
+from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_url, verify_urls
 from dpki.config.values import (
     verify_label,
@@ -172,7 +172,19 @@ def load_admin_config(home: Home) -> AdminConfig:
         ConfigError: It is missing, unsafe, malformed or contradictory; the message names the file
             and the key.
     """
-    table = load_table(home.config, version=VERSION, missing="make one with: dpki init")
+    return _parse(load_table(home.config, version=VERSION, missing="make one with: dpki init"))
+
+
+def parse_admin_config(text: str, path: Path) -> AdminConfig:
+    """Parse the text of a `config.toml`; `path` is for messages.
+
+    Raises:
+        ConfigError: It is malformed or contradictory.
+    """
+    return _parse(parse_table(text.encode(), path, version=VERSION))
+
+
+def _parse(table: Table) -> AdminConfig:
     config = AdminConfig(
         domain=table.parsed("domain", DomainId.parse) if "domain" in table else None,
         chain=_parse_chain(table.table("chain")),

@@ -14,7 +14,7 @@ from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
 from dpki.config.durations import format_duration, parse_duration
 from dpki.config.finality import Finality, dump_finality, parse_finality
-from dpki.config.toml import Table, Value, dump_toml, load_table
+from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_urls
 from dpki.config.values import verify_account
 from dpki.errors import ConfigError, UsageError
@@ -131,6 +131,19 @@ def load_device_config(directory: Path) -> DeviceConfig:
             f"{path} belongs to another user (uid {owner})",
             hint="it must belong to root or to the user that runs the agent",
         )
+    return _parse(table)
+
+
+def parse_device_config(text: str, path: Path = Path(FILE_NAME)) -> DeviceConfig:
+    """Parse the text of a `device.toml`; `path` is for messages.
+
+    Raises:
+        ConfigError: It is malformed or contradictory.
+    """
+    return _parse(parse_table(text.encode(), path, version=VERSION))
+
+
+def _parse(table: Table) -> DeviceConfig:
     config = DeviceConfig(
         domain=table.parsed("domain", DomainId.parse),
         rpc=_urls(table, "rpc"),

@@ -135,6 +135,15 @@ def load_table(path: Path, *, version: int, missing: str) -> Table:
             f"{path} can be written by others than its owner",
             hint=f"look at what is in it, then: chmod go-w {path}",
         )
+    return parse_table(data, path, version=version)
+
+
+def parse_table(data: bytes, path: Path, *, version: int) -> Table:
+    """Parse a configuration file's content; `path` is for messages.
+
+    Raises:
+        ConfigError: It is no TOML, or of another version.
+    """
     try:
         values = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -77,12 +77,14 @@ class Outcome:
     """What issuing or resuming did.
 
     Attributes:
-        released: Certificates that are anchored and handed out now.
+        issued: Certificates that were asked for now, anchored and handed out.
+        finished: The same, of what an earlier run had left.
         void: Batches that became void on the way; their certificates are worth nothing.
         dropped: What was not signed again, and why.
     """
 
-    released: tuple[Released, ...]
+    issued: tuple[Released, ...]
+    finished: tuple[Released, ...]
     void: tuple[JournaledBatch, ...]
     dropped: tuple[str, ...]
 
@@ -114,6 +116,7 @@ class Run:
         self._ca = bench.ca
         self._stack = stack
         self._signer: Signer | None = None
+        self._asked: set[int] = set()
         self._released: list[Released] = []
         self._void: list[JournaledBatch] = []
         self._dropped: list[str] = []
@@ -126,7 +129,9 @@ class Run:
 
     def outcome(self) -> Outcome:
         """Return what was done so far."""
-        return Outcome(tuple(self._released), tuple(self._void), tuple(self._dropped))
+        issued = tuple(r for r in self._released if r.batch.number in self._asked)
+        finished = tuple(r for r in self._released if r.batch.number not in self._asked)
+        return Outcome(issued, finished, tuple(self._void), tuple(self._dropped))
 
     def plan(self, requests: Sequence[CertificateRequest]) -> BatchPlan:
         """Decide what a batch will be, on the newest state; raises as `plan_batch` says."""
@@ -157,7 +162,9 @@ class Run:
 
     def issue(self, plan: BatchPlan) -> None:
         """Sign a batch and carry it as far as it gets: anchored, or void."""
-        self._advance(*self._sign(plan, replaces=None))
+        batch, pairs = self._sign(plan, replaces=None)
+        self._asked.add(batch.number)
+        self._advance(batch, pairs)
 
     def _sign(
         self, plan: BatchPlan, replaces: JournaledBatch | None
@@ -317,7 +324,10 @@ class Run:
             self._journal.give_up(void)
             self._dropped += [f"{c.subject}: {error.message}" for c in living]
             return
-        self._advance(*self._sign(plan, replaces=void))
+        batch, pairs = self._sign(plan, replaces=void)
+        if void.number in self._asked:
+            self._asked.add(batch.number)
+        self._advance(batch, pairs)
 
     def _reopen_reorganised(self) -> None:
         """Find anchored batches that a reorganisation took off the chain; they are done again.

@@ -1,0 +1,122 @@
+"""The `dpki` command: one place where errors become words and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dpki.cli import agent, ca, deploy, device, devnet, init, ssh, verify
+from dpki.cli.output import Output
+from dpki.errors import DpkiError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the signal's number, as shells have it."""
+
+app = typer.Typer(
+    name="dpki",
+    help="SSH certificates from a CA in an HSM, anchored on a chain, delivered over IPFS.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Plain help: rich's takes longer to import than everything else together.
+    rich_markup_mode=None,
+)
+for module in (devnet, ca, device, ssh, agent):
+    app.add_typer(module.app)
+for module in (init, deploy, verify):
+    module.register(app)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from dpki import __version__
+
+        typer.echo(f"dpki {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; nothing escapes but bugs in here.
+
+    0 done; 1 failed; 2 usage or configuration; 3 checked and false; 4 not allowed; 5 could not
+    check; 130 interrupted.
+    """
+    output = Output(json="--json" in arguments)
+    try:
+        status = app(list(arguments), prog_name="dpki", standalone_mode=False)
+    except DpkiError as error:
+        _trace()
+        output.error(error)
+        return error.exit_status
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except typer.TyperException as error:
+        return _usage(output, error)
+    except BrokenPipeError:
+        # Whoever read our stdout has seen enough; Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last net: one line instead of a traceback
+        _trace()
+        message = f"dpki failed unexpectedly: {type(error).__name__}"
+        output.failure("Unexpected", message, "set DPKI_DEBUG=1 for the traceback", 1)
+        return 1
+    if status == INTERRUPTED:
+        output.failure("Interrupted", "interrupted", LEFT.get(_command(arguments), ""), INTERRUPTED)
+    return status if isinstance(status, int) else 0
+
+
+LEFT = {
+    "ssh issue": "what was signed is in the journal; go on with it: dpki ssh resume",
+    "ssh rotate": "what was signed is in the journal; go on with it: dpki ssh resume",
+    "ssh resume": "run it again",
+    "ssh revoke": "run it again; what is revoked stays revoked",
+    "ca create": "run it again; it goes on with the key in the token",
+    "device enroll": "run it again; a device that is enrolled is found",
+    "device update": "run it again",
+    "deploy": "a domain may have been deployed all the same; running it again deploys another",
+    "devnet up": "see what is left with: dpki devnet status",
+    "agent once": "run it again; every file is the old one or the new one",
+}
+"""What an interrupted command may have left, and what to do then."""
+
+
+def _command(arguments: Sequence[str]) -> str:
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    return next((name for name in LEFT if words[: len(name.split())] == name.split()), "")
+
+
+def _usage(output: Output, error: typer.TyperException) -> int:
+    """Tell how a command is used; typer's own display is for people only."""
+    context = getattr(error, "ctx", None)
+    path = "dpki" if context is None else context.command_path
+    if type(error).__name__ == "NoArgsIsHelpError":
+        output.say(error.format_message())
+        return error.exit_code
+    output.failure("UsageError", error.format_message(), f"{path} --help", error.exit_code)
+    return error.exit_code
+
+
+def _trace() -> None:
+    if os.environ.get("DPKI_DEBUG"):
+        import traceback
+
+        traceback.print_exc()

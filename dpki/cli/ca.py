@@ -1,0 +1,181 @@
+"""`dpki ca`: certificate authorities, their keys in the HSM, their names on chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpki.cli.options import (
+    DryRunOption,
+    HomeOption,
+    JsonOption,
+    PassphraseOption,
+    PinOption,
+    argument,
+    example,
+)
+from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dpki.chain.snapshot import Authority
+    from dpki.issuance.registration import AuthorityWish
+    from dpki.model import Address, AuthorityKind
+    from dpki.signer.base import KeyType
+
+app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """What was typed, checked."""
+
+    name: str
+    kind: AuthorityKind
+    key_type: KeyType
+    operator: Address | None
+    maximum_lifetime: timedelta
+
+    def by(self, account: Address) -> AuthorityWish:
+        """Return the wish, with the account as operator unless another was named."""
+        from dpki.issuance.registration import AuthorityWish
+
+        return AuthorityWish(
+            self.name, self.kind, self.key_type, self.operator or account, self.maximum_lifetime
+        )
+
+
+NameArgument = Annotated[
+    str, typer.Argument(help="The CA's local name, and its key's label in the token.")
+]
+
+
+@app.command(
+    "create",
+    epilog=example(
+        "dpki ca create users --kind ssh-user --key-type p256 --max-validity 7d",
+        "dpki ca create hosts --kind ssh-host --key-type ed25519",
+    ),
+)
+def create(
+    name: NameArgument,
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="ssh-user|ssh-host", help="What it signs.")
+    ],
+    key_type: Annotated[
+        str, typer.Option("--key-type", metavar="p256|ed25519", help="The key's type.")
+    ] = "p256",
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            "--operator", metavar="ADDRESS", help="Anchors its certificates; default: you."
+        ),
+    ] = None,
+    max_validity: Annotated[
+        str, typer.Option("--max-validity", metavar="TIME", help="Longest life of a certificate.")
+    ] = "30d",
+    dry_run: DryRunOption = False,
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a CA, its key in the HSM. Prints its id.
+
+    The key is made in the token, never to leave it, and the CA is registered on chain.
+    """
+    from dpki.cli.session import open_desk, open_writer, token_keys
+    from dpki.issuance.registration import create_authority, rehearse_authority
+
+    output = Output(json=json)
+    typed = _parse(name, kind, key_type, operator, max_validity)
+    with open_desk(home) as desk:
+        writer = open_writer(desk, passphrase, output)
+        wish = typed.by(writer.account)
+        if dry_run:
+            rehearsal = rehearse_authority(writer, wish)
+            say_rehearsal(output, rehearsal, f"make a key and register {wish.kind.label} CA {name}")
+            return
+        keys = token_keys(desk, name, wish.key_type, pin)
+        issuer_key = desk.home.issuer_key(name)
+        with output.working("registering the CA"):
+            ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
+    say_receipt(output, receipt)
+    output.say(f"CA {name} signs {wish.kind.label} certificates; its key is in the token")
+    output.result({"ca": str(ca), "name": name, **describe_receipt(receipt)}, ca)
+
+
+@app.command("list", epilog=example("dpki ca list"))
+def list_(home: HomeOption = None, json: JsonOption = False) -> None:
+    """List the CAs, as they stand on chain."""
+    from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.session import open_desk
+
+    output = Output(json=json)
+    with open_desk(home) as desk:
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        names = {ca: name for name, ca in desk.index.authorities().items()}
+    described = [_describe(a, names.get(a.id)) for a in snapshot.authorities.values()]
+    columns = ("name", "kind", "state", "next_serial", "revoked", "maximum_validity", "ca")
+    output.table(columns, [[row[column] for column in columns] for row in described])
+    output.result({"authorities": described, "block": snapshot.block.number})
+
+
+@app.command("show", epilog=example("dpki ca show users"))
+def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show one CA. Prints its public key for OpenSSH."""
+    from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.session import open_desk
+    from dpki.issuance.plan import find_ssh_authority
+    from dpki.verification.revocations import authority_line
+
+    output = Output(json=json)
+    with open_desk(home) as desk:
+        ca = desk.index.find_authority(name)
+        authority = find_ssh_authority(fetch_snapshot(desk.reader, desk.domain), ca)
+    document = _describe(authority, name) | {"public_key": authority_line(authority)}
+    for key, value in document.items():
+        output.say(f"{key}: {value}")
+    output.result(document, document["public_key"])
+
+
+def _parse(name: str, kind: str, key_type: str, operator: str | None, validity: str) -> _Typed:
+    """Check everything that was typed, before anything is opened."""
+    from dpki.config.durations import parse_duration
+    from dpki.config.values import verify_name
+    from dpki.model import Address, AuthorityKind
+    from dpki.signer.base import KeyType
+
+    kinds = {k.label: k for k in (AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST)}
+    types = {t.value: t for t in KeyType}
+    if kind not in kinds:
+        raise UsageError(f"--kind is {' or '.join(kinds)}, not {kind[:40]!r}")
+    if key_type not in types:
+        raise UsageError(f"--key-type is {' or '.join(types)}, not {key_type[:40]!r}")
+    return _Typed(
+        verify_name(name),
+        kinds[kind],
+        types[key_type],
+        None if operator is None else argument(Address.parse, operator),
+        parse_duration(validity),
+    )
+
+
+def _describe(authority: Authority, name: str | None) -> dict[str, object]:
+    from dpki.config.durations import format_duration
+
+    return {
+        "name": name or "-",
+        "ca": str(authority.id),
+        "kind": authority.kind.label,
+        "state": authority.state.label,
+        "operator": str(authority.operator),
+        "next_serial": authority.next_serial,
+        "revoked": authority.revoked_count,
+        "revoked_below": authority.revoked_below,
+        "maximum_validity": format_duration(authority.maximum_lifetime),
+    }

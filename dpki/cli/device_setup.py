@@ -1,0 +1,193 @@
+"""Setting up a device: what `dpki device init` and `dpki device rekey` do."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dpki.agent.once import KEYS
+from dpki.certificates.keys import ssh_fingerprint
+from dpki.chain.connect import connect
+from dpki.chain.snapshot import fetch_snapshot
+from dpki.cli.options import argument
+from dpki.config import device as device_config
+from dpki.config.device import (
+    Access,
+    DeviceConfig,
+    Sshd,
+    dump_device_config,
+    load_device_config,
+    parse_allowances,
+    parse_device_config,
+    save_device_config,
+    verify_break_glass,
+)
+from dpki.config.finality import Finality
+from dpki.config.presets import PRESETS
+from dpki.config.urls import verify_urls
+from dpki.devices.document import make_key_document
+from dpki.devices.enrollment import encode_request, make_enrollment_request
+from dpki.devices.keys import (
+    DeviceKeys,
+    add_host_key,
+    generate_device_keys,
+    load_device_keys,
+    save_device_keys,
+)
+from dpki.errors import CheckedFalse, ConfigError, UsageError
+from dpki.files import PUBLIC, load_bounded, make_private_directory, write_atomic
+from dpki.model import Address, DeviceState, DomainId
+
+REQUEST_LIFETIME = timedelta(days=7)
+"""How long an admin may take to relay a request."""
+
+KEPT_HOST_KEYS = 4
+"""SSH host keys in a key document, the newest: older ones have been replaced long since."""
+
+_LINE_LIMIT = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for on the command line."""
+
+    domain: str
+    rpc: tuple[str, ...]
+    gateways: tuple[str, ...]
+    directories: tuple[Path, ...]
+    allow: tuple[str, ...]
+    break_glass: Path | None
+    console_access: bool
+    sshd_directory: Path | None
+    sshd_config: Path | None
+    drop_in: Path | None
+    reload: str | None
+
+
+def make_config(wishes: Wishes) -> DeviceConfig:
+    """Return the configuration that was asked for, checked.
+
+    Raises:
+        UsageError: Something is misspelled, or there would be no way in during an outage.
+    """
+    domain = argument(DomainId.parse, wishes.domain)
+    if (wishes.break_glass is None) == (not wishes.console_access):
+        raise UsageError(
+            "how does one get in when certificates can't decide?",
+            hint="give either --break-glass FILE.pub (a key under no CA) or --console-access",
+        )
+    config = DeviceConfig(
+        domain=domain,
+        rpc=verify_urls(wishes.rpc),
+        gateways=verify_urls(wishes.gateways),
+        directories=tuple(path.absolute() for path in wishes.directories),
+        sshd=_sshd(wishes),
+        access=_access(wishes),
+        accounts=argument(parse_allowances, wishes.allow),
+        chain=_finality(domain.chain_id),
+    )
+    # Read back, so that what is written is never what the agent refuses.
+    return parse_device_config(dump_device_config(config))
+
+
+def set_up(directory: Path, config: DeviceConfig) -> tuple[Address, Path]:
+    """Write a device's keys, configuration and enrolment request; return address and request.
+
+    Keys that an interrupted run has left are taken.
+
+    Raises:
+        ConfigError: The folder has a configuration already; it is left as it is.
+        WrongDomain, EndpointUnavailable: The domain is not found; nothing was written.
+    """
+    if (directory / device_config.FILE_NAME).exists():
+        raise ConfigError(
+            f"{directory / device_config.FILE_NAME} exists already",
+            hint="edit it, or choose another --dir for another device",
+        )
+    with connect(config.rpc, config.domain) as (_, domain):
+        registry = domain.devices
+    make_private_directory(directory)
+    keys = _make_keys(directory / KEYS)
+    request = directory / "enroll.request"
+    _write_request(request, keys, config.domain, registry, nonce=0)
+    # Last: with it the device is set up.
+    save_device_config(directory, config)
+    return keys.address, request
+
+
+def make_update(directory: Path, request: Path) -> tuple[Address, str]:
+    """Make the next SSH host key and a request to have it known; return address, fingerprint.
+
+    Raises:
+        CheckedFalse: The device is not enrolled, or retired; no key was made.
+        CouldNotCheck: The chain could not be read; no key was made.
+    """
+    config = load_device_config(directory)
+    keys = load_device_keys(directory / KEYS)
+    with connect(config.rpc, config.domain) as (reader, domain):
+        record = fetch_snapshot(reader, domain, devices=[keys.address]).devices[keys.address]
+    if record.state is not DeviceState.ACTIVE:
+        word = "retired" if record.state is DeviceState.RETIRED else "not enrolled yet"
+        raise CheckedFalse(
+            f"this device ({keys.address}) is {word}",
+            hint="the admin enrols it with: dpki device enroll enroll.request --name NAME",
+        )
+    add_host_key(directory / KEYS)
+    keys = load_device_keys(directory / KEYS)
+    _write_request(request, keys, config.domain, domain.devices, nonce=record.nonce)
+    return keys.address, ssh_fingerprint(keys.host_blobs[-1])
+
+
+def _write_request(
+    path: Path, keys: DeviceKeys, domain: DomainId, registry: Address, *, nonce: int
+) -> None:
+    document = make_key_document(keys, sequence=nonce)
+    document = replace(document, ssh_host=document.ssh_host[-KEPT_HOST_KEYS:])
+    deadline = datetime.now(UTC) + REQUEST_LIFETIME
+    request = make_enrollment_request(keys, domain, registry, document, deadline, nonce)
+    # Nothing in it is secret: it is carried to the admin by whatever means.
+    write_atomic(path, encode_request(request), mode=PUBLIC)
+
+
+def _make_keys(directory: Path) -> DeviceKeys:
+    if not directory.exists():
+        save_device_keys(directory, generate_device_keys())
+    return load_device_keys(directory)
+
+
+def _sshd(wishes: Wishes) -> Sshd:
+    default = Sshd()
+    is_root = os.geteuid() == 0
+    reload = default.reload if is_root else ()
+    if wishes.reload is not None:
+        try:
+            reload = tuple(shlex.split(wishes.reload))
+        except ValueError as error:
+            raise UsageError("the command after --reload has an open quote") from error
+    return Sshd(
+        directory=(wishes.sshd_directory or default.directory).absolute(),
+        config=(wishes.sshd_config or default.config).absolute(),
+        drop_in=(wishes.drop_in or default.drop_in).absolute(),
+        binary=default.binary,
+        login_user=default.login_user if is_root else pwd.getpwuid(os.geteuid()).pw_name,
+        reload=reload,
+    )
+
+
+def _access(wishes: Wishes) -> Access:
+    if wishes.break_glass is None:
+        return Access(console_access=True)
+    line = load_bounded(wishes.break_glass, limit=_LINE_LIMIT).decode("utf-8", "replace")
+    return Access(break_glass=argument(verify_break_glass, line))
+
+
+def _finality(chain_id: int) -> Finality:
+    """Return what is known to suit the chain, else the careful default."""
+    for preset in PRESETS.values():
+        if preset.chain_id == chain_id:
+            return preset.finality
+    return Finality()

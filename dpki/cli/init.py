@@ -1,0 +1,275 @@
+"""`dpki init`: the admin's home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
+from dpki.cli.output import Output
+from dpki.errors import UsageError
+
+if TYPE_CHECKING:
+    from dpki.config.admin import AdminConfig, ChainConfig, Home, StoreConfig, TokenConfig
+    from dpki.transactions.wallet import Wallet
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for on the command line."""
+
+    devnet: Path | None
+    preset: str | None
+    rpc: tuple[str, ...]
+    chain_id: int | None
+    module: Path | None
+    token: str | None
+    pin: str | None
+    passphrase: str | None
+    ipfs: tuple[str, ...]
+    gateways: tuple[str, ...]
+    directory: Path | None
+    copies: int | None
+    keystore: Path | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "init",
+        epilog=example(
+            "dpki init --devnet ~/.config/dpki/devnet --passphrase file:$HOME/passphrase",
+            "dpki init --chain lisk-sepolia --module /usr/lib/softhsm/libsofthsm2.so \\",
+            "  --token acme --ipfs /ip4/127.0.0.1/tcp/5001 --gateway https://ipfs.io",
+        ),
+    )(init)
+
+
+def init(
+    devnet: Annotated[
+        Path | None, typer.Option("--devnet", metavar="DIR", help="Take everything from a devnet.")
+    ] = None,
+    chain: Annotated[
+        str | None, typer.Option("--chain", metavar="NAME", help="A known chain, such as lisk.")
+    ] = None,
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint; may be repeated."),
+    ] = None,
+    chain_id: Annotated[
+        int | None, typer.Option("--chain-id", min=1, help="With --rpc: which chain it must be.")
+    ] = None,
+    module: Annotated[
+        Path | None, typer.Option("--module", help="The HSM's PKCS#11 library.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", metavar="LABEL", help="The token's label.")
+    ] = None,
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    ipfs: Annotated[
+        list[str] | None,
+        typer.Option("--ipfs", metavar="MULTIADDR", help="RPC port of a Kubo node of yours."),
+    ] = None,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option("--gateway", metavar="URL", help="IPFS gateway to read back from."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="Folder for bundles, instead of IPFS.")
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option("--copies", min=1, help="Places that each bundle must be in.")
+    ] = None,
+    import_keystore: Annotated[
+        Path | None,
+        typer.Option("--import-keystore", help="An Ethereum keystore to use as the wallet."),
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make the admin's configuration and wallet.
+
+    Never over existing ones. Prints the wallet's account.
+    """
+    from dpki.config.admin import create_admin_config, find_home, verify_no_config
+
+    output = Output(json=json)
+    place = find_home(home)
+    verify_no_config(place)
+    wishes = Wishes(
+        devnet=devnet,
+        preset=chain,
+        rpc=tuple(rpc or ()),
+        chain_id=chain_id,
+        module=module,
+        token=token,
+        pin=pin,
+        passphrase=passphrase,
+        ipfs=tuple(ipfs or ()),
+        gateways=tuple(gateway or ()),
+        directory=directory,
+        copies=copies,
+        keystore=import_keystore,
+    )
+    config = make_config(place, wishes)
+    verify_chain(config.chain)
+    if not config.store.ipfs:
+        folders = ", ".join(str(path) for path in config.store.directories)
+        output.say(f"warning: no IPFS node: bundles go to {folders}, which nobody else can read")
+    wallet = make_wallet(place, wishes, config, output)
+    create_admin_config(place, config)
+    output.say(f"wrote {place.config}; the wallet's account is {wallet.address}")
+    output.say("next: dpki deploy")
+    output.result({"home": str(place.directory), "account": str(wallet.address)}, wallet.address)
+
+
+def make_config(home: Home, wishes: Wishes) -> AdminConfig:
+    """Return the configuration that was asked for, checked as if it had been read.
+
+    Raises:
+        UsageError: Something is missing, or contradicts something else.
+    """
+    from dpki.config.admin import AdminConfig, dump_admin_config, parse_admin_config
+    from dpki.config.values import verify_secret_source
+
+    if wishes.devnet is not None:
+        chain, token, store = _of_devnet(home, wishes, wishes.devnet)
+    else:
+        chain, token, store = _chain(wishes), _token(wishes), _store(home, wishes)
+    config = AdminConfig(
+        chain=chain,
+        token=replace(token, pin=verify_secret_source(token.pin)),
+        passphrase=verify_secret_source(wishes.passphrase or "prompt"),
+        store=store,
+    )
+    # Read back, so that what is written is never what the next command refuses.
+    return parse_admin_config(dump_admin_config(config), home.config)
+
+
+def verify_chain(chain: ChainConfig) -> None:
+    """Ask the first endpoint which chain it serves.
+
+    Raises:
+        WrongDomain: Another one than configured.
+        EndpointUnavailable: It does not answer.
+    """
+    from dpki.chain.domain import verify_chain_id
+    from dpki.chain.rpc import Endpoint
+
+    with Endpoint(chain.rpc[0]) as endpoint:
+        verify_chain_id(endpoint, chain.chain_id)
+
+
+def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output) -> Wallet:
+    """Return the wallet: imported, a devnet's funded account, or a new one; saved encrypted.
+
+    One that an interrupted run has left is opened and used.
+    """
+    from dpki.cli.session import secret, unlock_wallet
+    from dpki.transactions.wallet import Wallet, create_keystore, load_wallet
+
+    if home.keystore.exists():
+        return unlock_wallet(home, config, None, output)
+    passphrase = secret(config.passphrase)("passphrase for the wallet")
+    with output.working("encrypting the wallet"):
+        if wishes.keystore is not None:
+            wallet = load_wallet(wishes.keystore, lambda _: passphrase)
+        elif wishes.devnet is not None:
+            from dpki.devnet.accounts import development_wallet
+
+            wallet = development_wallet(chain_id=config.chain.chain_id)
+        else:
+            wallet = Wallet.create()
+        return create_keystore(home.keystore, lambda _: passphrase, wallet=wallet)
+
+
+def _of_devnet(
+    home: Home, wishes: Wishes, directory: Path
+) -> tuple[ChainConfig, TokenConfig, StoreConfig]:
+    """Return what a devnet offers; only storage and secrets can be chosen beside it."""
+    from dpki.config.admin import ChainConfig, StoreConfig, TokenConfig
+    from dpki.config.presets import find_preset
+    from dpki.devnet.state import load_state
+
+    if wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token:
+        raise UsageError(
+            "--devnet brings chain and token along",
+            hint="leave --chain, --rpc, --chain-id, --module and --token out",
+        )
+    state = load_state(directory.absolute())
+    if state is None:
+        raise UsageError(f"no devnet runs in {directory}", hint="start one with: dpki devnet up")
+    if state.token is None:
+        raise UsageError(f"the devnet in {directory} has no token", hint="start it again")
+    local = find_preset("anvil-optimism" if state.optimism else "anvil")
+    chain = ChainConfig(
+        state.chain_id, (state.rpc,), optimism=state.optimism, finality=local.finality
+    )
+    token = TokenConfig(
+        module=state.token.module,
+        label=state.token.label,
+        pin=wishes.pin or f"file:{state.token.pin_file}",
+        environment={name: Path(path) for name, path in state.token.environment.items()},
+    )
+    store = StoreConfig(
+        ipfs=tuple(node.api_multiaddr for node in state.ipfs),
+        # The last node's first: what is put on the first node is read back over the network.
+        gateways=tuple(node.gateway for node in reversed(state.ipfs)),
+    )
+    has_own = bool(wishes.ipfs or wishes.gateways or wishes.directory or wishes.copies)
+    return chain, token, _store(home, wishes) if has_own or not store.ipfs else store
+
+
+def _chain(wishes: Wishes) -> ChainConfig:
+    from dpki.config.admin import ChainConfig
+    from dpki.config.presets import find_preset
+    from dpki.config.urls import verify_urls
+
+    rpc = verify_urls(wishes.rpc)
+    if wishes.preset is not None:
+        chain = find_preset(wishes.preset, rpc=rpc)
+        if wishes.chain_id not in (None, chain.chain_id):
+            raise UsageError(f"{wishes.preset} has chain id {chain.chain_id}")
+        return chain
+    if not rpc or wishes.chain_id is None:
+        raise UsageError(
+            "which chain?",
+            hint="give --devnet DIR, --chain NAME, or --rpc URL with --chain-id NUMBER",
+        )
+    return ChainConfig(wishes.chain_id, rpc)
+
+
+def _token(wishes: Wishes) -> TokenConfig:
+    from dpki.config.admin import TokenConfig
+    from dpki.config.values import verify_label
+
+    if wishes.module is None or wishes.token is None:
+        raise UsageError(
+            "which token?",
+            hint="give the HSM's PKCS#11 library with --module, and the token's label with --token",
+        )
+    if not wishes.module.is_file():
+        raise UsageError(f"there is no PKCS#11 library at {wishes.module}")
+    return TokenConfig(wishes.module.absolute(), verify_label(wishes.token), wishes.pin or "prompt")
+
+
+def _store(home: Home, wishes: Wishes) -> StoreConfig:
+    from dpki.config.admin import StoreConfig, verify_copies
+    from dpki.config.urls import verify_urls
+    from dpki.config.values import verify_multiaddr
+
+    directories = [] if wishes.directory is None else [wishes.directory.absolute()]
+    if not wishes.ipfs and not directories:
+        directories = [home.store]
+    return verify_copies(
+        StoreConfig(
+            ipfs=tuple(verify_multiaddr(address) for address in wishes.ipfs),
+            gateways=verify_urls(wishes.gateways),
+            directories=tuple(directories),
+            copies=wishes.copies or 1,
+        )
+    )

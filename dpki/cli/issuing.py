@@ -1,0 +1,304 @@
+"""What the `dpki ssh` commands do: from what was typed to requests, a bench, and a report."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dpki.certificates.keys import parse_ssh_public_key
+from dpki.certificates.principals import verify_principals
+from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
+from dpki.chain.snapshot import Snapshot, fetch_snapshot
+from dpki.cli.options import argument
+from dpki.cli.output import Output
+from dpki.cli.session import Desk, now, signer_source
+from dpki.config.durations import parse_duration
+from dpki.devices.document import KeyDocument
+from dpki.errors import UsageError
+from dpki.files import load_bounded, make_private_directory
+from dpki.issuance.bench import Bench
+from dpki.issuance.chain import LiveChain
+from dpki.issuance.index import NamedDevice
+from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.plan import (
+    DEFAULT_HOST_LIFETIME,
+    DEFAULT_USER_LIFETIME,
+    BatchPlan,
+    CertificateRequest,
+    find_recipient,
+    find_ssh_authority,
+)
+from dpki.issuance.progress import Progress
+from dpki.issuance.publishing import open_publisher
+from dpki.issuance.registration import load_issuer_key
+from dpki.issuance.release import proof_file
+from dpki.issuance.run import Outcome, Released
+from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
+from dpki.transactions.sender import Rehearsal
+from dpki.transactions.writer import DomainWriter
+
+FILE_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True)
+class IssueWish:
+    """What was typed: either a device with hostnames, or somebody's key with principals."""
+
+    ca: str
+    device: str | None
+    hostnames: tuple[str, ...]
+    keygen: str
+    key: Path | None
+    identity: str | None
+    principals: tuple[str, ...]
+    lifetime: str | None
+    out: Path | None
+
+
+def verify_wish(wish: IssueWish) -> None:
+    """Refuse what makes no sense, before anything is opened.
+
+    Raises:
+        UsageError: Two ways at once, or half of one.
+        InvalidPrincipal: A hostname or principal is none.
+    """
+    if wish.keygen not in ("device", "admin"):
+        raise UsageError(f"--keygen is device or admin, not {wish.keygen[:40]!r}")
+    if wish.lifetime is not None:
+        parse_duration(wish.lifetime)
+    if (wish.device is None) == (wish.key is None):
+        raise UsageError(
+            "for whom?",
+            hint="give --device NAME with --hostname, or --key FILE.pub with --identity and"
+            " --principal",
+        )
+    if wish.device is not None:
+        if wish.identity is not None or wish.principals:
+            raise UsageError("--identity and --principal go with --key", hint="use --hostname")
+        verify_principals(wish.hostnames)
+        return
+    if wish.hostnames or wish.keygen != "device":
+        raise UsageError("--hostname and --keygen go with --device", hint="use --principal")
+    if wish.identity is None:
+        raise UsageError("whose key is it?", hint="name its holder with --identity")
+    verify_principals([wish.identity])
+    verify_principals(wish.principals)
+
+
+def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> CertificateRequest:
+    """Return the request for an existing public key; the certificate goes beside it.
+
+    Raises:
+        DpkiError: The key can't be read, or is none.
+    """
+    if wish.key is None or wish.identity is None:
+        raise UsageError("a key and an identity are needed")
+    key = argument(parse_ssh_public_key, load_bounded(wish.key, limit=FILE_LIMIT))
+    beside = wish.key.with_name(wish.key.name.removesuffix(".pub") + "-cert.pub")
+    return CertificateRequest(
+        subject=wish.identity,
+        principals=wish.principals,
+        until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
+        public_key=key.blob,
+        release=_writable(wish.out or beside),
+    )
+
+
+def request_for_device(
+    desk: Desk,
+    wish: IssueWish,
+    ca: AuthorityId,
+    device: NamedDevice,
+    snapshot: Snapshot,
+) -> CertificateRequest:
+    """Return the request for a device's host key: its newest one, or one made here.
+
+    Raises:
+        UsageError: The CA does not sign host certificates.
+        CheckedFalse: The device is not enrolled, or has a newer key document.
+    """
+    if find_ssh_authority(snapshot, ca).kind is not AuthorityKind.SSH_HOST:
+        raise UsageError(
+            f"CA {wish.ca} signs user certificates, and --device asks for a host's",
+            hint="use a host CA, or --key for a person",
+        )
+    make_private_directory(desk.home.certificates)
+    file = desk.home.certificates / f"{device.name}-{wish.ca}-cert.pub"
+    return CertificateRequest(
+        subject=device.name,
+        principals=wish.hostnames,
+        until=_until(wish.lifetime, AuthorityKind.SSH_HOST),
+        public_key=None if wish.keygen == "admin" else device.document.ssh_host[-1],
+        recipient=find_recipient(snapshot, device.address, device.document, device.name),
+        release=_writable(wish.out or file),
+    )
+
+
+def make_bench(
+    desk: Desk,
+    writer: DomainWriter,
+    name: str,
+    ca: AuthorityId,
+    pin: str | None,
+    progress: Progress,
+) -> Bench:
+    """Return everything that issuing with this CA needs."""
+    index = desk.index
+
+    def find_document(address: Address) -> KeyDocument | None:
+        device = index.device_at(address)
+        return None if device is None else device.document
+
+    return Bench(
+        chain=LiveChain(desk.reader, desk.domain, writer),
+        ca=ca,
+        issuer_key=load_issuer_key(desk.home.issuer_key(name)),
+        open_signer=signer_source(desk, name, pin),
+        journal=desk.journal,
+        publisher=open_publisher(desk.config.store),
+        find_document=find_document,
+        lock=desk.home.lock,
+        clock=now,
+        progress=progress,
+    )
+
+
+def report(output: Output, outcome: Outcome) -> None:
+    """Tell what of an earlier run was finished, what became void, and what stays undone."""
+    for released in outcome.finished:
+        output.say(f"finished from an earlier run: serial {released.serial}")
+    for batch in outcome.void:
+        output.say(
+            f"serials {batch.first_serial} to {batch.last_serial} are void: {batch.reason};"
+            " what was signed for them is worth nothing"
+        )
+    for line in outcome.dropped:
+        output.say(f"not signed again: {line}")
+
+
+def rehearse_anchor(writer: DomainWriter, plan: BatchPlan) -> Rehearsal:
+    """Return what anchoring the planned batch would cost; hashes and locators are made up."""
+    entries = [
+        Entry(
+            Hash32(secrets.token_bytes(32)),
+            _device_of(planned.request),
+            planned.valid_before,
+            Hash32(secrets.token_bytes(32)) if planned.request.recipient else Hash32.zero(),
+        )
+        for planned in plan.certificates
+    ]
+    return writer.rehearsal().issue(plan.authority.id, plan.first_serial, entries)
+
+
+def describe_plan(plan: BatchPlan) -> list[dict[str, object]]:
+    """Return what would be signed, as plain data."""
+    return [
+        {
+            "serial": planned.serial,
+            "subject": planned.request.subject,
+            "principals": list(planned.request.principals),
+            "valid_after": planned.valid_after.isoformat(),
+            "valid_before": planned.valid_before.isoformat(),
+        }
+        for planned in plan.certificates
+    ]
+
+
+def describe_released(released: Released) -> dict[str, object]:
+    """Return a certificate that may be used, as plain data."""
+    batch, serial = released.batch, released.serial
+    journaled = batch.certificates[serial - batch.first_serial]
+    certificate = journaled.certificate
+    return {
+        "ca": str(batch.authority),
+        "serial": serial,
+        "subject": journaled.subject,
+        "principals": list(certificate.principals),
+        "valid_before": certificate.valid_before.isoformat(),
+        "certificate_hash": str(certificate.hash),
+        "certificate": None if released.file is None else str(released.file),
+        "proof": None if released.file is None else str(proof_file(released.file)),
+        "transaction": None if batch.transaction is None else str(batch.transaction),
+        "block": batch.block_number,
+    }
+
+
+def describe_journaled(
+    batch: JournaledBatch,
+    certificate: JournaledCertificate,
+    snapshot: Snapshot,
+    names: dict[AuthorityId, str],
+    moment: datetime,
+) -> dict[str, object]:
+    """Return one line of `dpki ssh list`."""
+    parsed = certificate.certificate
+    state = batch.state.value
+    if batch.state is BatchState.ANCHORED:
+        if snapshot.authorities[batch.authority].is_revoked(certificate.serial):
+            state = "revoked"
+        elif parsed.valid_before <= moment:
+            state = "expired"
+    return {
+        "ca": names.get(batch.authority, str(batch.authority)),
+        "serial": certificate.serial,
+        "subject": certificate.subject,
+        "principals": ",".join(parsed.principals),
+        "valid_before": parsed.valid_before.isoformat(),
+        "state": state,
+    }
+
+
+def newest_of(desk: Desk, ca: AuthorityId, device: NamedDevice) -> SshCertificate:
+    """Return the certificate that this device got last from this CA.
+
+    Raises:
+        UsageError: It never got one.
+    """
+    for batch in reversed(desk.journal.load_all(ca)):
+        if batch.state is BatchState.ANCHORED:
+            for journaled in reversed(batch.certificates):
+                if journaled.device == device.address:
+                    return journaled.certificate
+    raise UsageError(
+        f"{device.name} has no certificate of this CA yet",
+        hint="issue the first with: dpki ssh issue",
+    )
+
+
+def load_certificates(files: Sequence[Path]) -> list[SshCertificate]:
+    """Load certificates to be revoked.
+
+    Raises:
+        DpkiError: A file can't be read.
+        MalformedInput: One is no certificate.
+    """
+    return [parse_ssh_certificate(load_bounded(file, limit=FILE_LIMIT)) for file in files]
+
+
+def device_snapshot(desk: Desk, device: NamedDevice | None) -> Snapshot:
+    """Return the newest state, with one device."""
+    devices = [] if device is None else [device.address]
+    return fetch_snapshot(desk.reader, desk.domain, devices=devices)
+
+
+def _device_of(request: CertificateRequest) -> Address:
+    return Address.zero() if request.recipient is None else request.recipient.address
+
+
+def _until(lifetime: str | None, kind: AuthorityKind) -> datetime:
+    default = DEFAULT_USER_LIFETIME if kind is AuthorityKind.SSH_USER else DEFAULT_HOST_LIFETIME
+    length: timedelta = default if lifetime is None else parse_duration(lifetime)
+    return now() + length
+
+
+def _writable(file: Path) -> Path:
+    """Refuse now what would fail after the certificate is anchored."""
+    file = file.absolute()
+    if not file.parent.is_dir():
+        raise UsageError(f"there is no folder {file.parent} to write the certificate to")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder", hint="name a file with --out")
+    return file

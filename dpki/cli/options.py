@@ -1,0 +1,79 @@
+"""Options that several commands share, so that they are spelled and explained the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from dpki.errors import MalformedInput, UsageError
+
+_Typed = TypeVar("_Typed")
+_Parsed = TypeVar("_Parsed")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="The admin's folder; default $DPKI_HOME or ~/.config/dpki."),
+]
+PinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pin",
+        metavar="SPEC",
+        help="Where the token's PIN comes from: env:NAME, file:PATH, command:…, prompt.",
+    ),
+]
+PassphraseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--passphrase",
+        metavar="SPEC",
+        help="Where the wallet's passphrase comes from: env:NAME, file:PATH, command:…, prompt.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would change and cost; send nothing.")
+]
+DomainOption = Annotated[
+    str, typer.Option("--domain", metavar="ID", help="The domain id: eip155:…@0x….")
+]
+RpcOption = Annotated[
+    list[str], typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint; may be repeated.")
+]
+DeviceDirectory = Annotated[
+    Path, typer.Option("--dir", help="The device's folder: configuration, keys, state.")
+]
+CaOption = Annotated[str, typer.Option("--ca", metavar="NAME", help="The CA's local name.")]
+KeygenOption = Annotated[
+    str,
+    typer.Option(
+        "--keygen",
+        metavar="device|admin",
+        help="Who makes the key pair: the device (its newest key), or the admin (sealed).",
+    ),
+]
+LifetimeOption = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help="Validity, such as 8h or 30d."),
+]
+
+
+def example(*lines: str) -> str:
+    """Return a help text's last part, with commands that can be copied."""
+    # \b keeps the lines as they are.
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def argument(parse: Callable[[_Typed], _Parsed], typed: _Typed) -> _Parsed:
+    """Parse what somebody typed: what is malformed there is a mistake in usage.
+
+    Raises:
+        UsageError: It does not parse.
+    """
+    try:
+        return parse(typed)
+    except MalformedInput as error:
+        raise UsageError(error.message, hint=error.hint) from error

@@ -1,0 +1,153 @@
+"""What people and scripts see: data on stdout, words on stderr, progress only at a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from dpki.errors import DpkiError
+    from dpki.issuance.progress import Progress, Step
+    from dpki.transactions.sender import Receipt, Rehearsal
+
+_GWEI_PER_ETHER = 10**9
+
+
+class Output:
+    """Where a command's results and words go.
+
+    Args:
+        json: Whether stdout gets one JSON document instead of the one datum that scripts want.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+
+    def say(self, text: str) -> None:
+        """Tell people something."""
+        typer.echo(text, err=True)
+
+    def result(self, document: Mapping[str, object], datum: object = None) -> None:
+        """Give the result: the whole document with `--json`, else the essential datum.
+
+        Args:
+            datum: One line, or several; None for a command that has nothing to give.
+        """
+        if self._json:
+            typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        elif datum is not None:
+            typer.echo(str(datum))
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print rows to stdout in columns, for people and `cut`; nothing with `--json`."""
+        if self._json:
+            return
+        texts = [list(heads), *([str(cell) for cell in row] for row in rows)]
+        widths = [max(len(row[i]) for row in texts) for i in range(len(heads))]
+        for row in texts:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            typer.echo("  ".join(cells).rstrip())
+
+    def error(self, error: DpkiError) -> None:
+        """Tell what went wrong and what to do next."""
+        self.failure(type(error).__name__, error.message, error.hint, error.exit_status)
+
+    def failure(self, kind: str, message: str, hint: str, exit_status: int) -> None:
+        """Tell what went wrong, by words and, with `--json`, as a document."""
+        self.say(f"error: {message}")
+        if hint:
+            self.say(f"  next: {hint}")
+        fields = {"type": kind, "message": message, "hint": hint, "exit_status": exit_status}
+        self.result({"error": fields})
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show, at a terminal, that something takes its time."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status(what):
+            yield
+
+    @contextmanager
+    def steps(self) -> Iterator[Progress]:
+        """Give a progress callback that shows, at a terminal, a bar for each step."""
+        if not sys.stderr.isatty():
+            from dpki.issuance.progress import silent
+
+            yield silent
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+            tasks = {}
+
+            def show(step: Step, done: int, total: int) -> None:
+                if step not in tasks:
+                    tasks[step] = bars.add_task(step.value, total=total)
+                bars.update(tasks[step], completed=done, total=total)
+
+            yield show
+
+
+def format_ether(wei: int) -> str:
+    """Return an amount for people: at most nine decimals, rounded up."""
+    whole, rest = divmod(-(-wei // 10**9), _GWEI_PER_ETHER)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def describe_receipt(receipt: Receipt | None) -> dict[str, object]:
+    """Return what a transaction did, as plain data; nothing where none was needed."""
+    if receipt is None:
+        return {"transaction": None}
+    return {
+        "transaction": str(receipt.transaction_hash),
+        "block": receipt.block.number,
+        "gas": receipt.gas_used,
+        "fee_wei": str(receipt.fee),
+    }
+
+
+def describe_rehearsal(rehearsal: Rehearsal, would: str) -> dict[str, object]:
+    """Return what a transaction would do and cost, as plain data."""
+    return {
+        "dry_run": True,
+        "would": would,
+        "gas": rehearsal.gas,
+        "fee_wei": str(rehearsal.fee),
+    }
+
+
+def say_rehearsal(output: Output, rehearsal: Rehearsal, would: str) -> None:
+    """Tell what would be done and what it would cost at most; nothing was sent."""
+    output.say(
+        f"would {would}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH;"
+        " nothing was sent"
+    )
+    output.result(describe_rehearsal(rehearsal, would), rehearsal.gas)
+
+
+def say_receipt(output: Output, receipt: Receipt | None) -> None:
+    """Tell people about a transaction."""
+    if receipt is None:
+        output.say("it was on chain already; nothing was sent")
+        return
+    output.say(
+        f"transaction {receipt.transaction_hash} in block {receipt.block.number}:"
+        f" {receipt.gas_used:,} gas, {format_ether(receipt.fee)} ETH"
+    )

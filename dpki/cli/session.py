@@ -1,0 +1,177 @@
+"""What a command works with: the home, its configuration, the chain, the wallet, the token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpki.cli.output import Output
+from dpki.config.admin import AdminConfig, Home, find_home, load_admin_config
+from dpki.issuance.database import Database
+from dpki.issuance.index import Index
+from dpki.issuance.journal import Journal
+
+if TYPE_CHECKING:
+    from dpki.chain.domain import Domain
+    from dpki.chain.rpc import Reader
+    from dpki.issuance.registration import TokenKeys
+    from dpki.signer.base import KeyType, Signer
+    from dpki.signer.pin import PinSource
+    from dpki.signer.uri import Pkcs11Uri
+    from dpki.transactions.wallet import Wallet
+    from dpki.transactions.writer import DomainWriter
+
+
+def now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+def secret(spec: str) -> PinSource:
+    """Return where a secret comes from.
+
+    Raises:
+        UsageError: The specification has no known form; it is not repeated.
+    """
+    from dpki.config.values import verify_secret_source
+    from dpki.signer.pin import pin_source
+
+    return pin_source(verify_secret_source(spec))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """An admin's home, opened: what needs no secret."""
+
+    home: Home
+    config: AdminConfig
+    reader: Reader
+    domain: Domain
+    database: Database
+
+    @property
+    def index(self) -> Index:
+        """Names of CAs and devices."""
+        return Index(self.database)
+
+    @property
+    def journal(self) -> Journal:
+        """What was issued."""
+        return Journal(self.database)
+
+
+@contextmanager
+def open_desk(home_option: Path | None) -> Iterator[Desk]:
+    """Open the home and find its domain on the chain.
+
+    Raises:
+        ConfigError: There is no (proper) configuration, or no domain yet.
+        WrongDomain: The endpoint is on another chain, or does not hold the domain.
+        EndpointUnavailable: It does not answer.
+    """
+    from dpki.chain.connect import connect
+
+    home = find_home(home_option)
+    config = load_admin_config(home)
+    domain_id = config.require_domain()
+    with (
+        connect(config.chain.rpc, domain_id) as (reader, domain),
+        Database(home.journal, domain_id) as database,
+    ):
+        yield Desk(home, config, reader, domain, database)
+
+
+def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Output) -> Wallet:
+    """Open the admin's keystore.
+
+    Raises:
+        PassphraseIncorrect: The passphrase is another.
+        ConfigError: There is no keystore, or no way to ask.
+    """
+    from dpki.transactions.wallet import load_wallet
+
+    source = secret(spec if spec is not None else config.passphrase)
+
+    def ask(what: str) -> str:
+        # Asked before the display that would draw over the question.
+        return source(what)
+
+    passphrase = ask(f"passphrase for the wallet {home.keystore.name}")
+    with output.working("opening the wallet"):
+        return load_wallet(home.keystore, lambda _: passphrase)
+
+
+def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
+    """Return a writer with the admin's account.
+
+    Raises:
+        As `unlock_wallet`, and WrongDomain or EndpointUnavailable.
+    """
+    from dpki.transactions.writer import DomainWriter
+
+    wallet = unlock_wallet(desk.home, desk.config, spec, output)
+    confirmations = desk.config.chain.finality.confirmations
+    return DomainWriter(desk.reader, desk.domain, wallet, confirmations=confirmations)
+
+
+def token_keys(desk: Desk, name: str, key_type: KeyType, spec: str | None) -> TokenKeys:
+    """Return how to reach, or make, the key of a new CA."""
+    from dpki.issuance.registration import TokenKeys
+    from dpki.signer.pkcs11 import generate_key
+
+    pin = _pin(desk, spec)
+
+    def generate() -> None:
+        generate_key(_uri(desk, name), key_type, pin, desk.config.token.module)
+
+    return TokenKeys(open=lambda: open_key(desk, name, pin), generate=generate)
+
+
+def signer_source(desk: Desk, name: str, spec: str | None) -> _SignerSource:
+    """Return what opens a CA's key when it is needed; the PIN is asked for once."""
+    return _SignerSource(desk, name, _pin(desk, spec))
+
+
+@dataclass(frozen=True)
+class _SignerSource:
+    desk: Desk
+    name: str
+    pin: PinSource
+
+    def __call__(self) -> AbstractContextManager[Signer]:
+        return open_key(self.desk, self.name, self.pin)
+
+
+def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Signer]:
+    """Open a CA's key in the token."""
+    from dpki.signer.pkcs11 import open_signer
+
+    return open_signer(_uri(desk, name), pin, desk.config.token.module)
+
+
+def _pin(desk: Desk, spec: str | None) -> PinSource:
+    """Return the PIN's source, asked once, and prepare the token library's environment."""
+    token = desk.config.token
+    for name, path in token.environment.items():
+        # The library reads it when it is loaded; what people set themselves goes first.
+        os.environ.setdefault(name, str(path))
+    source = secret(spec if spec is not None else token.pin)
+    known: list[str] = []
+
+    def once(what: str) -> str:
+        if not known:
+            known.append(source(what))
+        return known[0]
+
+    return once
+
+
+def _uri(desk: Desk, name: str) -> Pkcs11Uri:
+    from dpki.signer.uri import Pkcs11Uri
+
+    return Pkcs11Uri(token=desk.config.token.label, object=name)

@@ -1,0 +1,248 @@
+"""`dpki ssh`: certificates for hosts and people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpki.cli.options import (
+    CaOption,
+    DomainOption,
+    DryRunOption,
+    HomeOption,
+    JsonOption,
+    KeygenOption,
+    LifetimeOption,
+    PassphraseOption,
+    PinOption,
+    RpcOption,
+    argument,
+    example,
+)
+from dpki.cli.output import Output
+from dpki.errors import DpkiError, UsageError
+
+app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
+
+
+@app.command(
+    "issue",
+    epilog=example(
+        "dpki ssh issue --ca users --key alice.pub --identity alice --principal ops --for 8h",
+        "dpki ssh issue --ca hosts --device gate-1 --hostname gate-1.example.org",
+    ),
+)
+def issue(
+    ca: CaOption,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="For an enrolled device.")
+    ] = None,
+    hostname: Annotated[
+        list[str] | None,
+        typer.Option("--hostname", metavar="HOST", help="The device's; may be repeated."),
+    ] = None,
+    keygen: KeygenOption = "device",
+    key: Annotated[
+        Path | None, typer.Option("--key", help="For this SSH public key (FILE.pub).")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--identity", metavar="WHO", help="The key's holder, for logs.")
+    ] = None,
+    principal: Annotated[
+        list[str] | None,
+        typer.Option("--principal", help="What the holder may be; may be repeated."),
+    ] = None,
+    lifetime: LifetimeOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The certificate's file; default: beside the key."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Issue a certificate. Prints its file.
+
+    It is signed in the HSM, anchored on chain, and handed out: a device's travels to it as a sealed
+    bundle, a person's is written beside the public key.
+    """
+    from dpki.cli.issuing import IssueWish, verify_wish
+    from dpki.cli.ssh_work import issue_one
+
+    wish = IssueWish(
+        ca=ca,
+        device=device,
+        hostnames=tuple(hostname or ()),
+        keygen=keygen,
+        key=key,
+        identity=identity,
+        principals=tuple(principal or ()),
+        lifetime=lifetime,
+        out=out,
+    )
+    verify_wish(wish)
+    issue_one(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+
+
+@app.command("rotate", epilog=example("dpki ssh rotate --device gate-1 --ca hosts --revoke-old"))
+def rotate(
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="An enrolled device.")],
+    ca: CaOption,
+    keygen: KeygenOption = "device",
+    lifetime: LifetimeOption = None,
+    revoke_old: Annotated[
+        bool, typer.Option("--revoke-old", help="Revoke the device's earlier ones of this CA.")
+    ] = False,
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Issue a device's next certificate. Prints its file.
+
+    With the same host names as the last one, for the device's newest key or one made here.
+    """
+    from dpki.cli.ssh_work import rotate_one
+
+    rotate_one(
+        Output(json=json),
+        home,
+        device=device,
+        ca=ca,
+        keygen=keygen,
+        lifetime=lifetime,
+        revoke_old=revoke_old,
+        pin=pin,
+        passphrase=passphrase,
+    )
+
+
+@app.command(
+    "revoke",
+    epilog=example(
+        "dpki ssh revoke --certificate alice-cert.pub",
+        "dpki ssh revoke --ca users --serial 17 --serial 18",
+        "dpki ssh revoke --device gate-1",
+    ),
+)
+def revoke(
+    ca: Annotated[
+        str | None, typer.Option("--ca", metavar="NAME", help="The CA's local name.")
+    ] = None,
+    serial: Annotated[
+        list[int] | None, typer.Option("--serial", min=1, help="With --ca; may be repeated.")
+    ] = None,
+    certificate: Annotated[
+        list[Path] | None, typer.Option("--certificate", help="A …-cert.pub; may be repeated.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="All living ones of a device."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Revoke certificates, for ever. Prints their serials."""
+    from dpki.cli.ssh_work import revoke_some
+
+    ways = [bool(serial), bool(certificate), device is not None]
+    if ways.count(True) != 1 or (serial and ca is None) or (certificate and ca is not None):
+        raise UsageError(
+            "which certificates?",
+            hint="give --ca NAME with --serial N, or --certificate FILE, or --device NAME",
+        )
+    revoke_some(
+        Output(json=json),
+        home,
+        ca=ca,
+        serials=serial or [],
+        certificates=certificate or [],
+        device=device,
+        passphrase=passphrase,
+        dry_run=dry_run,
+    )
+
+
+@app.command("list", epilog=example("dpki ssh list --ca users"))
+def list_(
+    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME", help="Only this CA's.")] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List what was issued, and what became of it."""
+    from dpki.cli.ssh_work import describe_all
+
+    output = Output(json=json)
+    described = describe_all(home, ca)
+    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
+    output.table(columns, [[row[column] for column in columns] for row in described])
+    output.result({"certificates": described})
+
+
+@app.command("resume", epilog=example("dpki ssh resume"))
+def resume(
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Finish what an interrupted run left.
+
+    Batches of the journal are anchored, or signed again where another took their serials.
+    """
+    from dpki.cli.ssh_work import resume_all
+
+    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase)
+
+
+@app.command(
+    "known-hosts",
+    epilog=example(
+        'dpki ssh known-hosts --domain "$DOMAIN" --rpc https://rpc.example \\',
+        "  --pattern '*.example.org' --out ~/.ssh/known_hosts_dpki --krl ~/.ssh/revoked.krl",
+    ),
+)
+def known_hosts(
+    domain: DomainOption,
+    rpc: RpcOption,
+    out: Annotated[Path, typer.Option("--out", help="File for the @cert-authority lines.")],
+    krl: Annotated[Path, typer.Option("--krl", help="File for RevokedHostKeys.")],
+    pattern: Annotated[
+        str, typer.Option("--pattern", help="Hosts that the CAs may speak for.")
+    ] = "*",
+    json: JsonOption = False,
+) -> None:
+    """Write what SSH clients need to trust the hosts.
+
+    For anybody, with the domain id and an endpoint.
+    """
+    from dpki.chain.connect import connect
+    from dpki.chain.snapshot import fetch_snapshot
+    from dpki.config.urls import verify_urls
+    from dpki.files import PUBLIC, write_atomic
+    from dpki.model import DomainId
+    from dpki.verification.known_hosts import known_hosts_lines
+    from dpki.verification.revocations import revocation_list
+
+    output = Output(json=json)
+    domain_id, urls = argument(DomainId.parse, domain), verify_urls(rpc)
+    with output.working("asking the chain"), connect(urls, domain_id) as (reader, found):
+        snapshot = fetch_snapshot(reader, found)
+    lines = known_hosts_lines(snapshot, pattern)
+    if not lines:
+        raise DpkiError(
+            "the domain has no trusted host CA", hint="dpki ca create … --kind ssh-host"
+        )
+    # The KRL first: whoever has the new lines has the newest revocations too.
+    write_atomic(krl.absolute(), revocation_list(snapshot), mode=PUBLIC)
+    write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
+    output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}")
+    output.result(
+        {"known_hosts": str(out), "krl": str(krl), "block": snapshot.block.number}, str(out)
+    )

@@ -1,0 +1,284 @@
+"""The longer `dpki ssh` commands, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpki.chain.snapshot import Snapshot, fetch_snapshot
+from dpki.cli.issuing import (
+    IssueWish,
+    describe_journaled,
+    describe_plan,
+    describe_released,
+    device_snapshot,
+    load_certificates,
+    make_bench,
+    newest_of,
+    rehearse_anchor,
+    report,
+    request_for_device,
+    request_for_key,
+    verify_wish,
+)
+from dpki.cli.output import Output, describe_rehearsal, format_ether
+from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.errors import DpkiError
+from dpki.issuance.chain import LiveChain
+from dpki.issuance.plan import BatchPlan
+from dpki.issuance.revocation import (
+    RevocationPlan,
+    chunks,
+    find_serial_of_certificate,
+    find_serials_of_device,
+    plan_revocation,
+    revoke,
+)
+from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
+from dpki.model import AuthorityId
+from dpki.transactions.writer import DomainWriter
+
+
+def issue_one(
+    output: Output,
+    home: Path | None,
+    wish: IssueWish,
+    *,
+    pin: str | None,
+    passphrase: str | None,
+    dry_run: bool,
+) -> None:
+    """Issue one certificate, or say what would be issued."""
+    with open_desk(home) as desk:
+        document = _issue(output, desk, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+    output.result(document, document.get("certificate", document.get("gas")))
+
+
+def rotate_one(
+    output: Output,
+    home: Path | None,
+    *,
+    device: str,
+    ca: str,
+    keygen: str,
+    lifetime: str | None,
+    revoke_old: bool,
+    pin: str | None,
+    passphrase: str | None,
+) -> None:
+    """Issue a device's next certificate; then revoke the earlier ones, if that is wanted."""
+    with open_desk(home) as desk:
+        named = desk.index.find_device(device)
+        authority = desk.index.find_authority(ca)
+        newest = newest_of(desk, authority, named)
+        wish = IssueWish(
+            ca=ca,
+            device=device,
+            hostnames=newest.principals,
+            keygen=keygen,
+            key=None,
+            identity=None,
+            principals=(),
+            lifetime=lifetime,
+            out=None,
+        )
+        verify_wish(wish)
+        if keygen == "device" and named.document.ssh_host[-1] == newest.subject_key:
+            output.say("the device has no newer key: this renews the certificate of the same one")
+        writer = open_writer(desk, passphrase, output)
+        snapshot = device_snapshot(desk, named)
+        old = find_serials_of_device(desk.reader, snapshot, named.address, now())
+        document = _issue(
+            output, desk, wish, pin=pin, passphrase=passphrase, dry_run=False, writer=writer
+        )
+        if revoke_old and old.get(authority):
+            document["revoked"] = _revoke(
+                output, desk, writer, [plan_of(desk, authority, old[authority])]
+            )
+    output.result(document, document["certificate"])
+
+
+def revoke_some(
+    output: Output,
+    home: Path | None,
+    *,
+    ca: str | None,
+    serials: Sequence[int],
+    certificates: Sequence[Path],
+    device: str | None,
+    passphrase: str | None,
+    dry_run: bool,
+) -> None:
+    """Revoke by serial, by certificate or by device.
+
+    Raises:
+        DpkiError: All of it is revoked already, or there is nothing.
+    """
+    loaded = load_certificates(certificates)
+    with open_desk(home) as desk:
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        only = None if ca is None else desk.index.find_authority(ca)
+        wanted: dict[AuthorityId, list[int]] = {}
+        if only is not None and serials:
+            wanted[only] = list(serials)
+        for certificate in loaded:
+            owner, serial = find_serial_of_certificate(desk.reader, snapshot, certificate)
+            wanted.setdefault(owner, []).append(serial)
+        if device is not None:
+            wanted = _of_device(desk, snapshot, device, only)
+        plans = [plan_revocation(snapshot, owner, found) for owner, found in wanted.items()]
+        if not any(plan.serials for plan in plans):
+            already = ", ".join(str(serial) for plan in plans for serial in plan.already)
+            raise DpkiError(
+                f"revoked already: serial {already}" if already else "there is nothing to revoke",
+                hint="revoked stays revoked; nothing is left to be done",
+            )
+        writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            _rehearse(output, writer, plans)
+            return
+        revoked = _revoke(output, desk, writer, plans)
+    output.result(
+        {"revoked": revoked},
+        "\n".join(str(serial) for plan in plans for serial in plan.serials),
+    )
+
+
+def resume_all(
+    output: Output, home: Path | None, *, pin: str | None, passphrase: str | None
+) -> None:
+    """Finish every CA's unfinished batches; one CA's trouble does not keep the others waiting.
+
+    Raises:
+        DpkiError: The first CA's trouble, after all were tried.
+    """
+    released: list[dict[str, object]] = []
+    troubles: list[DpkiError] = []
+    with open_desk(home) as desk:
+        names = {ca: name for name, ca in desk.index.authorities().items()}
+        concerned = [ca for ca in desk.journal.authorities() if ca in names]
+        if not concerned:
+            output.say("nothing was ever issued with this home")
+            output.result({"released": []})
+            return
+        writer = open_writer(desk, passphrase, output)
+        for ca in concerned:
+            try:
+                with output.steps() as progress:
+                    bench = make_bench(desk, writer, names[ca], ca, pin, progress)
+                    outcome = resume(bench)
+                report(output, outcome)
+                released += [describe_released(r) for r in outcome.finished]
+            except DpkiError as error:
+                output.say(f"{names[ca]}: {error.message}")
+                troubles.append(error)
+    if troubles:
+        raise troubles[0]
+    output.say(f"{len(released)} certificates were released" if released else "nothing was left")
+    output.result(
+        {"released": released}, "\n".join(str(r["certificate"]) for r in released) or None
+    )
+
+
+def describe_all(home: Path | None, ca: str | None) -> list[dict[str, object]]:
+    """Return every journaled certificate, of one CA or of all."""
+    with open_desk(home) as desk:
+        only = None if ca is None else desk.index.find_authority(ca)
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        names = {identifier: name for name, identifier in desk.index.authorities().items()}
+        moment = now()
+        return [
+            describe_journaled(batch, certificate, snapshot, names, moment)
+            for batch in desk.journal.load_all(only)
+            for certificate in batch.certificates
+        ]
+
+
+def plan_of(desk: Desk, ca: AuthorityId, serials: Sequence[int]) -> RevocationPlan:
+    """Plan a revocation on the newest state."""
+    return plan_revocation(fetch_snapshot(desk.reader, desk.domain), ca, serials)
+
+
+def _issue(
+    output: Output,
+    desk: Desk,
+    wish: IssueWish,
+    *,
+    pin: str | None,
+    passphrase: str | None,
+    dry_run: bool,
+    writer: DomainWriter | None = None,
+) -> dict[str, object]:
+    ca = desk.index.find_authority(wish.ca)
+    device = None if wish.device is None else desk.index.find_device(wish.device)
+    snapshot = device_snapshot(desk, device)
+    if device is None:
+        request = request_for_key(wish, ca, snapshot)
+    else:
+        request = request_for_device(desk, wish, ca, device, snapshot)
+    writer = writer or open_writer(desk, passphrase, output)
+    with output.steps() as progress:
+        bench = make_bench(desk, writer, wish.ca, ca, pin, progress)
+        if dry_run:
+            return _rehearse_issue(output, writer, rehearse_batch(bench, [request]))
+        outcome = issue_batch(bench, [request])
+    report(output, outcome)
+    if not outcome.issued:
+        raise DpkiError(
+            "the certificate was not issued: " + ("; ".join(outcome.dropped) or "it became void"),
+            hint="see dpki ssh list, then issue it again",
+        )
+    described = describe_released(outcome.issued[0])
+    output.say(f"serial {described['serial']} for {described['subject']} is anchored")
+    return described | {"finished": [describe_released(r) for r in outcome.finished]}
+
+
+def _rehearse_issue(output: Output, writer: DomainWriter, plan: BatchPlan) -> dict[str, object]:
+    cost = rehearse_anchor(writer, plan)
+    would = f"sign and anchor serial {plan.first_serial} of CA {plan.authority.id}"
+    output.say(
+        f"would {would}: at most {cost.gas:,} gas, {format_ether(cost.fee)} ETH; nothing was signed"
+    )
+    return describe_rehearsal(cost, would) | {"certificates": describe_plan(plan)}
+
+
+def _of_device(
+    desk: Desk, snapshot: Snapshot, name: str, only: AuthorityId | None
+) -> dict[AuthorityId, list[int]]:
+    """Return a device's living certificates that are not revoked yet."""
+    device = desk.index.find_device(name)
+    found = find_serials_of_device(desk.reader, snapshot, device.address, now())
+    return {ca: list(serials) for ca, serials in found.items() if only is None or ca == only}
+
+
+def _revoke(
+    output: Output, desk: Desk, writer: DomainWriter, plans: Sequence[RevocationPlan]
+) -> list[dict[str, object]]:
+    chain = LiveChain(desk.reader, desk.domain, writer)
+    described: list[dict[str, object]] = []
+    for plan in plans:
+        with output.working("revoking"):
+            anchored = revoke(chain, plan)
+        described.append(
+            {
+                "ca": str(plan.ca),
+                "serials": list(plan.serials),
+                "already": list(plan.already),
+                "transactions": [str(one.transaction_hash) for one in anchored],
+            }
+        )
+        if plan.serials:
+            output.say(f"revoked, for ever: {', '.join(map(str, plan.serials))}")
+    return described
+
+
+def _rehearse(output: Output, writer: DomainWriter, plans: Sequence[RevocationPlan]) -> None:
+    rehearsal = writer.rehearsal()
+    costs = [rehearsal.revoke(plan.ca, chunk) for plan in plans for chunk in chunks(plan.serials)]
+    gas, fee = sum(cost.gas for cost in costs), sum(cost.fee for cost in costs)
+    serials = [serial for plan in plans for serial in plan.serials]
+    output.say(
+        f"would revoke {', '.join(map(str, serials))}: at most {gas:,} gas,"
+        f" {format_ether(fee)} ETH; nothing was sent"
+    )
+    output.result({"dry_run": True, "serials": serials, "gas": gas, "fee_wei": str(fee)}, gas)
