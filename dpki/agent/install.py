@@ -26,6 +26,7 @@ from dpki.agent.sshd import (
     verify_effective,
     verify_krl,
 )
+from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.errors import ConfigError, DpkiError
@@ -82,7 +83,11 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
         put(files.break_glass, f"{config.access.break_glass}\n".encode())
     host = None if plan.host is None else pair_name(plan.host)
     if plan.host is not None and host is not None:
-        put(files.host_key(host), plan.host.key, PRIVATE)
+        put(
+            files.host_key(host),
+            _spelled_as_installed(files.host_key(host), plan.host.key),
+            PRIVATE,
+        )
         put(files.host_certificate(host), f"{ssh_line(plan.host.certificate)}\n".encode())
     options = strict_options(
         files,
@@ -142,6 +147,21 @@ def _replace(path: Path, content: bytes, mode: int) -> bool:
             return False
     write_atomic(path, content, mode=mode)
     return True
+
+
+def _spelled_as_installed(path: Path, key: bytes) -> bytes:
+    """Return the private key as the file spells it, where it holds the same one.
+
+    OpenSSH's format carries random check bytes: the same key never looks the same twice, and
+    every run would replace a file that is right.
+    """
+    installed = _read(path)
+    try:
+        if installed is not None and public_blob(installed) == public_blob(key):
+            return installed
+    except DpkiError:
+        pass  # damaged: it is replaced
+    return key
 
 
 def _read(path: Path) -> bytes | None:
