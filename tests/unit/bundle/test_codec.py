@@ -80,6 +80,21 @@ def test_every_other_spelling_is_refused(spelling: str, data: str) -> None:
         loads_strict(bytes.fromhex(data), 1000)
 
 
+@pytest.mark.parametrize("tagged", ["c11a514b67b0", "d823612e", "d81c80", "da7fffffff00"])
+def test_nothing_is_built_from_a_tag(tagged: str) -> None:
+    # The parser itself refuses, before a date, pattern or shared list exists.
+    with pytest.raises(MalformedInput, match="not CBOR"):
+        loads_strict(bytes.fromhex(tagged), 100)
+
+
+def test_lists_that_share_lists_that_share_lists() -> None:
+    # 100 ** 6 items in 2 KB, if shared values were taken.
+    levels = [bytes.fromhex("d81c80")]
+    levels += [bytes.fromhex("d81c9864") + bytes([0xD8, 0x1D, level]) * 100 for level in range(6)]
+    with pytest.raises(MalformedInput, match="not CBOR"):
+        loads_strict(bytes([0x80 + len(levels)]) + b"".join(levels), 10_000)
+
+
 def test_size_is_checked_before_anything_else() -> None:
     data = dumps(b"x" * 100)
     assert loads_strict(data, len(data)) == b"x" * 100
