@@ -7,17 +7,18 @@ them at the same time. So there is one logged-in session a token, counted, and o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pkcs11
 
@@ -38,10 +39,7 @@ _KNOWN_MODULES = (
     Path("/usr/lib64/softhsm/libsofthsm.so"),
 )
 
-T = TypeVar("T")
-
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Seconds between attempts."""
+_COURTESY_SECONDS = 5.0
 
 _LOCK = threading.RLock()
 _logins: dict[tuple[Path, int], Login] = {}
@@ -103,6 +101,10 @@ def talking(what: str) -> Iterator[None]:
                 f"{what}: the PIN is locked or expired",
                 hint="the token's security officer can set a new one",
             ) from error
+        except pkcs11.UserPinNotInitialized as error:
+            raise TokenError(
+                f"{what}: the token has no user PIN yet", hint="its security officer sets the first"
+            ) from error
         except pkcs11.PKCS11Error as error:
             detail = f"{type(error).__name__} {error}".strip()
             raise TokenError(f"{what}: the PKCS#11 module failed: {detail}") from error
@@ -148,31 +150,34 @@ def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
         TokenError: The module is missing or fails.
     """
     path = find_module(Path(uri.module_path) if uri.module_path else module)
-    _patiently(lambda: _look(path, uri))
-    # Outside the lock: a person may be typing.
-    secret = pin(f"PIN of token {uri.token}")
-    return _patiently(lambda: _log_in(path, uri, secret))
-
-
-def _patiently(step: Callable[[], T]) -> T:
-    """Do it again where it failed for no reason of its own.
-
-    SoftHSM rewrites the token's record at every login. Another process that reads it at that moment
-    gets CKR_GENERAL_ERROR: about one of twenty, when three open the same token at once.
-    """
-    for pause in _PAUSES:
-        try:
-            return step()
-        except TokenError as error:
-            if not isinstance(error.__cause__, pkcs11.GeneralError):
-                raise
-        time.sleep(pause)
-    return step()
-
-
-def _look(path: Path, uri: Pkcs11Uri) -> None:
-    with talking("opening the token"):
+    with _alone(path), talking("opening the token"):
         _find_token(path, uri)
+    # Outside the locks: a person may be typing.
+    secret = pin(f"PIN of token {uri.token}")
+    with _alone(path):
+        return _log_in(path, uri, secret)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes of dpki from opening tokens of the module meanwhile.
+
+    SoftHSM rewrites the token's record at every login, and truncates it before it locks it: a
+    process that reads it at that moment finds a broken token, or one without a PIN. The lock is a
+    courtesy, on a file that everybody can read: who holds it for seconds is not waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = time.monotonic() + _COURTESY_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _log_in(path: Path, uri: Pkcs11Uri, secret: str) -> Login:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -259,30 +260,27 @@ class TestTokens:
                 sign(signer)
         assert [process.wait(60) for process in processes] == [0, 0]
 
-    def test_a_record_that_another_process_is_writing_is_read_again(
+    def test_who_holds_the_lock_for_long_is_not_waited_for(
         self, token: SoftToken, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        answers = [pkcs11.GeneralError(), pkcs11.GeneralError()]
-        look = pkcs11_token._find_token
-
-        def busy(path: Path, uri: Pkcs11Uri) -> pkcs11.Token:
-            if answers:
-                raise answers.pop()
-            return look(path, uri)
-
-        monkeypatch.setattr(pkcs11_token, "_find_token", busy)
-        monkeypatch.setattr(pkcs11_token, "_PAUSES", (0, 0))
-        list_keys(token.uri(), token.ask)
-        assert answers == []
-        answers += [pkcs11.GeneralError() for _ in range(4)]
-        with pytest.raises(TokenError, match="GeneralError"):
+        monkeypatch.setattr(pkcs11_token, "_COURTESY_SECONDS", 0.05)
+        with find_module().open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             list_keys(token.uri(), token.ask)
-        assert len(answers) == 1, "tried three times, and no more"
 
-    def test_other_failures_are_not_tried_again(
+    def test_the_lock_is_given_back_after_failures(self, token: SoftToken) -> None:
+        with pytest.raises(PinIncorrect):
+            list_keys(token.uri(), lambda _: "0000")
+        with pytest.raises(TokenNotFound):
+            list_keys(Pkcs11Uri("no-such-token"), token.ask)
+        with find_module().open("rb") as file:
+            # Would wait for ever for this process's own; another's is given back soon.
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+    def test_a_wrong_pin_is_tried_once(
         self, token: SoftToken, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Wrong PINs, above all: real tokens count them."""
+        """Real tokens count them."""
         tried: list[str] = []
 
         def refuse(*_: object) -> pkcs11.Session:
