@@ -154,8 +154,9 @@ class HttpClient:
 
 def _root_cause(error: BaseException) -> str:
     """Return one printable line about what went wrong underneath."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    # httpcore raises "from None" on its way out; the context is still there.
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS certificate refused ({error.verify_message})"
     if isinstance(error, OSError) and error.strerror:
