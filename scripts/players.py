@@ -265,6 +265,12 @@ class Story:
         found = {name: self.drop_in_option(name).read_bytes() for name in names}
         return found | {"Include": self.drop_in.read_bytes()}
 
+    def expect_unchanged(self, before: dict[str, bytes], by: str) -> None:
+        """Fail unless sshd still uses what it did before."""
+        now = self.installed()
+        for name, content in before.items():
+            require(now[name] == content, f"{by} changed {name}\n{content!r}\n{now[name]!r}")
+
     def host_public_key(self) -> str:
         """Return the public half of the host key that sshd uses now."""
         shown = self.stage.run(["ssh-keygen", "-y", "-f", self.drop_in_option("HostKey")]).stdout

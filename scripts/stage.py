@@ -206,12 +206,14 @@ class Stage:
             )
         )
         self.run([SSHD, "-t", "-f", config])
-        process = subprocess.Popen(
-            [SSHD, "-D", "-f", config, "-E", log],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with log.open("ab") as errors:  # where the login command says why it refuses
+            process = subprocess.Popen(
+                [SSHD, "-D", "-f", config, "-E", log],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         server = Sshd(process, port, log)
         self.servers.append(server)
         self.wait_listening(server)
