@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ape.logging import LogLevel, logger
+from ape_ethereum.trace import Trace
 
 from tests.contracts import reference
 from tests.contracts.reference import ZERO, Entry
@@ -248,10 +249,15 @@ ROLES = (
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> Iterator[None]:
-    """Keep ape from printing a line for each of thousands of transactions."""
+    """Keep ape from printing each of thousands of transactions, and the trace of each revert.
+
+    The reverts are meant, and drawing their traces takes as long as all the rest.
+    """
     before = logger.level
     logger.set_level(LogLevel.ERROR)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trace, "show", lambda *_, **__: None)
+        yield
     logger.set_level(before)
 
 

@@ -35,7 +35,7 @@ from tests.contracts import reference
 from tests.property import contract_model as model
 from tests.property.contract_model import NOBODY, ZERO, Certificate, Refused, Signed
 
-EXAMPLES = int(os.environ.get("DPKI_STATE_MACHINE_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("DPKI_STATE_MACHINE_EXAMPLES", "50"))
 STEPS = int(os.environ.get("DPKI_STATE_MACHINE_STEPS", "40"))
 
 #: Few of everything, so that calls meet.
