@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dpki.transactions.wallet import Wallet
 
 
+PUBLIC_KEY_WORK = 2**12
+"""scrypt's work for a development account: everybody knows its key, so guessing gains nothing."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What was asked for on the command line."""
@@ -170,7 +174,7 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
     One that an interrupted run has left is opened and used.
     """
     from dpki.cli.session import secret, unlock_wallet
-    from dpki.transactions.wallet import Wallet, create_keystore, load_wallet
+    from dpki.transactions.wallet import SCRYPT_WORK, Wallet, create_keystore, load_wallet
 
     if home.keystore.exists():
         return unlock_wallet(home, config, None, output)
@@ -184,7 +188,12 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
             wallet = development_wallet(chain_id=config.chain.chain_id)
         else:
             wallet = Wallet.create()
-        return create_keystore(home.keystore, lambda _: passphrase, wallet=wallet)
+        work = (
+            PUBLIC_KEY_WORK
+            if wishes.devnet is not None and wishes.keystore is None
+            else SCRYPT_WORK
+        )
+        return create_keystore(home.keystore, lambda _: passphrase, wallet=wallet, work=work)
 
 
 def _of_devnet(
