@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from dpki.cli.output import Output, describe_receipt, format_ether
+from dpki.model import Address, Hash32
+from dpki.transactions.sender import Receipt
+from tests.world import block
+
+
+@pytest.mark.parametrize(
+    ("wei", "text"),
+    [
+        (0, "0"),
+        (1, "0.000000001"),
+        (10**18, "1"),
+        (15 * 10**17, "1.5"),
+        (6077290000000000, "0.00607729"),
+    ],
+)
+def test_amounts_are_rounded_up(wei: int, text: str) -> None:
+    assert format_ether(wei) == text
+
+
+def test_data_goes_to_stdout_and_words_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json=False)
+    output.say("hello")
+    output.result({"a": 1}, Address(b"\x11" * 20))
+    captured = capsys.readouterr()
+    assert captured.out == "0x1111111111111111111111111111111111111111\n"
+    assert captured.err == "hello\n"
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json=True)
+    output.table(("a",), [("b",)])
+    output.result({"ä": [1]}, "datum")
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"ä": [1]}
+
+
+def test_nothing_to_give_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).result({"a": 1})
+    assert capsys.readouterr().out == ""
+
+
+def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).table(("name", "n"), [("long-name", 1), ("x", 22)])
+    assert capsys.readouterr().out == "name       n\nlong-name  1\nx          22\n"
+
+
+def test_no_bars_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from dpki.issuance.progress import Step
+
+    output = Output(json=False)
+    with output.working("thinking"), output.steps() as progress:
+        progress(Step.SIGN, 1, 2)
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_receipts() -> None:
+    assert describe_receipt(None) == {"transaction": None}
+    receipt = Receipt(Hash32(bytes(32)), block(7), 21_000, 10**30)
+    assert describe_receipt(receipt)["fee_wei"] == str(10**30)
