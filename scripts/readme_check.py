@@ -1,0 +1,126 @@
+"""Whether README.md is true: every `dpki …` command in it exists, with those options.
+
+Commands are taken from the shell blocks and from `code`, and held against the real command line;
+every file and script that it names must be there. Nothing is run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dpki.cli.app import app
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Yield the lines of all shell blocks, continued ones joined, here-documents left out."""
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        joined = re.sub(r"\\\n\s*", " ", block)
+        yield from re.sub(r"<<(\w+)\n.*?^\1$", "", joined, flags=re.DOTALL | re.MULTILINE).split(
+            "\n"
+        )
+
+
+def dpki_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words after `dpki` of every command that the text gives."""
+    for line in shell_lines(text):
+        words = shlex.split(re.sub(r"\$\(dpki ([^)]*)\)", r"; dpki \1 ;", line), comments=True)
+        for command in split_at(words, {";", "&&", "|"}):
+            if command and command[0].rpartition("=")[2] == "dpki":
+                yield command[1:]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for code in re.findall(r"`(dpki [^`]+)`", prose):
+        yield shlex.split(code)[1:]
+
+
+def split_at(words: list[str], separators: set[str]) -> Iterator[list[str]]:
+    """Split a list of words at separators."""
+    part: list[str] = []
+    for word in words:
+        if word.rstrip(";") in separators or word == ";":
+            yield part
+            part = []
+        else:
+            part.append(word.rstrip(";"))
+    yield part
+
+
+def complaint(words: list[str]) -> str | None:
+    """Return what is wrong with a command; None when it exists with those options."""
+    command: Any = typer.main.get_command(app)
+    given = list(words)
+    while hasattr(command, "commands"):
+        if not given or given[0].startswith("-"):
+            break
+        name = given.pop(0)
+        if name not in command.commands:
+            return f"there is no command {name!r}"
+        command = command.commands[name]
+    options = {
+        flag: param for param in command.params for flag in (*param.opts, *param.secondary_opts)
+    }
+    positions = 0
+    while given:
+        word = given.pop(0)
+        if not word.startswith("--"):
+            positions += 1
+            continue
+        flag, _, value = word.partition("=")
+        if flag == "--help":
+            continue
+        if flag not in options:
+            return f"it has no option {flag}"
+        param = options[flag]
+        if param.is_flag:
+            continue
+        if not value:
+            if not given:
+                return f"{flag} lacks its value"
+            value = given.pop(0)
+        choices = getattr(param.type, "choices", None)
+        if choices and value not in [getattr(choice, "value", choice) for choice in choices]:
+            return f"{flag} can't be {value!r}"
+    most = sum(999 if p.nargs < 0 else p.nargs for p in command.params if is_argument(p))
+    if positions > most:
+        return f"it takes at most {most} arguments"
+    return None
+
+
+def is_argument(param: Any) -> bool:
+    """Whether a parameter is given by its place."""
+    return getattr(param, "param_type_name", "") == "argument"
+
+
+def missing_files(text: str) -> list[str]:
+    """Return the files and scripts that the text names and that are not there."""
+    named = set(re.findall(r"\]\(([^)#:]+)\)", text)) | set(re.findall(r"\bscripts/\w+\b", text))
+    return sorted(name for name in named if not (REPOSITORY / name).exists())
+
+
+def main() -> int:
+    """Check, and tell."""
+    text = (REPOSITORY / "README.md").read_text()
+    complaints = [f"{name} does not exist" for name in missing_files(text)]
+    commands = list(dpki_commands(text))
+    for words in commands:
+        wrong = complaint(words)
+        if wrong is not None:
+            complaints.append(f"`{shlex.join(['dpki', *words])}`: {wrong}")
+    for sentence in complaints:
+        print(f"README.md: {sentence}", file=sys.stderr)
+    print(f"{len(commands)} commands of README.md checked", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
