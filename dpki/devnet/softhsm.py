@@ -168,7 +168,9 @@ def _run_on_terminal(command: list[str], answers: list[str], environment: dict[s
                 if not chunk:
                     break
                 seen = (seen + chunk)[-64:]
-                if pending and seen.rstrip().endswith(b"PIN:"):
+                if seen.rstrip().endswith(b"PIN:"):
+                    if not pending:
+                        return -1  # asked once more: it did not like what it was told
                     _wait_for_no_echo(master, end)
                     os.write(master, pending.pop(0).encode() + b"\n")
                     seen = b""
