@@ -128,6 +128,8 @@ class TestWhichChain:
     ) -> None:
         """Same chain id, same contract, same address even: only the block tells them apart."""
         with Anvil(tmp_path_factory.mktemp("other")) as other, Endpoint(other.url) as endpoint:
+            # Two Anvils with one history in the same seconds would be one chain.
+            endpoint.call("evm_increaseTime", [3600])
             twin = deploy(other, endpoint)
             assert twin.domain.id.address == victim[0].domain.id.address
             with pytest.raises(WrongDomain, match="does not hold block"):
