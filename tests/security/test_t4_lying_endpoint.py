@@ -1,9 +1,8 @@
 """T4: between the reader and a real chain stands somebody who changes answers on the way.
 
-Whatever is changed, the reader ends with an error that says "could not check" or "another domain",
-or, where that is all that was changed, with the truth; it never accepts, un-revokes or forgets.
-What an endpoint can still do alone, until several must agree or prove, is said in
-docs/threat-model.md.
+Each lie here contradicts something that can be counted or hashed, and ends as "could not check" or
+"another domain". A lie that agrees with itself (a revocation's bit and the count of them, both) is
+believed until several endpoints must agree or prove; docs/threat-model.md says so.
 """
 
 from __future__ import annotations
