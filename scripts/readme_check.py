@@ -1,13 +1,15 @@
 """Whether README.md is true: every `dpki …` command in it exists, with those options.
 
 Commands are taken from the shell blocks and from `code`, and held against the real command line;
-every file and script that it names must be there. Nothing is run.
+help that is shown must be the real one; every file and script that it names must be there.
+tests/e2e/test_readme.py runs the commands.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dpki.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+HELP_FLAGS = re.DOTALL | re.MULTILINE
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -34,7 +37,7 @@ def shell_lines(text: str) -> Iterator[str]:
 def dpki_commands(text: str) -> Iterator[list[str]]:
     """Yield the words after `dpki` of every command that the text gives."""
     for line in shell_lines(text):
-        words = shlex.split(re.sub(r"\$\(dpki ([^)]*)\)", r"; dpki \1 ;", line), comments=True)
+        words = shlex.split(re.sub(r"\$\(dpki ([^)]*)\)", r" ; dpki \1 ; ", line), comments=True)
         for command in split_at(words, {";", "&&", "|"}):
             if command and command[0].rpartition("=")[2] == "dpki":
                 yield command[1:]
@@ -69,7 +72,7 @@ def complaint(words: list[str]) -> str | None:
     options = {
         flag: param for param in command.params for flag in (*param.opts, *param.secondary_opts)
     }
-    positions = 0
+    positions, seen = 0, set()
     while given:
         word = given.pop(0)
         if not word.startswith("--"):
@@ -81,15 +84,20 @@ def complaint(words: list[str]) -> str | None:
         if flag not in options:
             return f"it has no option {flag}"
         param = options[flag]
+        seen.add(param.name)
         if param.is_flag:
             continue
         if not value:
             if not given:
                 return f"{flag} lacks its value"
             value = given.pop(0)
-        choices = getattr(param.type, "choices", None)
-        if choices and value not in [getattr(choice, "value", choice) for choice in choices]:
+        choices = (param.metavar or "").split("|")
+        if len(choices) > 1 and value not in choices:
             return f"{flag} can't be {value!r}"
+    lacking = [p.opts[0] for p in command.params if p.required and p.name not in seen]
+    lacking = [name for name in lacking if name.startswith("--")]
+    if lacking and seen:
+        return f"it lacks {lacking[0]}"
     most = sum(999 if p.nargs < 0 else p.nargs for p in command.params if is_argument(p))
     if positions > most:
         return f"it takes at most {most} arguments"
@@ -99,6 +107,17 @@ def complaint(words: list[str]) -> str | None:
 def is_argument(param: Any) -> bool:
     """Whether a parameter is given by its place."""
     return getattr(param, "param_type_name", "") == "argument"
+
+
+def untrue_help(text: str) -> list[str]:
+    """Return the commands whose help is shown otherwise than it is."""
+    untrue = []
+    for command, shown in re.findall(r"^```text\n\$ (dpki[^\n]*)\n(.*?)^```", text, HELP_FLAGS):
+        words = [str(Path(sys.executable).parent / "dpki"), *shlex.split(command)[1:]]
+        done = subprocess.run(words, env={"COLUMNS": "80"}, capture_output=True, text=True)
+        if done.stdout.strip() != shown.strip():
+            untrue.append(command)
+    return untrue
 
 
 def missing_files(text: str) -> list[str]:
@@ -111,6 +130,7 @@ def main() -> int:
     """Check, and tell."""
     text = (REPOSITORY / "README.md").read_text()
     complaints = [f"{name} does not exist" for name in missing_files(text)]
+    complaints += [f"`{name}` shows something else" for name in untrue_help(text)]
     commands = list(dpki_commands(text))
     for words in commands:
         wrong = complaint(words)

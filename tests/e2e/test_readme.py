@@ -1,0 +1,55 @@
+"""The story by hand, as README.md tells it: its commands, run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from scripts.stage import MARK, free_port, stop_marked
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REFUSED = re.compile(r"# (Permission denied|revoked, exit status 3)")
+
+
+def commands() -> str:
+    """Every shell block below "The same by hand", in order."""
+    text = (REPOSITORY / "README.md").read_text()
+    chapter = text[text.index("## The same by hand") : text.index("## Commands")]
+    blocks = re.findall(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
+    script = "\n".join(blocks)
+    # Installed is everything already, and 2222 may be somebody else's.
+    script = script.replace("scripts/setup && ", "").replace("2222", str(free_port()))
+    # What the text says is refused must be: a command that may not succeed.
+    return "\n".join(
+        f"if {line.split('#')[0].strip()}; then exit 99; fi" if REFUSED.search(line) else line
+        for line in script.splitlines()
+    )
+
+
+def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
+    for part in (tmp_path, *tmp_path.parents[:2]):
+        part.chmod(0o755)
+    script = commands()
+    assert len(re.findall("exit 99", script)) == 2
+    mark = {MARK: str(tmp_path), "TMPDIR": str(tmp_path)}
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=REPOSITORY,
+            env=os.environ | mark,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        words = done.stdout.splitlines()
+        assert "hello" in words
+        assert "hello again" in words
+        assert "valid" in words
+        assert "revoked" in words
+        assert "Permission denied" in done.stderr
+    finally:
+        stop_marked(tmp_path)
