@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
@@ -37,8 +38,11 @@ from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.release import proof_file
 from dpki.issuance.run import Outcome, Released
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
-from dpki.transactions.sender import Rehearsal
-from dpki.transactions.writer import DomainWriter
+
+if TYPE_CHECKING:
+    # web3 takes half a second to import: whoever only lists needn't wait for it.
+    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.writer import DomainWriter
 
 FILE_LIMIT = 64 * 1024
 

@@ -71,6 +71,7 @@ def issue(
     bundle, a person's is written beside the public key.
     """
     from dpki.cli.issuing import IssueWish, verify_wish
+    from dpki.cli.ssh_work import issue_one
 
     wish = IssueWish(
         ca=ca,
@@ -84,10 +85,6 @@ def issue(
         out=out,
     )
     verify_wish(wish)
-    from dpki.cli.ssh_work import (
-        issue_one,
-    )  # web3 comes with it, so not before the wish makes sense
-
     issue_one(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.issuing import (
@@ -36,7 +37,10 @@ from dpki.issuance.revocation import (
 )
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
 from dpki.model import AuthorityId
-from dpki.transactions.writer import DomainWriter
+
+if TYPE_CHECKING:
+    # web3 takes half a second to import: what only looks needn't wait for it.
+    from dpki.transactions.writer import DomainWriter
 
 
 def issue_one(

@@ -116,6 +116,27 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+ADMIN_ONLY = ("eth_account", "ipfshttpclient", "pkcs11", "solcx", "web3")
+FOR_DEVICES = (
+    "dpki.agent.once",
+    "dpki.agent.status",
+    "dpki.cli.device_setup",
+    "dpki.issuance.release",
+    "dpki.verification.check",
+    "dpki.verification.known_hosts",
+)
+LOOKING_ONLY = ("dpki.cli.issuing", "dpki.cli.session", "dpki.cli.ssh_work")
+
+
+@pytest.mark.parametrize("module", [*FOR_DEVICES, *LOOKING_ONLY])
+def test_a_device_and_whoever_only_looks_need_nothing_of_an_admin_s(module: str) -> None:
+    program = f"import sys, {module}; print([m for m in {ADMIN_ONLY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"dpki {__version__}\n"
