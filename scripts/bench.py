@@ -285,7 +285,7 @@ def report(gas: Sequence[Gas], timings: Sequence[Timing], today: datetime) -> st
         f"| dpki, a certificate issued (alone; each of {BATCH}) | {alone:,} | {each:,} |",
         f"| dpki, a certificate revoked | {first:,} | {after:,} |",
         (
-            "| the published DPKI contract ([staex-io/dpki](https://github.com/staex-io/dpki)) |"
+            "| the published DPKI contract for Lisk |"
             " 164,000 | 55,800 |"
         ),
         (
