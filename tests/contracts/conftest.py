@@ -13,7 +13,9 @@ from ape.logging import LogLevel, logger
 from ape_ethereum.trace import Trace
 
 from tests.contracts import reference
+from tests.contracts.fresh import compile_fresh
 from tests.contracts.reference import ZERO, Entry
+from tests.contracts.reverting import plain
 
 NOBODY = "0x" + "00" * 20
 ISSUER_KEY = b"\x42" * 32
@@ -199,17 +201,6 @@ class World:
         )
 
 
-def plain(value: Any) -> Any:
-    """Return a decoded value as bytes, int, bool or lower-case address."""
-    if isinstance(value, bytes | bytearray):
-        return bytes(value)
-    if isinstance(value, str) and value.startswith("0x") and len(value) == 42:
-        return value.lower()
-    if hasattr(value, "address"):
-        return str(value.address).lower()
-    return value
-
-
 def events(receipt: Any, abis: Any = None) -> list[tuple[str, dict[str, Any]]]:
     """Return every event of a transaction, in order: its name and all of its arguments.
 
@@ -281,6 +272,7 @@ def deploy_world(project: Any, chain: Any, accounts: Iterable[Any]) -> World:
 @pytest.fixture(scope="session")
 def world(project: Any, chain: Any, accounts: Any) -> World:
     """A domain with two authorities, each with an operator and a revoker of its own."""
+    compile_fresh(project)
     world = deploy_world(project, chain, [accounts[i] for i in range(len(ROLES))])
     world.ca = world.register()
     world.other_ca = world.register(kind=Kind.SSH_HOST, operator=world.other_operator)

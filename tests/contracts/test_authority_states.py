@@ -1,10 +1,10 @@
 """What the governor and the guardian do to an authority: I8, I9."""
 
-import ape
 import pytest
 
 from tests.contracts.conftest import NOBODY, WAY_INTO, State, event, events
 from tests.contracts.reference import mapping_slot
+from tests.contracts.reverting import reverts
 
 #: (function, from) -> to; what is missing is refused.
 TRANSITIONS = {
@@ -35,9 +35,7 @@ def test_every_transition(world, registry, function, start):
     act = getattr(registry, function)
     target = TRANSITIONS.get((function, start))
     if target is None:
-        with ape.reverts(
-            registry.CertificateRegistryInvalidTransition, ca=world.ca, **{"from": start}
-        ):
+        with reverts(registry.CertificateRegistryInvalidTransition, ca=world.ca, **{"from": start}):
             act(world.ca, sender=world.governor)
         assert registry.issuer(world.ca).state == start
         return
@@ -54,7 +52,7 @@ def test_every_transition(world, registry, function, start):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_unknown_authority_has_no_state(world, registry, function):
-    with ape.reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+    with reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
         getattr(registry, function)(b"\x09" * 32, sender=world.governor)
 
 
@@ -107,7 +105,7 @@ class TestSetOperator:
     def test_only_the_new_one_issues(self, world, registry):
         """Invariant I1."""
         registry.setOperator(world.ca, world.newcomer, sender=world.governor)
-        with ape.reverts(registry.CertificateRegistryUnauthorized, caller=world.operator):
+        with reverts(registry.CertificateRegistryUnauthorized, caller=world.operator):
             world.issue(world.entries(1))
         registry.issue(world.ca, 1, [world.entries(1)[0].abi], sender=world.newcomer)
 
@@ -126,16 +124,16 @@ class TestSetOperator:
 
     def test_refuses_a_retired_authority(self, world, registry):
         world.lead_into(State.RETIRED)
-        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
+        with reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
             registry.setOperator(world.ca, world.newcomer, sender=world.governor)
 
     def test_refuses_nobody(self, world, registry):
         """I9."""
-        with ape.reverts(registry.CertificateRegistryZeroOperator, ca=world.ca):
+        with reverts(registry.CertificateRegistryZeroOperator, ca=world.ca):
             registry.setOperator(world.ca, NOBODY, sender=world.governor)
 
     def test_refuses_an_unknown_authority(self, world, registry):
-        with ape.reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+        with reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
             registry.setOperator(b"\x09" * 32, world.newcomer, sender=world.governor)
 
 
@@ -158,7 +156,7 @@ class TestSetRevoker:
         assert registry.isRevoker(world.ca, world.revoker)
 
     def test_refuses_an_unknown_authority(self, world, registry):
-        with ape.reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+        with reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
             registry.setRevoker(b"\x09" * 32, world.newcomer, True, sender=world.governor)
 
 
@@ -182,14 +180,14 @@ class TestSetMaximumLifetime:
 
     def test_refuses_a_retired_authority(self, world, registry):
         world.lead_into(State.RETIRED)
-        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
+        with reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=State.RETIRED):
             registry.setMaximumLifetime(world.ca, 5, sender=world.governor)
 
     def test_refuses_zero(self, world, registry):
         """I9."""
-        with ape.reverts(registry.CertificateRegistryZeroLifetime, ca=world.ca):
+        with reverts(registry.CertificateRegistryZeroLifetime, ca=world.ca):
             registry.setMaximumLifetime(world.ca, 0, sender=world.governor)
 
     def test_refuses_an_unknown_authority(self, world, registry):
-        with ape.reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+        with reverts(registry.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
             registry.setMaximumLifetime(b"\x09" * 32, 5, sender=world.governor)

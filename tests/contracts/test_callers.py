@@ -4,11 +4,11 @@ T2: every state change on chain checks its caller; nobody can touch another's CA
 certificate.
 """
 
-import ape
 import pytest
 
 from tests.contracts.conftest import ISSUER_KEY, ROLES, Kind, unauthorized
 from tests.contracts.reference import ENROLLMENT, UPDATE, ZERO
+from tests.contracts.reverting import reverts
 
 DOCUMENT = b"\x11" * 32
 
@@ -127,7 +127,7 @@ def test_caller(settled, function, role):
     if role in allowed:
         act(*arguments, sender=caller)
         return
-    with ape.reverts(unauthorized(settled, part), caller=caller):
+    with reverts(unauthorized(settled, part), caller=caller):
         act(*arguments, sender=caller)
 
 
@@ -138,5 +138,5 @@ def test_roles_end_at_their_own_authority(settled, function, role):
     part, prepare, _ = FUNCTIONS[function]
     act, arguments = prepare(settled, settled.other_ca)
     caller = getattr(settled, role)
-    with ape.reverts(unauthorized(settled, part), caller=caller):
+    with reverts(unauthorized(settled, part), caller=caller):
         act(*arguments, sender=caller)

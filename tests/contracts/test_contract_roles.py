@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import ape
 import pytest
 import solcx
 from ape.contracts import ContractContainer
@@ -20,6 +19,7 @@ from tests.contracts.conftest import (
     events,
 )
 from tests.contracts.reference import ENROLLMENT, ZERO
+from tests.contracts.reverting import reverts
 
 ROOT = Path(__file__).resolve().parents[2]
 DELAY = 86_400
@@ -124,13 +124,13 @@ class TestForwarder:
 
     def test_is_refused_like_anybody(self, world, forwarder):
         data = world.domain.setGuardian.encode_input(world.stranger)
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=forwarder):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=forwarder):
             forwarder.forward(world.domain, data, sender=world.stranger)
 
     def test_who_sends_the_transaction_does_not_matter(self, world, forwarder):
         """The caller counts, not the origin: a governor tricked into a call loses nothing."""
         data = world.domain.setGuardian.encode_input(world.stranger)
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=forwarder):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=forwarder):
             forwarder.forward(world.domain, data, sender=world.governor)
 
 
@@ -174,7 +174,7 @@ class TestTimelock:
             world.operator,
             LIFETIME,
         )
-        with ape.reverts(timelock.TimelockUnexpectedOperationState):
+        with reverts(timelock.TimelockUnexpectedOperationState):
             execute()
         assert timed.authorities.count() == 0
         world.chain.pending_timestamp += DELAY

@@ -1,10 +1,10 @@
 """DeviceRegistry: I1 to I6."""
 
-import ape
 import pytest
 
 from tests.contracts.conftest import DeviceState, event, events
 from tests.contracts.reference import ENROLLMENT, UPDATE, ZERO, malleate, mapping_slot, word
+from tests.contracts.reverting import reverts
 
 DOCUMENT = b"\x11" * 32
 NEXT_DOCUMENT = b"\x22" * 32
@@ -79,9 +79,9 @@ class TestEnroll:
 
     def test_refuses_a_second_enrolment(self, world, enrollment, enrolled):
         """I1: also with a new document and a fresh signature."""
-        with ape.reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
+        with reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
             world.devices.enroll(*enrollment(), sender=world.registrar)
-        with ape.reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
+        with reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
             world.devices.enroll(
                 *enrollment(document=NEXT_DOCUMENT, nonce=1), sender=world.registrar
             )
@@ -89,13 +89,13 @@ class TestEnroll:
     def test_refuses_a_retired_device(self, world, enrollment, enrolled):
         """I4."""
         world.devices.retire(enrolled, sender=world.registrar)
-        with ape.reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
+        with reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=enrolled):
             world.devices.enroll(*enrollment(), sender=world.registrar)
         assert world.devices.device(enrolled).state == DeviceState.RETIRED
 
     def test_refuses_no_key_document(self, world, enrollment):
         """I6."""
-        with ape.reverts(world.devices.DeviceRegistryZeroKeyDocument, device=world.device):
+        with reverts(world.devices.DeviceRegistryZeroKeyDocument, device=world.device):
             world.devices.enroll(*enrollment(document=ZERO), sender=world.registrar)
 
     def test_refuses_nobody(self, world, enrollment):
@@ -103,7 +103,7 @@ class TestEnroll:
         _, document, deadline, signature = enrollment()
         nobody = "0x" + "00" * 20
         for wrong in (signature, bytes(65), b"\xff" * 65):
-            with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=nobody):
+            with reverts(world.devices.DeviceRegistryInvalidSignature, device=nobody):
                 world.devices.enroll(nobody, document, deadline, wrong, sender=world.registrar)
 
 
@@ -138,15 +138,15 @@ class TestUpdate:
         """I3: also after other updates, which can not be turned back."""
         first = updating()
         world.devices.update(*first, sender=world.stranger)
-        with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
             world.devices.update(*first, sender=world.stranger)
         world.devices.update(*updating(document=b"\x33" * 32, nonce=2), sender=world.stranger)
-        with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
             world.devices.update(*first, sender=world.stranger)
         assert world.devices.device(enrolled).keyDocument == b"\x33" * 32
 
     def test_refuses_a_device_never_enrolled(self, world, updating):
-        with ape.reverts(
+        with reverts(
             world.devices.DeviceRegistryNotActive,
             device=world.device,
             state=DeviceState.UNREGISTERED,
@@ -156,19 +156,19 @@ class TestUpdate:
     def test_refuses_a_retired_device(self, world, enrolled, updating):
         """I4."""
         world.devices.retire(enrolled, sender=world.registrar)
-        with ape.reverts(
+        with reverts(
             world.devices.DeviceRegistryNotActive, device=enrolled, state=DeviceState.RETIRED
         ):
             world.devices.update(*updating(), sender=world.stranger)
 
     def test_refuses_no_key_document(self, world, enrolled, updating):
         """I6."""
-        with ape.reverts(world.devices.DeviceRegistryZeroKeyDocument, device=enrolled):
+        with reverts(world.devices.DeviceRegistryZeroKeyDocument, device=enrolled):
             world.devices.update(*updating(document=ZERO), sender=world.stranger)
 
     def test_a_registrar_can_not_do_it_for_the_device(self, world, enrolled, updating):
         """I2."""
-        with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=enrolled):
             world.devices.update(*updating(signer=world.registrar), sender=world.registrar)
 
 
@@ -192,7 +192,7 @@ class TestSignatures:
 
     @pytest.fixture
     def refused(self, world):
-        return ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=world.device)
+        return reverts(world.devices.DeviceRegistryInvalidSignature, device=world.device)
 
     def test_the_right_one_passes(self, bring):
         bring()
@@ -209,7 +209,7 @@ class TestSignatures:
         def for_stranger(arguments):
             return (world.stranger.address, *arguments[1:])
 
-        with ape.reverts(world.devices.DeviceRegistryInvalidSignature, device=world.stranger):
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=world.stranger):
             bring(change=for_stranger)
 
     def test_for_another_chain(self, bring, refused):
@@ -281,7 +281,7 @@ class TestSignatures:
     def test_after_its_last_second(self, world, bring):
         deadline = world.now + 100
         world.chain.pending_timestamp = deadline + 1
-        with ape.reverts(world.devices.DeviceRegistryExpiredSignature, deadline=deadline):
+        with reverts(world.devices.DeviceRegistryExpiredSignature, deadline=deadline):
             bring(deadline=deadline)
 
     def test_good_for_ever(self, bring):
@@ -310,14 +310,14 @@ class TestRetire:
 
     def test_refuses_a_second_time(self, world, enrolled):
         world.devices.retire(enrolled, sender=world.registrar)
-        with ape.reverts(
+        with reverts(
             world.devices.DeviceRegistryNotActive, device=enrolled, state=DeviceState.RETIRED
         ):
             world.devices.retire(enrolled, sender=world.registrar)
 
     def test_refuses_a_device_never_enrolled(self, world):
         """Nobody can be kept from enrolling by being retired first."""
-        with ape.reverts(
+        with reverts(
             world.devices.DeviceRegistryNotActive,
             device=world.device,
             state=DeviceState.UNREGISTERED,
@@ -345,13 +345,13 @@ class TestSetRegistrar:
         """I1."""
         arguments = enrollment()
         world.devices.setRegistrar(world.registrar, False, sender=world.governor)
-        with ape.reverts(world.devices.DeviceRegistryUnauthorized, caller=world.registrar):
+        with reverts(world.devices.DeviceRegistryUnauthorized, caller=world.registrar):
             world.devices.enroll(*arguments, sender=world.registrar)
 
     def test_what_it_enrolled_stays(self, world, enrolled):
         world.devices.setRegistrar(world.registrar, False, sender=world.governor)
         assert world.devices.device(enrolled).state == DeviceState.ACTIVE
-        with ape.reverts(world.devices.DeviceRegistryUnauthorized, caller=world.registrar):
+        with reverts(world.devices.DeviceRegistryUnauthorized, caller=world.registrar):
             world.devices.retire(enrolled, sender=world.registrar)
 
 

@@ -13,6 +13,7 @@ from tests.contracts.conftest import (
     events,
 )
 from tests.contracts.reference import ZERO, Entry, mapping_slot
+from tests.contracts.reverting import reverts
 
 #: Every count up to 17 meets every shape of a small tree; the others the edges of larger ones.
 COUNTS = [*range(1, 18), 100, 255, 256, 257, 1000]
@@ -35,7 +36,7 @@ def set_next_serial(world, serial):
 class TestOpen:
     def test_refuses_every_caller_but_the_authority_registry(self, world, registry):
         for role in world.roles.values():
-            with ape.reverts(registry.CertificateRegistryUnauthorized, caller=role):
+            with reverts(registry.CertificateRegistryUnauthorized, caller=role):
                 registry.open(b"\1" * 32, world.operator, 1, sender=role)
 
     def test_opens_nothing_twice(self, world, registry, accounts):
@@ -43,7 +44,7 @@ class TestOpen:
         world.issue(world.entries(3))
         world.chain.provider.set_balance(world.authorities.address, 10**18)
         caller = accounts[world.authorities.address]
-        with ape.reverts(
+        with reverts(
             registry.CertificateRegistryInvalidTransition, ca=world.ca, **{"from": State.ACTIVE}
         ):
             registry.open(world.ca, world.operator, 1, sender=caller)
@@ -135,28 +136,28 @@ class TestIssue:
 
     def test_refuses_an_unknown_authority(self, world, registry):
         unknown = b"\x09" * 32
-        with ape.reverts(registry.CertificateRegistryUnknownAuthority, ca=unknown):
+        with reverts(registry.CertificateRegistryUnknownAuthority, ca=unknown):
             world.issue(world.entries(1), ca=unknown)
 
     @pytest.mark.parametrize("state", [s for s in WAY_INTO if s != State.ACTIVE])
     def test_refuses_every_state_but_active(self, world, registry, state):
         """I1."""
         world.lead_into(state)
-        with ape.reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=state):
+        with reverts(registry.CertificateRegistryNotActive, ca=world.ca, state=state):
             world.issue(world.entries(1))
 
     @pytest.mark.parametrize("given", [0, 1, 2, 4, 2**32 - 1])
     def test_refuses_every_serial_but_the_next(self, world, registry, given):
         """I2: also the batch that is anchored already."""
         world.issue(world.entries(2))
-        with ape.reverts(
+        with reverts(
             registry.CertificateRegistryUnexpectedSerial, ca=world.ca, given=given, expected=3
         ):
             world.issue(world.entries(2), given)
 
     @pytest.mark.parametrize("count", [0, 1001])
     def test_refuses_other_sizes(self, world, registry, count):
-        with ape.reverts(registry.CertificateRegistryInvalidBatchSize, count=count):
+        with reverts(registry.CertificateRegistryInvalidBatchSize, count=count):
             world.issue(world.entries(count))
 
     @pytest.mark.parametrize("position", [0, 1, 2])
@@ -164,7 +165,7 @@ class TestIssue:
         entries = world.entries(3)
         bad = entries[position]
         entries[position] = Entry(ZERO, bad.device, bad.not_after, bad.locator)
-        with ape.reverts(registry.CertificateRegistryZeroCertificateHash, serial=1 + position):
+        with reverts(registry.CertificateRegistryZeroCertificateHash, serial=1 + position):
             world.issue(entries)
         assert registry.issuer(world.ca).nextSerial == 1
 
@@ -188,7 +189,7 @@ class TestIssue:
         moment = world.now + 100
         latest = moment + minutes * 60
         world.chain.pending_timestamp = moment
-        with ape.reverts(
+        with reverts(
             registry.CertificateRegistryLifetimeExceeded,
             serial=1,
             notAfter=latest + 1,
@@ -210,21 +211,21 @@ class TestIssue:
     def test_the_last_serial(self, world, registry):
         """I2: serials end; they never begin again."""
         set_next_serial(world, LAST_SERIAL)
-        with ape.reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
+        with reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
             world.issue(world.entries(2), LAST_SERIAL)
         world.issue(world.entries(1), LAST_SERIAL)
         assert registry.issuer(world.ca).nextSerial == LAST_SERIAL + 1
         registry.revoke(world.ca, [LAST_SERIAL], sender=world.operator)
         assert registry.isRevoked(world.ca, LAST_SERIAL)
         registry.revokeBelow(world.ca, LAST_SERIAL + 1, sender=world.operator)
-        with ape.reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
+        with reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
             world.issue(world.entries(1), LAST_SERIAL + 1)
 
     def test_a_full_batch_at_the_very_end(self, world, registry):
         """I2."""
         first = LAST_SERIAL - 9
         set_next_serial(world, first)
-        with ape.reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
+        with reverts(registry.CertificateRegistrySerialsExhausted, ca=world.ca):
             world.issue(world.entries(11), first)
         world.issue(world.entries(10), first)
 

@@ -1,10 +1,10 @@
 """CertificateRegistry.revoke, .revokeBelow and .isRevoked: I4 to I7, I10."""
 
-import ape
 import pytest
 
 from tests.contracts.conftest import WAY_INTO, event, events
 from tests.contracts.reference import mapping_slot
+from tests.contracts.reverting import reverts
 
 ISSUED = 600
 
@@ -94,7 +94,7 @@ class TestRevoke:
     @pytest.mark.parametrize("serial", [0, ISSUED + 1, 2**32 - 1])
     def test_refuses_what_was_never_issued(self, world, certificates, serial):
         """I5."""
-        with ape.reverts(
+        with reverts(
             certificates.CertificateRegistryNotIssued,
             ca=world.ca,
             serial=serial,
@@ -106,23 +106,23 @@ class TestRevoke:
     @pytest.mark.parametrize("serials", [[], [3], [3, 4], [4, 4]])
     def test_refuses_when_nothing_is_new(self, world, certificates, serials):
         certificates.revoke(world.ca, [3, 4], sender=world.operator)
-        with ape.reverts(certificates.CertificateRegistryNothingRevoked, ca=world.ca):
+        with reverts(certificates.CertificateRegistryNothingRevoked, ca=world.ca):
             certificates.revoke(world.ca, serials, sender=world.operator)
 
     def test_refuses_an_unknown_authority(self, world, certificates):
-        with ape.reverts(certificates.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+        with reverts(certificates.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
             certificates.revoke(b"\x09" * 32, [1], sender=world.governor)
 
     def test_a_revoker_no_longer_named_may_not(self, world, certificates):
         """I4."""
         certificates.setRevoker(world.ca, world.revoker, False, sender=world.governor)
-        with ape.reverts(certificates.CertificateRegistryUnauthorized, caller=world.revoker):
+        with reverts(certificates.CertificateRegistryUnauthorized, caller=world.revoker):
             certificates.revoke(world.ca, [1], sender=world.revoker)
 
     def test_a_former_operator_may_not(self, world, certificates):
         """I4."""
         certificates.setOperator(world.ca, world.newcomer, sender=world.governor)
-        with ape.reverts(certificates.CertificateRegistryUnauthorized, caller=world.operator):
+        with reverts(certificates.CertificateRegistryUnauthorized, caller=world.operator):
             certificates.revoke(world.ca, [1], sender=world.operator)
 
     @pytest.mark.parametrize("role", ["operator", "revoker"])
@@ -162,7 +162,7 @@ class TestRevokeBelow:
     @pytest.mark.parametrize("serial", [ISSUED + 2, 2**32 - 1])
     def test_refuses_to_revoke_the_future(self, world, certificates, serial):
         """I7: what is issued later would be born revoked."""
-        with ape.reverts(
+        with reverts(
             certificates.CertificateRegistryNotIssued,
             ca=world.ca,
             serial=serial,
@@ -174,7 +174,7 @@ class TestRevokeBelow:
     def test_refuses_to_fall_or_stay(self, world, certificates, given):
         """I5."""
         certificates.revokeBelow(world.ca, 100, sender=world.operator)
-        with ape.reverts(
+        with reverts(
             certificates.CertificateRegistryWatermarkNotRaised,
             ca=world.ca,
             current=100,
@@ -183,7 +183,7 @@ class TestRevokeBelow:
             certificates.revokeBelow(world.ca, given, sender=world.operator)
 
     def test_refuses_zero_at_first(self, world, certificates):
-        with ape.reverts(
+        with reverts(
             certificates.CertificateRegistryWatermarkNotRaised, ca=world.ca, current=0, given=0
         ):
             certificates.revokeBelow(world.ca, 0, sender=world.operator)
@@ -198,7 +198,7 @@ class TestRevokeBelow:
         assert certificates.revokedBelow(world.ca) == 4
 
     def test_refuses_an_unknown_authority(self, world, certificates):
-        with ape.reverts(certificates.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
+        with reverts(certificates.CertificateRegistryUnknownAuthority, ca=b"\x09" * 32):
             certificates.revokeBelow(b"\x09" * 32, 1, sender=world.governor)
 
 

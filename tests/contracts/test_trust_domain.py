@@ -1,9 +1,9 @@
 """TrustDomain: I1 to I4."""
 
-import ape
 import pytest
 
 from tests.contracts.conftest import NOBODY, event, events, unauthorized
+from tests.contracts.reverting import reverts
 
 GOVERNOR, OFFERED, GUARDIAN = ("domain", 0), ("domain", 1), ("domain", 2)
 
@@ -58,7 +58,7 @@ class TestConstructor:
 
     def test_refuses_no_governor(self, world):
         """I2."""
-        with ape.reverts(world.project.TrustDomain.TrustDomainZeroGovernor):
+        with reverts(world.project.TrustDomain.TrustDomainZeroGovernor):
             world.project.TrustDomain.deploy(NOBODY, world.guardian, [], sender=world.governor)
 
     def test_two_domains_share_nothing(self, world):
@@ -68,7 +68,7 @@ class TestConstructor:
         assert parts.isdisjoint({world.authorities, world.certificates, world.devices})
         certificates = world.project.CertificateRegistry.at(other.certificates())
         assert certificates.issuer(world.ca).state == 0
-        with ape.reverts(certificates.CertificateRegistryUnknownAuthority, ca=world.ca):
+        with reverts(certificates.CertificateRegistryUnknownAuthority, ca=world.ca):
             certificates.suspend(world.ca, sender=world.stranger)
 
 
@@ -85,13 +85,13 @@ class TestOfferGovernor:
         receipt = world.domain.offerGovernor(world.newcomer, sender=world.governor)
         assert world.changed_storage(receipt) == {OFFERED}
         assert world.domain.governor() == world.governor
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
             world.domain.setGuardian(world.newcomer, sender=world.newcomer)
 
     def test_a_new_offer_replaces_the_one_before(self, world):
         world.domain.offerGovernor(world.newcomer, sender=world.governor)
         world.domain.offerGovernor(world.device, sender=world.governor)
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
             world.domain.acceptGovernor(sender=world.newcomer)
         world.domain.acceptGovernor(sender=world.device)
         assert world.domain.governor() == world.device
@@ -101,7 +101,7 @@ class TestOfferGovernor:
         receipt = world.domain.offerGovernor(NOBODY, sender=world.governor)
         assert world.domain.offeredGovernor() == NOBODY
         assert events(receipt) == [event("GovernorOffered", current=world.governor, offered=NOBODY)]
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
             world.domain.acceptGovernor(sender=world.newcomer)
 
 
@@ -123,7 +123,7 @@ class TestAcceptGovernor:
         world.domain.acceptGovernor(sender=world.newcomer)
         world.domain.offerGovernor(world.governor, sender=world.newcomer)
         world.domain.acceptGovernor(sender=world.governor)
-        with ape.reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
+        with reverts(world.domain.TrustDomainUnauthorized, caller=world.newcomer):
             world.domain.acceptGovernor(sender=world.newcomer)
 
     @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ class TestAcceptGovernor:
         world.domain.acceptGovernor(sender=world.newcomer)
         act = getattr(getattr(world, part), function)
         arguments = [getattr(world, a) if isinstance(a, str) else a for a in arguments]
-        with ape.reverts(unauthorized(world, part), caller=world.governor):
+        with reverts(unauthorized(world, part), caller=world.governor):
             act(*arguments, sender=world.governor)
         act(*arguments, sender=world.newcomer)
 
@@ -163,12 +163,12 @@ class TestSetGuardian:
 
     def test_the_old_one_may_no_longer_suspend(self, world):
         world.domain.setGuardian(world.newcomer, sender=world.governor)
-        with ape.reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
+        with reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
             world.certificates.suspend(world.ca, sender=world.guardian)
         world.certificates.suspend(world.ca, sender=world.newcomer)
 
     def test_zero_is_nobody(self, world):
         world.domain.setGuardian(NOBODY, sender=world.governor)
         assert world.domain.guardian() == NOBODY
-        with ape.reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
+        with reverts(world.certificates.CertificateRegistryUnauthorized, caller=world.guardian):
             world.certificates.suspend(world.ca, sender=world.guardian)

@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 )
 
 from tests.contracts import reference
+from tests.contracts.fresh import compile_fresh
 from tests.property import contract_model as model
 from tests.property.contract_model import NOBODY, ZERO, Certificate, Refused, Signed
 
@@ -694,6 +695,7 @@ def check_history(before: View, after: View) -> None:
 @pytest.fixture
 def deployed(project: Any, chain: Any, accounts: Any) -> Chain:
     """Deploy a domain for the machine."""
+    compile_fresh(project)
     actors = [accounts[i] for i in range(ACTORS)]
     domain = project.TrustDomain.deploy(actors[0], actors[1], [actors[2]], sender=actors[5])
     instances = {
