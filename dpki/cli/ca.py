@@ -100,7 +100,7 @@ def create(
             rehearsal = rehearse_authority(writer, wish)
             say_rehearsal(output, rehearsal, f"make a key and register {wish.kind.label} CA {name}")
             return
-        keys = token_keys(desk, name, wish.key_type, pin)
+        keys = token_keys(desk, name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(name)
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)

@@ -178,7 +178,7 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
 
     if home.keystore.exists():
         return unlock_wallet(home, config, None, output)
-    passphrase = secret(config.passphrase)("passphrase for the wallet")
+    passphrase = secret(config.passphrase, output)("passphrase for the wallet")
     with output.working("encrypting the wallet"):
         if wishes.keystore is not None:
             wallet = load_wallet(wishes.keystore, lambda _: passphrase)

@@ -147,6 +147,7 @@ def make_bench(
     name: str,
     ca: AuthorityId,
     pin: str | None,
+    output: Output,
     progress: Progress,
 ) -> Bench:
     """Return everything that issuing with this CA needs."""
@@ -160,7 +161,7 @@ def make_bench(
         chain=LiveChain(desk.reader, desk.domain, writer),
         ca=ca,
         issuer_key=load_issuer_key(desk.home.issuer_key(name)),
-        open_signer=signer_source(desk, name, pin),
+        open_signer=signer_source(desk, name, pin, output),
         journal=desk.journal,
         publisher=open_publisher(desk.config.store),
         find_document=find_document,
@@ -195,6 +196,12 @@ def rehearse_anchor(writer: DomainWriter, plan: BatchPlan) -> Rehearsal:
         for planned in plan.certificates
     ]
     return writer.rehearsal().issue(plan.authority.id, plan.first_serial, entries)
+
+
+def say_shortened(output: Output, wished: datetime, granted: datetime) -> None:
+    """Tell when a CA's maximum made a validity shorter than wished."""
+    if wished - granted > timedelta(minutes=1):
+        output.say(f"its CA's maximum makes it end earlier: {granted:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def describe_plan(plan: BatchPlan) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _GWEI_PER_ETHER = 10**9
 
 
+class _Display(Protocol):
+    """Something that moves on the terminal."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Output:
     """Where a command's results and words go.
 
@@ -27,6 +35,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
+        self._display: _Display | None = None
 
     def say(self, text: str) -> None:
         """Tell people something."""
@@ -73,7 +82,7 @@ class Output:
             return
         from rich.console import Console
 
-        with Console(stderr=True).status(what):
+        with Console(stderr=True).status(what) as status, self._showing(status):
             yield
 
     @contextmanager
@@ -94,7 +103,10 @@ class Output:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        with (
+            Bars(*columns, console=Console(stderr=True), transient=True) as bars,
+            self._showing(bars),
+        ):
             tasks = {}
 
             def show(step: Step, done: int, total: int) -> None:
@@ -103,6 +115,23 @@ class Output:
                 bars.update(tasks[step], completed=done, total=total)
 
             yield show
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take what moves off the terminal for a while, so that a question can be asked."""
+        if self._display is not None:
+            self._display.stop()
+        yield
+        if self._display is not None:
+            self._display.start()
+
+    @contextmanager
+    def _showing(self, display: _Display) -> Iterator[None]:
+        self._display = display
+        try:
+            yield
+        finally:
+            self._display = None
 
 
 def format_ether(wei: int) -> str:

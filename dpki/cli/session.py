@@ -32,8 +32,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def secret(spec: str) -> PinSource:
-    """Return where a secret comes from.
+def secret(spec: str, output: Output) -> PinSource:
+    """Return where a secret comes from; it is asked for on a quiet terminal.
 
     Raises:
         UsageError: The specification has no known form; it is not repeated.
@@ -41,7 +41,13 @@ def secret(spec: str) -> PinSource:
     from dpki.config.values import verify_secret_source
     from dpki.signer.pin import pin_source
 
-    return pin_source(verify_secret_source(spec))
+    source = pin_source(verify_secret_source(spec))
+
+    def ask(what: str) -> str:
+        with output.paused():
+            return source(what)
+
+    return ask
 
 
 @dataclass(frozen=True)
@@ -95,15 +101,9 @@ def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Out
     """
     from dpki.transactions.wallet import load_wallet
 
-    source = secret(spec if spec is not None else config.passphrase)
-
-    def ask(what: str) -> str:
-        # Asked before the display that would draw over the question.
-        return source(what)
-
-    passphrase = ask(f"passphrase for the wallet {home.keystore.name}")
+    source = secret(spec if spec is not None else config.passphrase, output)
     with output.working("opening the wallet"):
-        return load_wallet(home.keystore, lambda _: passphrase)
+        return load_wallet(home.keystore, source)
 
 
 def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
@@ -119,12 +119,14 @@ def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     return DomainWriter(desk.reader, desk.domain, wallet, confirmations=confirmations)
 
 
-def token_keys(desk: Desk, name: str, key_type: KeyType, spec: str | None) -> TokenKeys:
+def token_keys(
+    desk: Desk, name: str, key_type: KeyType, spec: str | None, output: Output
+) -> TokenKeys:
     """Return how to reach, or make, the key of a new CA."""
     from dpki.issuance.registration import TokenKeys
     from dpki.signer.pkcs11 import generate_key
 
-    pin = _pin(desk, spec)
+    pin = _pin(desk, spec, output)
 
     def generate() -> None:
         generate_key(_uri(desk, name), key_type, pin, desk.config.token.module)
@@ -132,9 +134,9 @@ def token_keys(desk: Desk, name: str, key_type: KeyType, spec: str | None) -> To
     return TokenKeys(open=lambda: open_key(desk, name, pin), generate=generate)
 
 
-def signer_source(desk: Desk, name: str, spec: str | None) -> _SignerSource:
+def signer_source(desk: Desk, name: str, spec: str | None, output: Output) -> _SignerSource:
     """Return what opens a CA's key when it is needed; the PIN is asked for once."""
-    return _SignerSource(desk, name, _pin(desk, spec))
+    return _SignerSource(desk, name, _pin(desk, spec, output))
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,13 @@ def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Si
     return open_signer(_uri(desk, name), pin, desk.config.token.module)
 
 
-def _pin(desk: Desk, spec: str | None) -> PinSource:
+def _pin(desk: Desk, spec: str | None, output: Output) -> PinSource:
     """Return the PIN's source, asked once, and prepare the token library's environment."""
     token = desk.config.token
     for name, path in token.environment.items():
         # The library reads it when it is loaded; what people set themselves goes first.
         os.environ.setdefault(name, str(path))
-    source = secret(spec if spec is not None else token.pin)
+    source = secret(spec if spec is not None else token.pin, output)
     known: list[str] = []
 
     def once(what: str) -> str:

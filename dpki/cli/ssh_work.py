@@ -20,6 +20,7 @@ from dpki.cli.issuing import (
     report,
     request_for_device,
     request_for_key,
+    say_shortened,
     verify_wish,
 )
 from dpki.cli.output import Output, describe_rehearsal, format_ether
@@ -169,7 +170,7 @@ def resume_all(
         for ca in concerned:
             try:
                 with output.steps() as progress:
-                    bench = make_bench(desk, writer, names[ca], ca, pin, progress)
+                    bench = make_bench(desk, writer, names[ca], ca, pin, output, progress)
                     outcome = resume(bench)
                 report(output, outcome)
                 released += [describe_released(r) for r in outcome.finished]
@@ -222,7 +223,7 @@ def _issue(
         request = request_for_device(desk, wish, ca, device, snapshot)
     writer = writer or open_writer(desk, passphrase, output)
     with output.steps() as progress:
-        bench = make_bench(desk, writer, wish.ca, ca, pin, progress)
+        bench = make_bench(desk, writer, wish.ca, ca, pin, output, progress)
         if dry_run:
             return _rehearse_issue(output, writer, rehearse_batch(bench, [request]))
         outcome = issue_batch(bench, [request])
@@ -232,7 +233,10 @@ def _issue(
             "the certificate was not issued: " + ("; ".join(outcome.dropped) or "it became void"),
             hint="see dpki ssh list, then issue it again",
         )
-    described = describe_released(outcome.issued[0])
+    (issued,) = outcome.issued
+    described = describe_released(issued)
+    granted = issued.batch.certificates[0].certificate.valid_before
+    say_shortened(output, request.until, granted)
     output.say(f"serial {described['serial']} for {described['subject']} is anchored")
     return described | {"finished": [describe_released(r) for r in outcome.finished]}
 

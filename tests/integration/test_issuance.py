@@ -21,6 +21,7 @@ from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.issuing import make_bench
+from dpki.cli.output import Output
 from dpki.cli.session import Desk, open_desk
 from dpki.devices.keys import load_device_keys
 from dpki.devnet.anvil import Anvil
@@ -357,4 +358,5 @@ def bench(world: World, name: str) -> Iterator[Bench]:
     """Yield the bench that the command line would use."""
     with ExitStack() as stack:
         desk, writer = stack.enter_context(world.desk())
-        yield make_bench(desk, writer, name, desk.index.find_authority(name), None, silent)
+        ca = desk.index.find_authority(name)
+        yield make_bench(desk, writer, name, ca, None, Output(json=False), silent)

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -63,3 +64,51 @@ def test_receipts() -> None:
     assert describe_receipt(None) == {"transaction": None}
     receipt = Receipt(Hash32(bytes(32)), block(7), 21_000, 10**30)
     assert describe_receipt(receipt)["fee_wei"] == str(10**30)
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", ["working", "steps"])
+def test_questions_are_asked_on_a_quiet_terminal(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What moves on the terminal would draw over a prompt."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    output = Output(json=False)
+    events: list[str] = []
+    with output.paused():
+        events.append("nothing moves: nothing to stop")
+    with output.working("thinking") if kind == "working" else output.steps():
+        display = output._display
+        assert display is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(display, "stop", lambda: events.append("stop"))
+            patch.setattr(display, "start", lambda: events.append("start"))
+            with output.paused():
+                events.append("asked")
+    assert events[1:] == ["stop", "asked", "start"]
+    assert output._display is None
+
+
+def test_a_secret_s_source_is_asked_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import contextmanager
+
+    from dpki.cli.session import secret
+
+    events: list[str] = []
+
+    class Quiet(Output):
+        @contextmanager
+        def paused(self):
+            events.append("quiet")
+            yield
+            events.append("loud")
+
+    monkeypatch.setenv("SOME_SECRET", "x")
+    assert secret("env:SOME_SECRET", Quiet(json=False))("the PIN") == "x"
+    assert events == ["quiet", "loud"]
