@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,15 @@ def playing(request: pytest.FixtureRequest) -> Iterator[Playing]:
     optimism = getattr(request.module, "OPTIMISM", False)
     with open_story(optimism=optimism, ipfs=True) as story:
         yield Playing(story)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that everybody may pass through, as sshd's login command must.
+
+    Not `tmp_path`: each start of pytest closes the folder that those of all runs lie in.
+    """
+    with tempfile.TemporaryDirectory(prefix="dpki-e2e-") as made:
+        path = Path(made).resolve()
+        path.chmod(0o755)
+        yield path

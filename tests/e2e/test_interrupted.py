@@ -86,14 +86,6 @@ def interrupt_and_check(
     assert not list(folder.iterdir()), "the demo left files"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder for the demo's own; everybody may pass through, as through /tmp."""
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        part.chmod(0o755)
-    return tmp_path
-
-
 def test_ctrl_c_while_services_start(folder: Path) -> None:
     with demo(folder) as (process, mark):
         read_until(process, "devnet")
@@ -114,14 +106,12 @@ def test_sigterm_while_sshd_runs_and_no_ipfs_is_there(folder: Path) -> None:
         interrupt_and_check(process, mark, folder, signal.SIGTERM)
 
 
-def test_a_failing_command_is_shown_and_everything_stopped(folder: Path) -> None:
+def test_a_failing_command_is_shown_and_everything_stopped(folder: Path, tmp_path: Path) -> None:
     """A `softhsm2-util` that fails stands for whatever may be missing or broken."""
-    broken = folder.parent / f"{folder.name}-bin"
-    broken.mkdir()
-    tool = broken / "softhsm2-util"
+    tool = tmp_path / "softhsm2-util"
     tool.write_text("#!/bin/sh\necho the token is on fire >&2\nexit 1\n")
     tool.chmod(0o755)
-    with demo(folder, PATH=f"{broken}:{os.environ['PATH']}") as (process, mark):
+    with demo(folder, PATH=f"{tmp_path}:{os.environ['PATH']}") as (process, mark):
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"$ {dpki_command()} devnet up" in output.replace("\n", " ")

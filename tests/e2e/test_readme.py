@@ -28,12 +28,10 @@ def commands() -> str:
     )
 
 
-def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        part.chmod(0o755)
+def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
     script = commands()
     assert len(re.findall("exit 99", script)) == 2
-    mark = {MARK: str(tmp_path), "TMPDIR": str(tmp_path)}
+    mark = {MARK: str(folder), "TMPDIR": str(folder)}
     try:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
@@ -52,4 +50,4 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
         assert "revoked" in words
         assert "Permission denied" in done.stderr
     finally:
-        stop_marked(tmp_path)
+        stop_marked(folder)
