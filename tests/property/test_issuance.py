@@ -168,7 +168,7 @@ class Issuing(RuleBasedStateMachine):
 
 TestIssuing = Issuing.TestCase
 TestIssuing.settings = settings(
-    max_examples=25,
+    max_examples=60,
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
