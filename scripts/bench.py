@@ -284,10 +284,7 @@ def report(gas: Sequence[Gas], timings: Sequence[Timing], today: datetime) -> st
         "|---|---:|---:|",
         f"| dpki, a certificate issued (alone; each of {BATCH}) | {alone:,} | {each:,} |",
         f"| dpki, a certificate revoked | {first:,} | {after:,} |",
-        (
-            "| the published DPKI contract for Lisk |"
-            " 164,000 | 55,800 |"
-        ),
+        ("| the published DPKI contract for Lisk | 164,000 | 55,800 |"),
         (
             "| did:ethr ([ethr-did-registry](https://github.com/uport-project/ethr-did-registry)) |"
             " 51,500 | 34,400 |"
