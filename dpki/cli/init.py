@@ -138,7 +138,6 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         UsageError: Something is missing, or contradicts something else.
     """
     from dpki.config.admin import AdminConfig, dump_admin_config, parse_admin_config
-    from dpki.config.values import verify_secret_source
 
     if wishes.devnet is not None:
         chain, token, store = _of_devnet(home, wishes, wishes.devnet)
@@ -146,8 +145,8 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         chain, token, store = _chain(wishes), _token(wishes), _store(home, wishes)
     config = AdminConfig(
         chain=chain,
-        token=replace(token, pin=verify_secret_source(token.pin)),
-        passphrase=verify_secret_source(wishes.passphrase or "prompt"),
+        token=replace(token, pin=_everywhere(token.pin)),
+        passphrase=_everywhere(wishes.passphrase or "prompt"),
         store=store,
     )
     # Read back, so that what is written is never what the next command refuses.
@@ -178,7 +177,11 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
 
     if home.keystore.exists():
         return unlock_wallet(home, config, None, output)
-    passphrase = secret(config.passphrase, output)("passphrase for the wallet")
+    source = secret(config.passphrase, output)
+    passphrase = source("passphrase for the wallet")
+    is_new = wishes.keystore is None
+    if is_new and config.passphrase == "prompt" and source("the same again") != passphrase:
+        raise UsageError("the two passphrases differ", hint="nothing was written; try again")
     with output.working("encrypting the wallet"):
         if wishes.keystore is not None:
             wallet = load_wallet(wishes.keystore, lambda _: passphrase)
@@ -194,6 +197,14 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
             else SCRYPT_WORK
         )
         return create_keystore(home.keystore, lambda _: passphrase, wallet=wallet, work=work)
+
+
+def _everywhere(spec: str) -> str:
+    """Return where a secret comes from, so that it is found from every folder."""
+    from dpki.config.values import verify_secret_source
+
+    kind, _, path = verify_secret_source(spec).partition(":")
+    return f"file:{Path(path).expanduser().absolute()}" if kind == "file" else spec
 
 
 def _of_devnet(

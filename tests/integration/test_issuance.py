@@ -318,6 +318,41 @@ def test_a_rotation_keeps_the_host_names_and_revokes_the_old(world: World) -> No
     assert set(states.values()) == {"revoked"}
 
 
+def test_several_at_once_take_turns(world: World) -> None:
+    """Processes that issue with one home wait for each other between serial and anchor."""
+    before = world.states("users")
+    environment = os.environ | {"SOFTHSM2_CONF": str(world.softhsm.configuration)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from dpki.cli.app import main; main()", *world.for_key(name)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for name in ("fay", "gil", "hal")
+    ]
+    for process in processes:
+        _, words = process.communicate(timeout=60)
+        assert process.returncode == 0, words.decode()
+    new = world.states("users")[len(before) :]
+    assert [state for _, state in new] == ["anchored"] * 3
+    first = new[0][0]
+    assert [serial for serial, _ in new] == [first, first + 1, first + 2]
+    for name in ("fay", "gil", "hal"):
+        assert world.verdict(world.directory / f"{name}-cert.pub") is Verdict.VALID
+
+
+def test_revoking_all_of_a_device(world: World) -> None:
+    ok(world.dpki(*world.for_device()))
+    ok(world.dpki("ssh", "revoke", "--device", "gate-1", *world.admin.option))
+    listed = ok(world.dpki("ssh", "list", "--ca", "hosts", *world.admin.option))["certificates"]
+    assert isinstance(listed, list)
+    assert {one["state"] for one in listed} <= {"revoked", "void"}
+    again = world.dpki("ssh", "revoke", "--device", "gate-1", *world.admin.option)
+    assert again.status == 1
+    assert "revoked already" in again.message
+
+
 def test_revoking_twice_and_by_another_s_serial(world: World) -> None:
     document = ok(world.dpki(*world.for_key("dave")))
     file = str(document["certificate"])
