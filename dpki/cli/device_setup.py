@@ -173,9 +173,20 @@ def _sshd(wishes: Wishes) -> Sshd:
         config=(wishes.sshd_config or default.config).absolute(),
         drop_in=(wishes.drop_in or default.drop_in).absolute(),
         binary=default.binary,
-        login_user=default.login_user if is_root else pwd.getpwuid(os.geteuid()).pw_name,
+        login_user=default.login_user if is_root else _own_name(),
         reload=reload,
     )
+
+
+def _own_name() -> str:
+    """Return the running user's name: who is not root can't run anything as somebody else."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError as error:
+        raise UsageError(
+            f"the running user, uid {os.geteuid()}, has no name in /etc/passwd",
+            hint="run as root or as a user that is listed there",
+        ) from error
 
 
 def _access(wishes: Wishes) -> Access:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.bundle.content import bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
-from dpki.certificates.keys import public_key_line, ssh_blob
+from dpki.certificates.keys import authority_id, public_key_line, spki_of, ssh_blob
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.issuing import make_bench
@@ -33,12 +33,16 @@ from dpki.issuance.progress import silent
 from dpki.issuance.run import TAKEN
 from dpki.issuance.workflow import issue_batch
 from dpki.model import Address, Entry, Hash32
+from dpki.signer.base import KeyType
+from dpki.signer.pin import pin_source
+from dpki.signer.pkcs11 import generate_key, list_keys
+from dpki.signer.uri import Pkcs11Uri
 from dpki.store.gateway import Gateway
 from dpki.transactions.wallet import load_wallet
 from dpki.transactions.writer import DomainWriter
 from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
-from tests.admins import PASSPHRASE, Admin, Result, Run, make_admin, runner
+from tests.admins import MODULE, PASSPHRASE, Admin, Result, Run, make_admin, runner
 from tests.soft_tokens import SoftHsmFolder
 
 DYING = """
@@ -316,6 +320,54 @@ def test_a_rotation_keeps_the_host_names_and_revokes_the_old(world: World) -> No
     states = {one["serial"]: one["state"] for one in listed if one["state"] != "void"}
     assert states.pop(document["serial"]) == "anchored"
     assert set(states.values()) == {"revoked"}
+
+
+class TestMakingACaGoesOnWhereItStopped:
+    def create(self, world: World, name: str, *words: str) -> Result:
+        return world.dpki("ca", "create", name, "--kind", "ssh-user", *words, *world.admin.option)
+
+    def keys(self, world: World) -> list[str]:
+        with world.desk() as (desk, _):
+            pin = pin_source(desk.config.token.pin)
+            uri = Pkcs11Uri(desk.config.token.label)
+            return [key.uri.object for key in list_keys(uri, pin, MODULE)]
+
+    def forget(self, world: World, name: str) -> None:
+        with world.desk() as (desk, _):
+            desk.database.change("DELETE FROM authorities WHERE name = ?", name)
+
+    def test_with_a_key_that_is_in_the_token(self, world: World) -> None:
+        with world.desk() as (desk, _):
+            uri = Pkcs11Uri(desk.config.token.label, "half")
+            key = generate_key(uri, KeyType.P256, pin_source(desk.config.token.pin), MODULE)
+        document = ok(self.create(world, "half"))
+        assert document["ca"] == str(authority_id(spki_of(key)))
+        assert self.keys(world).count("half") == 1
+
+    def test_not_with_a_key_of_another_type(self, world: World) -> None:
+        ok(self.create(world, "typed"))
+        self.forget(world, "typed")
+        result = self.create(world, "typed", "--key-type", "ed25519")
+        assert result.status == 2
+        assert "has a key typed already, of type p256" in result.message
+
+    def test_with_a_ca_that_only_lacks_its_name(self, world: World) -> None:
+        made = ok(self.create(world, "nameless"))
+        self.forget(world, "nameless")
+        again = ok(self.create(world, "nameless"))
+        assert (again["ca"], again["transaction"]) == (made["ca"], None)
+        listed = ok(world.dpki("ca", "list", *world.admin.option))["authorities"]
+        assert isinstance(listed, list)
+        assert [ca["name"] for ca in listed].count("nameless") == 1
+
+    def test_not_with_a_ca_whose_issuer_key_is_elsewhere(self, world: World) -> None:
+        ok(self.create(world, "elsewhere"))
+        self.forget(world, "elsewhere")
+        world.admin.home.issuer_key("elsewhere").unlink()
+        result = self.create(world, "elsewhere")
+        assert result.status == 2
+        assert "is registered already" in result.message
+        assert not world.admin.home.issuer_key("elsewhere").exists()
 
 
 def test_several_at_once_take_turns(world: World) -> None:
