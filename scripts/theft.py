@@ -34,8 +34,8 @@ from dpki.certificates.keys import (
     ssh_blob,
 )
 from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.certificates.ssh import (
-    AuthorityPrivateKey,
     SshCertificate,
     build_ssh_certificate,
     key_id,

@@ -9,17 +9,15 @@ from typing import Self
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
     SECP256R1,
     EllipticCurvePublicKey,
 )
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pkcs11 import Attribute, MechanismFlag, ObjectClass
 from pkcs11.types import SignMixin
 
 from dpki.certificates.keys import AuthorityPublicKey
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey, sign_ssh
 from dpki.errors import AmbiguousKey, KeyNotFound, TokenError, UsageError
 from dpki.signer.adapters import adapt
 from dpki.signer.base import KeyType
@@ -340,9 +338,4 @@ def _verify_attributes(key: pkcs11.Key, wanted: dict[Attribute, bool], uri: Pkcs
 
 def _verify_pair(signer: Pkcs11Signer) -> None:
     """Raise `TokenError` unless the private and the public key belong together."""
-    message = b"dpki key check v1" + secrets.token_bytes(32)
-    key = signer.private_key
-    if isinstance(key, Ed25519PrivateKey):
-        key.sign(message)
-    else:
-        key.sign(message, ECDSA(SHA256()))
+    sign_ssh(signer.private_key, b"dpki key check v1" + secrets.token_bytes(32))
