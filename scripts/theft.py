@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dpki.bundle.locator import IssuerKey
+from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import (
     authority_id,
     parse_public_key,
@@ -38,7 +39,6 @@ from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.certificates.ssh import (
     SshCertificate,
     build_ssh_certificate,
-    key_id,
     parse_ssh_certificate,
     ssh_line,
 )

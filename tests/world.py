@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.chain import merkle
 from dpki.chain.domain import Domain
@@ -101,7 +101,7 @@ class Ca:
         lifetime = timedelta(days=36500)
         return build_ssh_certificate(
             self.key,
-            Profile(kind or self.kind, lifetime),
+            Profile(kind or self.kind, lifetime, principals=ANYBODY),
             Subject(public, tuple(principals), "alice"),
             serial=self.next_serial if serial is None else serial,
             key_id="test",

@@ -24,7 +24,7 @@ from dpki.certificates.keys import (
     ssh_blob,
     verify_printable,
 )
-from dpki.certificates.principals import verify_name, verify_principals
+from dpki.certificates.principals import verify_principals
 from dpki.certificates.profile import USER_CRITICAL_OPTIONS, Profile, Subject
 from dpki.certificates.signature import (
     AuthorityPrivateKey,
@@ -34,7 +34,7 @@ from dpki.certificates.signature import (
 )
 from dpki.certificates.wire import WireReader, string, uint32, uint64
 from dpki.errors import DpkiError, InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
-from dpki.model import AuthorityId, AuthorityKind, DomainId, Hash32, from_timestamp, to_timestamp
+from dpki.model import AuthorityId, AuthorityKind, Hash32, from_timestamp, to_timestamp
 
 MAXIMUM_SERIAL = 2**32 - 1
 """The contract counts serials in 32 bits."""
@@ -236,6 +236,8 @@ def build_ssh_certificate(
     Raises:
         UsageError: Something is asked for that the profile or the format refuses; nothing was
             signed.
+        NotAllowed: The profile does not allow the principals or the type of key; nothing was
+            signed.
         MalformedInput: The subject's public key is not a proper one; nothing was signed.
         SignatureInvalid: The signer made a signature that does not verify.
     """
@@ -258,6 +260,8 @@ def build_ssh_certificate(
     if not key_id or not key_id.isprintable():
         raise UsageError("the key id is empty or holds a control character")
     key = parse_ssh_public_key(subject.public_key)
+    profile.verify_key_type(key.type)
+    profile.verify_principals(subject.principals)
     signed = b"".join(
         [
             string(_CERTIFICATE_TYPES[key.type].encode()),
@@ -288,15 +292,6 @@ def ssh_line(certificate: SshCertificate, comment: str = "") -> str:
     """
     encoded = base64.b64encode(certificate.blob).decode()
     return f"{certificate.type} {encoded} {verify_printable(comment, 'comment')}".rstrip()
-
-
-def key_id(domain: DomainId, ca: AuthorityId, serial: int, subject: str) -> str:
-    """Return the key id: `<domain address>/<CA id, first 16 digits>/<serial>/<subject>`.
-
-    Raises:
-        InvalidPrincipal: The subject is not spelled like a principal.
-    """
-    return f"{domain.address}/{ca.hex()[:16]}/{serial}/{verify_name(subject)}"
 
 
 def _encode_options(options: Iterable[tuple[str, str]]) -> bytes:

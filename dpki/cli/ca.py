@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpki.cli import ca_profile
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dpki.signer.base import KeyType
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
+app.add_typer(ca_profile.app)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpki.certificates.key_id import verify_reason
 from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
@@ -17,6 +18,7 @@ from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.cli.session import Desk, now, signer_source
 from dpki.config.durations import parse_duration
+from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
 from dpki.files import load_bounded, make_private_directory
@@ -59,6 +61,7 @@ class IssueWish:
     identity: str | None
     principals: tuple[str, ...]
     lifetime: str | None
+    reason: str
     out: Path | None
 
 
@@ -73,6 +76,8 @@ def verify_wish(wish: IssueWish) -> None:
         raise UsageError(f"--keygen is device or admin, not {wish.keygen[:40]!r}")
     if wish.lifetime is not None:
         parse_duration(wish.lifetime)
+    if wish.reason:
+        verify_reason(wish.reason)
     if (wish.device is None) == (wish.key is None):
         raise UsageError(
             "for whom?",
@@ -107,6 +112,7 @@ def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> Cer
         principals=wish.principals,
         until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
         public_key=key.blob,
+        reason=wish.reason,
         release=_writable(wish.out or beside),
     )
 
@@ -137,6 +143,7 @@ def request_for_device(
         until=_until(wish.lifetime, AuthorityKind.SSH_HOST),
         public_key=None if wish.keygen == "admin" else device.document.ssh_host[-1],
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
+        reason=wish.reason,
         release=_writable(wish.out or file),
     )
 
@@ -168,6 +175,7 @@ def make_bench(
         lock=desk.home.lock,
         clock=now,
         progress=progress,
+        profile=load_profile(desk.home.profile(name)),
     )
 
 

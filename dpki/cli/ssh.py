@@ -17,6 +17,7 @@ from dpki.cli.options import (
     LifetimeOption,
     PassphraseOption,
     PinOption,
+    ReasonOption,
     RpcOption,
     argument,
     example,
@@ -55,6 +56,7 @@ def issue(
         typer.Option("--principal", help="What the holder may be; may be repeated."),
     ] = None,
     lifetime: LifetimeOption = None,
+    reason: ReasonOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The certificate's file; default: beside the key."),
@@ -82,6 +84,7 @@ def issue(
         identity=identity,
         principals=tuple(principal or ()),
         lifetime=lifetime,
+        reason=reason or "",
         out=out,
     )
     verify_wish(wish)
@@ -94,6 +97,7 @@ def rotate(
     ca: CaOption,
     keygen: KeygenOption = "device",
     lifetime: LifetimeOption = None,
+    reason: ReasonOption = None,
     revoke_old: Annotated[
         bool, typer.Option("--revoke-old", help="Revoke the device's earlier ones of this CA.")
     ] = False,
@@ -115,6 +119,7 @@ def rotate(
         ca=ca,
         keygen=keygen,
         lifetime=lifetime,
+        reason=reason or "",
         revoke_old=revoke_old,
         pin=pin,
         passphrase=passphrase,

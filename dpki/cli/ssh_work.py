@@ -67,6 +67,7 @@ def rotate_one(
     ca: str,
     keygen: str,
     lifetime: str | None,
+    reason: str,
     revoke_old: bool,
     pin: str | None,
     passphrase: str | None,
@@ -85,6 +86,7 @@ def rotate_one(
             identity=None,
             principals=(),
             lifetime=lifetime,
+            reason=reason,
             out=None,
         )
         verify_wish(wish)

@@ -69,6 +69,10 @@ class Home:
         """The directory store that is used where there is no IPFS node."""
         return self.directory / "store"
 
+    def profile(self, name: str) -> Path:
+        """Return the file that says what a CA may issue; it need not exist."""
+        return self.directory / "profiles" / f"{verify_name(name)}.toml"
+
     def issuer_key(self, name: str) -> Path:
         """Return the file with the X25519 key that masks a CA's locators."""
         return self.directory / "issuers" / f"{verify_name(name)}.key"

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dpki.certificates.key_id import reason_of
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
@@ -138,7 +139,12 @@ class Run:
         devices = [r.recipient.address for r in requests if r.recipient is not None]
         snapshot = self._chain.snapshot(devices=devices)
         return plan_batch(
-            snapshot, self._ca, requests, operator=self._chain.account, now=self._bench.clock()
+            snapshot,
+            self._ca,
+            requests,
+            operator=self._chain.account,
+            now=self._bench.clock(),
+            profile=self._bench.profile,
         )
 
     def settle(self) -> None:
@@ -312,6 +318,7 @@ class Run:
                         until=c.certificate.valid_before,
                         public_key=None if c.pair_made_here else c.certificate.subject_key,
                         recipient=recipients.get(c.device),
+                        reason=reason_of(c.certificate.key_id),
                         release=c.release,
                     )
                     for c in living

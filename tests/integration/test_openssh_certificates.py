@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import parse_ssh_public_key, public_key_line, ssh_blob, ssh_fingerprint
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import (
     SshCertificate,
     build_ssh_certificate,
@@ -93,6 +93,7 @@ class TestSshKeygen:
             timedelta(hours=8),
             frozenset({"permit-pty", "permit-port-forwarding"}),
             (("source-address", "192.0.2.0/24"), ("force-command", "uptime -p")),
+            ANYBODY,
         )
         certificate = issue(cas[ca_type], profile, subject.blob, "alice")
         (tmp_path / "id-cert.pub").write_text(ssh_line(certificate, "x") + "\n")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dpki.certificates.keys import parse_ssh_public_key, public_key_line, ssh_blob
 from dpki.certificates.principals import verify_principals
-from dpki.certificates.profile import USER_EXTENSIONS, Profile, Subject
+from dpki.certificates.profile import ANYBODY, USER_EXTENSIONS, Profile, Subject
 from dpki.certificates.ssh import (
     SshCertificate,
     build_ssh_certificate,
@@ -54,7 +54,12 @@ def certificates(draw: st.DrawFn) -> SshCertificate:
     serial = draw(st.integers(1, 2**32 - 1))
     certificate = build_ssh_certificate(
         draw(st.sampled_from(CAS)),
-        Profile(kind, lifetime, extensions if kind is AuthorityKind.SSH_USER else frozenset()),
+        Profile(
+            kind,
+            lifetime,
+            extensions if kind is AuthorityKind.SSH_USER else frozenset(),
+            principals=ANYBODY,
+        ),
         Subject(draw(st.sampled_from(SUBJECTS)), principals, "alice"),
         serial=serial,
         key_id=draw(st.text(ALPHABET, min_size=1, max_size=200)),

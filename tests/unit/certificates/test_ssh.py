@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
+from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import (
     build_ssh_certificate,
-    key_id,
     parse_ssh_certificate,
     ssh_line,
     verify_ssh_signature,
@@ -90,6 +90,7 @@ class TestBuild:
             HOUR,
             frozenset({"permit-pty", "permit-agent-forwarding"}),
             (("source-address", "192.0.2.0/24"), ("force-command", "uptime")),
+            ANYBODY,
         )
         certificate = build(profile=profile)
         assert certificate.critical_options == (

@@ -67,6 +67,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "ca create",
         "ca list",
         "ca show",
+        "ca profile show",
+        "ca profile lint",
         "device init",
         "device rekey",
         "device enroll",

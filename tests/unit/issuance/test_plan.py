@@ -2,7 +2,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dpki.certificates.keys import ssh_blob
 from dpki.certificates.profile import Profile
 from dpki.devices.document import make_key_document
 from dpki.errors import CheckedFalse, InvalidPrincipal, UsageError
@@ -21,11 +23,12 @@ from tests.fakes.issuing import OPERATOR, FakeDevice, FakeDomain
 from tests.world import NOW, Ca, block, snapshot
 
 DAY = timedelta(days=1)
+KEY = ssh_blob(Ed25519PrivateKey.generate().public_key())
 USERS = Ca.users()
 
 
 def request(**changes: object) -> CertificateRequest:
-    plain = CertificateRequest("alice", ("ops",), NOW + timedelta(hours=8), b"key")
+    plain = CertificateRequest("alice", ("ops",), NOW + timedelta(hours=8), KEY)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -112,7 +115,7 @@ class TestPlan:
             plan(request(public_key=None))
 
     def test_private_matters_do_not_show(self) -> None:
-        assert "b'key'" not in repr(plan(request()))
+        assert repr(KEY) not in repr(plan(request()))
 
 
 class TestRecipient:
