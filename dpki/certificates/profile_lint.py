@@ -40,7 +40,7 @@ def explain(profile: Profile) -> tuple[str, ...]:
     whom, who = ("people", "log in as") if is_user else ("hosts", "be the host")
     allowed = ", ".join(profile.principals.allow)
     lines = [
-        f"signs certificates for {whom}, valid for at most {profile.maximum_validity}",
+        f"signs certificates for {whom}, valid for at most {_span(profile.maximum_validity)}",
         f"holders may {who}: {allowed or 'nobody'}"
         + (f"; never: {', '.join(profile.principals.deny)}" if profile.principals.deny else ""),
     ]
@@ -75,8 +75,8 @@ def find_dangers(profile: Profile) -> tuple[str, ...]:
     long = LONG_FOR_USERS if is_user else LONG_FOR_HOSTS
     if profile.maximum_validity > long:
         dangers.append(
-            f"a stolen key stays useful for up to {profile.maximum_validity}, unless the theft is"
-            f" noticed; {long} is long enough"
+            f"a stolen key stays useful for up to {_span(profile.maximum_validity)}, unless the"
+            f" theft is noticed; {_span(long)} are long enough"
         )
     for part in ("domain", "ca"):
         if part not in profile.key_id:
@@ -84,6 +84,14 @@ def find_dangers(profile: Profile) -> tuple[str, ...]:
                 f"key ids don't say which {part} a certificate is of: logs are ambiguous"
             )
     return tuple(dangers)
+
+
+def _span(time: timedelta) -> str:
+    """Return a time in the largest unit that divides it."""
+    seconds = int(time.total_seconds())
+    units = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+    size, unit = next((size, unit) for size, unit in units if seconds % size == 0)
+    return f"{seconds // size} {unit}{'' if seconds == size else 's'}"
 
 
 def _explain_keys(profile: Profile) -> str:

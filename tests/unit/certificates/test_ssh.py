@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -11,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
-from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
 from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import (
@@ -21,8 +21,8 @@ from dpki.certificates.ssh import (
     verify_ssh_signature,
 )
 from dpki.certificates.wire import string
-from dpki.errors import InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
-from dpki.model import Address, AuthorityKind, DomainId, Hash32
+from dpki.errors import MalformedInput, NotAllowed, SignatureInvalid, UsageError
+from dpki.model import AuthorityKind, Hash32
 from tests.raw_certificates import RawCertificate, fido_blob, options
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -166,6 +166,12 @@ class TestBuild:
             build(Untouchable(), valid_before=NOW)
         with pytest.raises(MalformedInput):
             build(Untouchable(), public_key=b"\0\0\0\1x")
+        for nobody in (
+            Profile(AuthorityKind.SSH_USER, 8 * HOUR),
+            replace(Profile.user(8 * HOUR), key_types=frozenset({"ssh-rsa"})),
+        ):
+            with pytest.raises(NotAllowed):
+                build(Untouchable(), nobody)
 
 
 class TestParse:
@@ -302,21 +308,6 @@ class TestSignature:
         sha1 = body + string(string(b"ssh-rsa") + string(bytes(256)))
         with pytest.raises(SignatureInvalid, match="SHA-1"):
             verify_ssh_signature(parse_ssh_certificate(sha1))
-
-
-class TestKeyId:
-    DOMAIN = DomainId(31337, Address(bytes(19) + b"\x01"), Hash32.zero())
-    CA = authority_id(spki_of(ED25519_CA.public_key()))
-
-    def test_form(self) -> None:
-        text = key_id(self.DOMAIN, self.CA, 12, "alice")
-        assert text == f"0x0000000000000000000000000000000000000001/{self.CA.hex()[:16]}/12/alice"
-        assert build(key_id=text).key_id == text
-
-    @pytest.mark.parametrize("subject", ["", "al ice", "alice\n", "a" * 129, "ålice"])
-    def test_refuses_other_subjects(self, subject: str) -> None:
-        with pytest.raises(InvalidPrincipal):
-            key_id(self.DOMAIN, self.CA, 12, subject)
 
 
 def test_comments_can_t_add_lines() -> None:
