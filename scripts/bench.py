@@ -39,6 +39,7 @@ from dpki.signer.pin import pin_from_file
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
+from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.players import SSHD_REFUSES, Story, open_story
 from scripts.stage import dpki_command
 from scripts.story import STEPS
@@ -249,7 +250,9 @@ def run_quietly(command: Sequence[str]) -> None:
 # --- the report ----------------------------------------------------------------------------------
 
 
-def report(gas: Sequence[Gas], timings: Sequence[Timing], today: datetime) -> str:
+def report(
+    gas: Sequence[Gas], timings: Sequence[Timing], krls: Sequence[KrlFigure], today: datetime
+) -> str:
     """Return the text of docs/benchmarks.md."""
     chain = subprocess.run(["anvil", "--version"], capture_output=True, text=True, check=True)
     by_name = {row.what: row.used for row in gas}
@@ -309,6 +312,7 @@ def report(gas: Sequence[Gas], timings: Sequence[Timing], today: datetime) -> st
         "",
         f"`dpki --help` takes {start / python:.1f} times as long as a Python that does nothing.",
         "",
+        *krl_section(krls),
     ]
     return "\n".join(lines)
 
@@ -335,7 +339,7 @@ def main() -> int:
     arguments = parser.parse_args()
     gas = measure_gas()
     timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
-    text = report(gas, timings, datetime.now(UTC))
+    text = report(gas, timings, measure_krls(), datetime.now(UTC))
     arguments.out.write_text(text)
     print(text)
     over = missed(gas, timings)
