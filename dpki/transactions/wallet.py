@@ -6,6 +6,7 @@ Format: Web3 Secret Storage, version 3, with scrypt, as eth-account writes it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ SCRYPT_WORK = 2**18
 """The work factor n of scrypt: about a second and 256 MiB a try."""
 
 _LIMIT = 64 * 1024
+_MOST_WORK = {"n": 2**20, "r": 8, "p": 16, "c": 10**7, "dklen": 64}
+"""What opening a keystore may cost at most: 1 GiB and half a minute."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
     try:
         keystore = json.loads(load_bounded(path, limit=_LIMIT))
         claimed = keystore["address"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _verify_work(keystore["crypto" if "crypto" in keystore else "Crypto"]["kdfparams"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no Ethereum keystore", hint="restore it from a backup"
         ) from error
@@ -123,7 +127,8 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
             f"{path} is no Ethereum keystore that can be read",
             hint="restore it from a backup",
         ) from _without_details(error)
-    except (TypeError, KeyError, AttributeError) as error:
+    # NotImplementedError: a version that nobody wrote yet.
+    except (TypeError, KeyError, AttributeError, NotImplementedError, OverflowError) as error:
         raise ConfigError(
             f"{path} is a damaged Ethereum keystore", hint="restore it from a backup"
         ) from error
@@ -133,6 +138,18 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
             f"{path} names another account than the one in it", hint="restore it from a backup"
         )
     return wallet
+
+
+def _verify_work(parameters: Mapping[str, object]) -> None:
+    """Refuse a keystore that would take minutes or gigabytes to open, whatever the passphrase.
+
+    Raises:
+        ValueError: A parameter of its key derivation is out of all proportion.
+    """
+    for name, most in _MOST_WORK.items():
+        value = parameters.get(name, 1)
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"its key derivation has an impossible {name}")
 
 
 def _without_details(error: BaseException) -> Exception:
