@@ -65,6 +65,7 @@ class Ca:
     revoked_below: int = 0
     registered_at: datetime = NOW - timedelta(hours=12)
     commitments: dict[int, Hash32] = field(default_factory=dict)
+    parent: AuthorityId | None = None
 
     @classmethod
     def users(cls) -> Ca:
@@ -138,7 +139,7 @@ class Ca:
             kind=self.kind,
             public_key=self.spki,
             issuer_key=Hash32(b"\x09" * 32),
-            parent=None,
+            parent=self.parent,
             registered_at=self.registered_at,
             operator=Address(b"\x05" * 20),
             next_serial=self.next_serial,

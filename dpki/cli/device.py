@@ -55,6 +55,13 @@ def init(
             help="Who may log in where; CA is an id; may be repeated.",
         ),
     ] = None,
+    successors: Annotated[
+        bool,
+        typer.Option(
+            "--follow-successors",
+            help="What --allow gives a CA goes to its successors too, see `dpki ca rotate`.",
+        ),
+    ] = False,
     break_glass: Annotated[
         Path | None,
         typer.Option("--break-glass", help="Public key that gets in when all else fails."),
@@ -90,6 +97,7 @@ def init(
         gateways=tuple(gateway or ()),
         directories=tuple(store or ()),
         allow=tuple(allow or ()),
+        successors=successors,
         break_glass=break_glass,
         console_access=console_access,
         sshd_directory=sshd_dir,
