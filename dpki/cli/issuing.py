@@ -270,19 +270,23 @@ def describe_journaled(
     }
 
 
-def newest_of(desk: Desk, ca: AuthorityId, device: NamedDevice) -> SshCertificate:
-    """Return the certificate that this device got last from this CA.
+def newest_of(desk: Desk, cas: Sequence[AuthorityId], device: NamedDevice) -> SshCertificate:
+    """Return the certificate that this device got last from the first of the CAs that gave it any.
+
+    Args:
+        cas: A CA, and those that it succeeds.
 
     Raises:
         UsageError: It never got one.
     """
-    for batch in reversed(desk.journal.load_all(ca)):
-        if batch.state is BatchState.ANCHORED:
-            for journaled in reversed(batch.certificates):
-                if journaled.device == device.address:
-                    return journaled.certificate
+    for ca in cas:
+        for batch in reversed(desk.journal.load_all(ca)):
+            if batch.state is BatchState.ANCHORED:
+                for journaled in reversed(batch.certificates):
+                    if journaled.device == device.address:
+                        return journaled.certificate
     raise UsageError(
-        f"{device.name} has no certificate of this CA yet",
+        f"{device.name} has no certificate of this CA yet, nor of one that it succeeds",
         hint="issue the first with: dpki ssh issue",
     )
 

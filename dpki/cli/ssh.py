@@ -99,7 +99,10 @@ def rotate(
     lifetime: LifetimeOption = None,
     reason: ReasonOption = None,
     revoke_old: Annotated[
-        bool, typer.Option("--revoke-old", help="Revoke the device's earlier ones of this CA.")
+        bool,
+        typer.Option(
+            "--revoke-old", help="Revoke its earlier ones of this CA and its predecessors."
+        ),
     ] = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -131,6 +134,7 @@ def rotate(
     epilog=example(
         "dpki ssh revoke --certificate alice-cert.pub",
         "dpki ssh revoke --ca users --serial 17 --serial 18",
+        "dpki ssh revoke --ca users --below 1000",
         "dpki ssh revoke --device gate-1",
     ),
 )
@@ -148,20 +152,30 @@ def revoke(
         str | None,
         typer.Option("--device", metavar="NAME", help="All living ones of a device."),
     ] = None,
+    below: Annotated[
+        int | None,
+        typer.Option("--below", min=2, help="With --ca: every lower serial, in one stroke."),
+    ] = None,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Revoke certificates, for ever. Prints their serials."""
+    from dpki.cli.ca_work import raise_watermark
     from dpki.cli.ssh_work import revoke_some
 
-    ways = [bool(serial), bool(certificate), device is not None]
-    if ways.count(True) != 1 or (serial and ca is None) or (certificate and ca is not None):
+    ways = [bool(serial), bool(certificate), device is not None, below is not None]
+    needs_ca = bool(serial) or below is not None
+    if ways.count(True) != 1 or (needs_ca and ca is None) or (certificate and ca is not None):
         raise UsageError(
             "which certificates?",
-            hint="give --ca NAME with --serial N, or --certificate FILE, or --device NAME",
+            hint="give --ca NAME with --serial N or --below N, or --certificate FILE, or"
+            " --device NAME",
         )
+    if ca is not None and below is not None:
+        raise_watermark(Output(json=json), home, ca, below, dry_run=dry_run, passphrase=passphrase)
+        return
     revoke_some(
         Output(json=json),
         home,

@@ -38,6 +38,7 @@ from dpki.issuance.revocation import (
 )
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
 from dpki.model import AuthorityId
+from dpki.verification.succession import find_predecessors
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: what only looks needn't wait for it.
@@ -76,7 +77,9 @@ def rotate_one(
     with open_desk(home) as desk:
         named = desk.index.find_device(device)
         authority = desk.index.find_authority(ca)
-        newest = newest_of(desk, authority, named)
+        snapshot = device_snapshot(desk, named)
+        line = [authority, *(a.id for a in find_predecessors(snapshot.authorities, authority))]
+        newest = newest_of(desk, line, named)
         wish = IssueWish(
             ca=ca,
             device=device,
@@ -93,15 +96,13 @@ def rotate_one(
         if keygen == "device" and named.document.ssh_host[-1] == newest.subject_key:
             output.say("the device has no newer key: this renews the certificate of the same one")
         writer = open_writer(desk, passphrase, output)
-        snapshot = device_snapshot(desk, named)
         old = find_serials_of_device(desk.reader, snapshot, named.address, now())
         document = _issue(
             output, desk, wish, pin=pin, passphrase=passphrase, dry_run=False, writer=writer
         )
-        if revoke_old and old.get(authority):
-            document["revoked"] = _revoke(
-                output, desk, writer, [plan_of(desk, authority, old[authority])]
-            )
+        if revoke_old:
+            plans = [plan_of(desk, of, old[of]) for of in line if of in old]
+            document["revoked"] = _revoke(output, desk, writer, plans)
     output.result(document, document["certificate"])
 
 

@@ -39,6 +39,7 @@ class AuthorityWish:
         name: Its local name, and its key's label in the token.
         operator: The account that will anchor its certificates.
         maximum_lifetime: The longest that its certificates live; whole minutes.
+        succeeds: The CA that it takes over from; None for one of its own.
     """
 
     name: str
@@ -46,6 +47,7 @@ class AuthorityWish:
     key_type: KeyType
     operator: Address
     maximum_lifetime: timedelta
+    succeeds: AuthorityId | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def create_authority(
     registered = fetch_snapshot(reader, writer.domain).authorities.get(ca)
     if registered is not None:
         if (
-            registered.kind is not wish.kind
+            (registered.kind, registered.parent) != (wish.kind, wish.succeeds)
             or not issuer_key_file.exists()
             or registered.issuer_key != load_issuer_key(issuer_key_file).public
         ):
@@ -124,6 +126,7 @@ def create_authority(
         _make_issuer_key(issuer_key_file).public,
         operator=wish.operator,
         maximum_lifetime=wish.maximum_lifetime,
+        parent=wish.succeeds,
     )
     index.add_authority(wish.name, ca)
     return ca, receipt
@@ -234,6 +237,7 @@ def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
         IssuerKey.generate().public,
         operator=wish.operator,
         maximum_lifetime=wish.maximum_lifetime,
+        parent=wish.succeeds,
     )
 
 
