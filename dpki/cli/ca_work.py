@@ -291,6 +291,7 @@ def say_effects(output: Output, doing: str, effects: tuple[str, ...], rehearsal:
 
 def next_steps(old: str, new: str, kind: AuthorityKind) -> tuple[str, ...]:
     """Return how a rotation goes on, in the order that locks nobody out."""
+    give: tuple[str, ...]
     if kind is AuthorityKind.SSH_USER:
         give = (
             "devices that follow successors trust it once it is final and the agent ran",
