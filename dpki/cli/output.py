@@ -64,7 +64,13 @@ class Output:
 
     def error(self, error: DpkiError) -> None:
         """Tell what went wrong and what to do next."""
-        self.failure(type(error).__name__, error.message, error.hint, error.exit_status)
+        # A module's own subclass is nobody else's word.
+        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_"]
+        self.failure(kinds[0], error.message, error.hint, error.exit_status)
+        # What a contract says has an explanation of its own.
+        name = getattr(error, "name", kinds[0])
+        if name not in ("DpkiError", "UsageError", "UnknownError"):
+            self.say(f"  more: dpki explain {name}")
 
     def failure(self, kind: str, message: str, hint: str, exit_status: int) -> None:
         """Tell what went wrong, by words and, with `--json`, as a document."""

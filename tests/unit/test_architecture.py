@@ -32,6 +32,7 @@ FLOORS = [
     ["certificates"],
     ["model"],
     ["files", "http"],
+    ["explanations"],
     ["errors"],
 ]
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
