@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dpki.cli import agent, ca, deploy, device, devnet, explain, init, ssh, verify
+from dpki.cli import agent, ca, deploy, device, devnet, doctor, explain, init, ssh, verify
 from dpki.cli.output import Output
 from dpki.errors import DpkiError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for module in (devnet, ca, device, ssh, agent):
     app.add_typer(module.app)
-for module in (init, deploy, verify, explain):
+for module in (init, deploy, verify, doctor, explain):
     module.register(app)
 
 

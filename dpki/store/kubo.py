@@ -127,6 +127,15 @@ class KuboStore:
                 f"{self.name} could not remove a block: it answers {response.status}", hint=_HINT
             )
 
+    def version(self) -> str:
+        """Return what the node says it is.
+
+        Raises:
+            StoreFailed: It does not answer, or is no Kubo node.
+        """
+        answer = self._ask("say its version", lambda: self._client.version()["Version"])
+        return _printable(answer)
+
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
@@ -160,7 +169,7 @@ class KuboStore:
             ) from error
 
 
-def _printable(error: Exception) -> str:
+def _printable(error: object) -> str:
     """Return a service's own words, made safe for a terminal."""
     return "".join(c if c.isprintable() else " " for c in str(error))[:300]
 

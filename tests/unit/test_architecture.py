@@ -18,6 +18,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 # Top floor first. Modules on one floor may import each other only within their package.
 FLOORS = [
     ["cli"],
+    ["doctor"],
     ["devnet"],
     ["agent"],
     ["issuance"],

@@ -61,6 +61,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "init",
         "deploy",
         "verify",
+        "doctor",
         "explain",
         "devnet up",
         "devnet status",
