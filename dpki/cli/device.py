@@ -10,13 +10,14 @@ import typer
 from dpki.cli.options import (
     DeviceDirectory,
     DomainOption,
+    DryRunOption,
     HomeOption,
     JsonOption,
     PassphraseOption,
     RpcOption,
     example,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt
+from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def rekey(
 def enroll(
     request: RequestArgument,
     name: NameOption,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -150,13 +152,19 @@ def enroll(
     """Enrol a device by its request. Prints its address."""
     from dpki.cli.session import now, open_desk, open_writer
     from dpki.config.values import verify_name
-    from dpki.issuance.registration import enroll_device
+    from dpki.issuance.registration import enroll_device, rehearse_enrolment
 
     output = Output(json=json)
     verify_name(name)
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            device, rehearsal = rehearse_enrolment(
+                desk.reader, writer, desk.index, parsed, name, now()
+            )
+            say_rehearsal(output, rehearsal, f"enrol device {device} as {name}")
+            return
         with output.working("enrolling the device"):
             device, receipt = enroll_device(desk.reader, writer, desk.index, parsed, name, now())
     say_receipt(output, receipt)
@@ -167,18 +175,23 @@ def enroll(
 @app.command("update", epilog=example("dpki device update update.request"))
 def update(
     request: RequestArgument,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Relay a device's update of its key document."""
     from dpki.cli.session import now, open_desk, open_writer
-    from dpki.issuance.registration import update_device
+    from dpki.issuance.registration import rehearse_update, update_device
 
     output = Output(json=json)
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            device, rehearsal = rehearse_update(desk.reader, writer, parsed, now())
+            say_rehearsal(output, rehearsal, f"update the key document of device {device}")
+            return
         with output.working("relaying the update"):
             device, receipt = update_device(desk.reader, writer, desk.index, parsed, now())
     say_receipt(output, receipt)
@@ -215,6 +228,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 def retire(
     name: Annotated[str, typer.Argument(help="The device's local name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Yes, for ever.")] = False,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -223,7 +237,7 @@ def retire(
     from dpki.cli.session import open_desk, open_writer
 
     output = Output(json=json)
-    if not yes:
+    if not yes and not dry_run:
         raise UsageError(
             f"retiring {name} is for ever: all its certificates stop counting",
             hint="add --yes if that is meant",
@@ -231,6 +245,10 @@ def retire(
     with open_desk(home) as desk:
         device = desk.index.find_device(name)
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            rehearsal = writer.rehearsal().retire_device(device.address)
+            say_rehearsal(output, rehearsal, f"retire device {device.address}, for ever")
+            return
         with output.working("retiring the device"):
             receipt = writer.retire_device(device.address)
     say_receipt(output, receipt)

@@ -168,8 +168,16 @@ def describe_rehearsal(rehearsal: Rehearsal, would: str) -> dict[str, object]:
     }
 
 
-def say_rehearsal(output: Output, rehearsal: Rehearsal, would: str) -> None:
-    """Tell what would be done and what it would cost at most; nothing was sent."""
+def say_rehearsal(output: Output, rehearsal: Rehearsal | None, would: str) -> None:
+    """Tell what would be done and what it would cost at most; nothing was sent.
+
+    Args:
+        rehearsal: None where it was done before, and nothing would be sent.
+    """
+    if rehearsal is None:
+        output.say("it is on chain already; nothing would be sent")
+        output.result({"dry_run": True, "would": would, "gas": 0, "fee_wei": "0"}, 0)
+        return
     output.say(
         f"would {would}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH;"
         " nothing was sent"

@@ -104,6 +104,7 @@ def rotate(
             "--revoke-old", help="Revoke its earlier ones of this CA and its predecessors."
         ),
     ] = False,
+    dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -126,6 +127,7 @@ def rotate(
         revoke_old=revoke_old,
         pin=pin,
         passphrase=passphrase,
+        dry_run=dry_run,
     )
 
 

@@ -72,6 +72,7 @@ def rotate_one(
     revoke_old: bool,
     pin: str | None,
     passphrase: str | None,
+    dry_run: bool,
 ) -> None:
     """Issue a device's next certificate; then revoke the earlier ones, if that is wanted."""
     with open_desk(home) as desk:
@@ -98,12 +99,15 @@ def rotate_one(
         writer = open_writer(desk, passphrase, output)
         old = find_serials_of_device(desk.reader, snapshot, named.address, now())
         document = _issue(
-            output, desk, wish, pin=pin, passphrase=passphrase, dry_run=False, writer=writer
+            output, desk, wish, pin=pin, passphrase=passphrase, dry_run=dry_run, writer=writer
         )
-        if revoke_old:
-            plans = [plan_of(desk, of, old[of]) for of in line if of in old]
+        plans = [plan_of(desk, of, old[of]) for of in line if of in old] if revoke_old else []
+        if dry_run:
+            serials = ", ".join(str(serial) for plan in plans for serial in plan.serials)
+            output.say(f"and then revoke, for ever: {serials or 'nothing'}")
+        elif revoke_old:
             document["revoked"] = _revoke(output, desk, writer, plans)
-    output.result(document, document["certificate"])
+    output.result(document, document.get("certificate", document.get("gas")))
 
 
 def revoke_some(

@@ -93,7 +93,8 @@ def look_at_gateway(url: str, deadline: timedelta = timedelta(seconds=10)) -> Fi
             )
         return "it delivers blocks"
 
-    return attempt("gateway", probe, where=url)
+    mend = "check the network and the URL, or name another gateway"
+    return attempt("gateway", probe, where=url, mend=mend)
 
 
 def unreachable(part: str) -> Finding:
