@@ -27,6 +27,7 @@ from dpki.cli.output import Output, describe_rehearsal, format_ether
 from dpki.cli.session import Desk, now, open_desk, open_writer
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
+from dpki.issuance.lock import hold
 from dpki.issuance.plan import BatchPlan
 from dpki.issuance.revocation import (
     RevocationPlan,
@@ -272,7 +273,8 @@ def _revoke(
     chain = LiveChain(desk.reader, desk.domain, writer)
     described: list[dict[str, object]] = []
     for plan in plans:
-        with output.working("revoking"):
+        # Under the lock: two processes with one wallet would take the same nonce.
+        with output.working("revoking"), hold(desk.home.lock):
             anchored = revoke(chain, plan)
         described.append(
             {

@@ -1,0 +1,110 @@
+"""Issuing by real processes that are killed, interrupted, or not alone in a home."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from dpki.chain.snapshot import fetch_snapshot
+from dpki.issuance.journal import BatchState
+from dpki.verification.verdict import Verdict
+from tests.issuing_world import World, ok
+
+RUN = "from dpki.cli.app import main; main()"
+
+
+def verify_serials(world: World) -> None:
+    """Check that every serial on chain is one of the journal's, in one batch that is not void."""
+    with world.desk() as (desk, _):
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        for ca in desk.index.authorities().values():
+            batches = [b for b in desk.journal.load_all(ca) if b.state is not BatchState.VOID]
+            assert {b.state for b in batches} <= {BatchState.ANCHORED}
+            serials = [c.serial for b in batches for c in b.certificates]
+            assert serials == list(range(1, snapshot.authorities[ca].next_serial))
+            assert all(c.is_released for b in batches for c in b.certificates)
+
+
+def test_killed_at_every_commit_of_the_journal(world: World) -> None:
+    """Before it and after it; the next run finishes, whatever was left."""
+    for point in count(1):
+        done = world.hit(signal.SIGKILL, "commit", point, world.for_device())
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        for released in resumed(world):
+            assert world.verdict(Path(str(released["certificate"]))) is Verdict.VALID
+        verify_serials(world)
+    # Opening; add, seal, publish, anchor: before and after; release, a single change.
+    assert point == 12
+
+
+def test_ctrl_c_at_every_step(world: World) -> None:
+    """Exit status 130, words about what is left, and the next run finishes it."""
+    for point in count(1):
+        before = world.states("hosts")
+        done = world.hit(signal.SIGINT, "step", point, [*world.for_device(), "--json"])
+        if done.returncode == 0:
+            break
+        assert done.returncode == 130, done.stderr
+        error = json.loads(done.stdout)["error"]
+        assert (error["type"], error["exit_status"]) == ("Interrupted", 130)
+        assert "dpki ssh resume" in error["hint"]
+        assert "Traceback" not in done.stderr
+        left = world.states("hosts")[len(before) :]
+        assert len(resumed(world)) == len(left)
+        verify_serials(world)
+    assert point == 11
+
+
+@pytest.mark.parametrize("point", [3, 4])
+def test_ctrl_c_with_the_only_copy_of_a_private_key(world: World, point: int) -> None:
+    done = world.hit(signal.SIGINT, "step", point, world.for_device("admin"))
+    assert done.returncode == 130, done.stderr
+    assert world.states("hosts")[-1][1] == "issued"
+    (released,) = resumed(world)
+    assert world.states("hosts")[-2:] == [
+        (released["serial"], "void"),
+        (released["serial"], "anchored"),
+    ]
+    verify_serials(world)
+
+
+def test_several_terminals_at_once(world: World) -> None:
+    """People and devices, two CAs, one wallet, one token, one home; somebody revokes meanwhile."""
+    old = str(ok(world.dpki(*world.for_key("old")))["certificate"])
+    wishes = [world.for_key(f"person-{i}") for i in range(3)]
+    wishes += [world.for_device(), world.for_device("admin")]
+    wishes += [["ssh", "revoke", "--certificate", old, *world.admin.option]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, *words, "--json"],
+            env=world.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for words in wishes
+    ]
+    ended = [process.communicate() for process in processes]
+    for process, (_, complaint) in zip(processes, ended, strict=True):
+        assert process.returncode == 0, complaint
+    issued = [json.loads(printed) for printed, _ in ended[:-1]]
+    assert len({(one["ca"], one["serial"]) for one in issued}) == len(issued)
+    for one in issued[:3]:
+        assert world.verdict(Path(one["certificate"])) is Verdict.VALID
+    assert world.verdict(Path(old)) is Verdict.REVOKED
+    verify_serials(world)
+
+
+def resumed(world: World) -> list[dict[str, object]]:
+    """Finish what is left, and return it."""
+    released = ok(world.dpki("ssh", "resume", *world.admin.option))["released"]
+    assert isinstance(released, list)
+    return released
