@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from dpki.cli import agent, ca, deploy, device, devnet, doctor, explain, init, ssh, verify
+from dpki.cli import (
+    agent,
+    backup,
+    ca,
+    deploy,
+    device,
+    devnet,
+    doctor,
+    explain,
+    init,
+    ssh,
+    verify,
+)
 from dpki.cli.output import Output
 from dpki.errors import DpkiError
 
@@ -26,7 +38,7 @@ app = typer.Typer(
 )
 for module in (devnet, ca, device, ssh, agent):
     app.add_typer(module.app)
-for module in (init, deploy, verify, doctor, explain):
+for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
 
 
@@ -99,6 +111,8 @@ LEFT = {
     "device update": "run it again",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
+    "backup": "run it again; the file is there complete, or not at all",
+    "restore": "run it again; the home is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",
 }
 """What an interrupted command may have left, and what to do then."""

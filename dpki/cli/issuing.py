@@ -39,6 +39,7 @@ from dpki.issuance.publishing import open_publisher
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.release import proof_file
 from dpki.issuance.run import Outcome, Released
+from dpki.issuance.standing import Standing
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
 
 if TYPE_CHECKING:
@@ -246,28 +247,31 @@ def describe_released(released: Released) -> dict[str, object]:
 
 
 def describe_journaled(
-    batch: JournaledBatch,
-    certificate: JournaledCertificate,
-    snapshot: Snapshot,
-    names: dict[AuthorityId, str],
-    moment: datetime,
+    ca: str, certificate: JournaledCertificate, standing: Standing
 ) -> dict[str, object]:
     """Return one line of `dpki ssh list`."""
     parsed = certificate.certificate
-    state = batch.state.value
-    if batch.state is BatchState.ANCHORED:
-        if snapshot.authorities[batch.authority].is_revoked(certificate.serial):
-            state = "revoked"
-        elif parsed.valid_before <= moment:
-            state = "expired"
     return {
-        "ca": names.get(batch.authority, str(batch.authority)),
+        "ca": ca,
         "serial": certificate.serial,
         "subject": certificate.subject,
         "principals": ",".join(parsed.principals),
         "valid_before": parsed.valid_before.isoformat(),
-        "state": state,
+        "state": standing.value,
     }
+
+
+def journal_snapshot(desk: Desk, batches: Sequence[JournaledBatch]) -> Snapshot:
+    """Return the newest state, with every batch that the journal says is anchored."""
+    return fetch_snapshot(
+        desk.reader,
+        desk.domain,
+        batches=[
+            (batch.authority, batch.first_serial)
+            for batch in batches
+            if batch.state is BatchState.ANCHORED
+        ],
+    )
 
 
 def newest_of(desk: Desk, cas: Sequence[AuthorityId], device: NamedDevice) -> SshCertificate:

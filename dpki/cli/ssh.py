@@ -196,14 +196,10 @@ def list_(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List what was issued, and what became of it."""
-    from dpki.cli.ssh_work import describe_all
+    """List what was issued, and what became of it on chain."""
+    from dpki.cli.ssh_work import list_all
 
-    output = Output(json=json)
-    described = describe_all(home, ca)
-    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
-    output.table(columns, [[row[column] for column in columns] for row in described])
-    output.result({"certificates": described})
+    list_all(Output(json=json), home, ca)
 
 
 @app.command("resume", epilog=example("dpki ssh resume"))

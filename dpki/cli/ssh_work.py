@@ -13,6 +13,7 @@ from dpki.cli.issuing import (
     describe_plan,
     describe_released,
     device_snapshot,
+    journal_snapshot,
     load_certificates,
     make_bench,
     newest_of,
@@ -37,6 +38,7 @@ from dpki.issuance.revocation import (
     plan_revocation,
     revoke,
 )
+from dpki.issuance.standing import Standing, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
@@ -193,18 +195,37 @@ def resume_all(
     )
 
 
-def describe_all(home: Path | None, ca: str | None) -> list[dict[str, object]]:
-    """Return every journaled certificate, of one CA or of all."""
+def list_all(output: Output, home: Path | None, ca: str | None) -> None:
+    """List every journaled certificate, of one CA or of all, held against the chain."""
     with open_desk(home) as desk:
         only = None if ca is None else desk.index.find_authority(ca)
-        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        batches = desk.journal.load_all(only)
+        snapshot = journal_snapshot(desk, batches)
         names = {identifier: name for name, identifier in desk.index.authorities().items()}
-        moment = now()
-        return [
-            describe_journaled(batch, certificate, snapshot, names, moment)
-            for batch in desk.journal.load_all(only)
-            for certificate in batch.certificates
-        ]
+    moment = now()
+    described = [
+        describe_journaled(names.get(batch.authority, str(batch.authority)), certificate, standing)
+        for batch in batches
+        for certificate, standing in standings_of(batch, snapshot, moment)
+    ]
+    foreign = [
+        {"ca": name, "first_serial": serials.start, "last_serial": serials.stop - 1}
+        for identifier, name in names.items()
+        if identifier in snapshot.authorities and only in (None, identifier)
+        for serials in foreign_serials(
+            snapshot.authorities[identifier], [b for b in batches if b.authority == identifier]
+        )
+    ]
+    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
+    output.table(columns, [[row[column] for column in columns] for row in described])
+    for one in foreign:
+        output.say(
+            f"{one['ca']}: serials {one['first_serial']} to {one['last_serial']} are on chain, and"
+            " not in this journal: another writer's, or newer than the backup that it came from"
+        )
+    if any(row["state"] == Standing.MISSING.value for row in described):
+        output.say("some are missing on chain; anchor them again with: dpki ssh resume")
+    output.result({"certificates": described, "foreign": foreign})
 
 
 def plan_of(desk: Desk, ca: AuthorityId, serials: Sequence[int]) -> RevocationPlan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -162,6 +162,16 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def verify(self) -> None:
+        """Let SQLite look at every page.
+
+        Raises:
+            DpkiError: Something is damaged.
+        """
+        ((found,),) = self.rows("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise DpkiError(f"the journal {self._path} is damaged: {found}")
+
     def _prepare(self, domain: DomainId) -> None:
         with self.transaction():
             ((version,),) = self.rows("PRAGMA user_version")
@@ -183,15 +193,35 @@ class Database:
                     hint="use another home for another domain: --home",
                 )
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise DpkiError(
-                f"the journal {self._path} failed: {error}",
-                hint="check free space and permissions; what was committed is still there",
-            ) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translating(self._path)
+
+
+def copy_database(path: Path) -> bytes:
+    """Return a database file as of now, what is still in its write-ahead log included.
+
+    Others may write meanwhile: it is one state, not a mixture.
+
+    Raises:
+        DpkiError: It can't be read.
+    """
+    with (
+        _translating(path),
+        closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection,
+    ):
+        connection.execute("BEGIN")
+        return connection.serialize()
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise DpkiError(
+            f"the journal {path} failed: {error}",
+            hint="check free space and permissions; what was committed is still there",
+        ) from error
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -103,6 +103,47 @@ def test_several_terminals_at_once(world: World) -> None:
     verify_serials(world)
 
 
+def test_an_old_backup_is_safe_to_go_on_with(world: World, tmp_path: Path) -> None:
+    """Made in the middle of an issue, restored after the original went on: no serial twice.
+
+    The unfinished batch of the backup was anchored by the original: the same bytes, so it is found
+    and handed out. What came later is another writer's. What the original never released stays so.
+    """
+    secret = tmp_path / "backup-passphrase"
+    secret.touch(0o600)
+    secret.write_text("of the backup alone\n")
+    passphrase = ("--passphrase", f"file:{secret}")
+    world.die(6, world.for_key("early"))  # published, not anchored
+    before = world.states("users")
+    file = tmp_path / "old.backup"
+    ok(world.dpki("backup", file, *passphrase, *world.admin.option[:2]))
+    (early,) = resumed(world)
+    late = ok(world.dpki(*world.for_key("late")))
+
+    refused = world.dpki("restore", file, *passphrase, *world.admin.option[:2])
+    assert (refused.status, refused.document["error"]["type"]) == (2, "ConfigError")
+    other = ("--home", str(tmp_path / "restored"))
+    ok(world.dpki("restore", file, *passphrase, *other))
+    listed = ok(world.dpki("ssh", "list", "--ca", "users", *other))
+    states = {one["serial"]: one["state"] for one in listed["certificates"]}  # type: ignore[attr-defined]
+    assert states[early["serial"]] == "unfinished"
+    assert listed["foreign"] == [
+        {"ca": "users", "first_serial": late["serial"], "last_serial": late["serial"]}
+    ]
+    (again,) = ok(world.dpki("ssh", "resume", *other))["released"]  # type: ignore[misc]
+    assert again["certificate_hash"] == early["certificate_hash"]
+    words = world.for_key("new")
+    words[words.index("--home") + 1] = other[1]
+    new = ok(world.dpki(*words))
+    assert int(str(new["serial"])) == int(str(late["serial"])) + 1
+    for document in (early, late, new):
+        assert world.verdict(Path(str(document["certificate"]))) is Verdict.VALID
+    # The original, in turn, goes on beside it.
+    assert len(world.states("users")) == len(before) + 1
+    later = ok(world.dpki(*world.for_key("later")))
+    assert int(str(later["serial"])) == int(str(new["serial"])) + 1
+
+
 def resumed(world: World) -> list[dict[str, object]]:
     """Finish what is left, and return it."""
     released = ok(world.dpki("ssh", "resume", *world.admin.option))["released"]

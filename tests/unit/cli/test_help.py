@@ -63,6 +63,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "verify",
         "doctor",
         "explain",
+        "backup",
+        "restore",
         "devnet up",
         "devnet status",
         "devnet down",
