@@ -12,6 +12,7 @@ import typer
 from dpki.cli import (
     agent,
     backup,
+    bundle,
     ca,
     deploy,
     device,
@@ -36,7 +37,7 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, ca, device, ssh, agent):
+for module in (devnet, ca, device, ssh, bundle, agent):
     app.add_typer(module.app)
 for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
@@ -111,6 +112,9 @@ LEFT = {
     "device update": "run it again",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
+    "bundle retry": "run it again; what was put is there",
+    "bundle repin": "run it again; what was put is there",
+    "bundle gc": "run it again; what was removed is gone",
     "backup": "run it again; the file is there complete, or not at all",
     "restore": "run it again; the home is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",

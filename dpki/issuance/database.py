@@ -18,8 +18,6 @@ from dpki.errors import ConfigError, DpkiError
 from dpki.files import make_private_directory
 from dpki.model import DomainId
 
-VERSION = 1
-
 Row = Sequence[object]
 Scalar = int | str | bytes | None
 
@@ -92,6 +90,22 @@ BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
 CREATE TRIGGER certificates_for_ever BEFORE DELETE ON certificates
 BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
 """
+
+_PLACEMENTS = """
+CREATE TABLE placements (
+  batch INTEGER NOT NULL,
+  serial INTEGER NOT NULL,
+  store TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('kept', 'pending', 'removed')),
+  PRIMARY KEY (batch, serial, store),
+  FOREIGN KEY (batch, serial) REFERENCES certificates (batch, serial)
+) STRICT;
+"""
+
+_STEPS = (_SCHEMA, _PLACEMENTS)
+"""From each version of the schema to the next; a file of an older one is brought up to date."""
+
+VERSION = len(_STEPS)
 
 
 class Database:
@@ -175,17 +189,18 @@ class Database:
     def _prepare(self, domain: DomainId) -> None:
         with self.transaction():
             ((version,),) = self.rows("PRAGMA user_version")
-            if version == 0:
-                with self._translated():
-                    for statement in _statements(_SCHEMA):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {VERSION}")
-                self.change("INSERT INTO domain VALUES (?)", str(domain))
-            elif version != VERSION:
+            if not isinstance(version, int) or not 0 <= version <= VERSION:
                 raise ConfigError(
                     f"{self._path} is of version {version}, this dpki understands {VERSION}",
                     hint="use the dpki that wrote it",
                 )
+            with self._translated():
+                for step in _STEPS[version:]:
+                    for statement in _statements(step):
+                        self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            if version == 0:
+                self.change("INSERT INTO domain VALUES (?)", str(domain))
             ((found,),) = self.rows("SELECT id FROM domain")
             if found != str(domain):
                 raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpki.bundle.cid import digest_of
@@ -51,13 +51,18 @@ class Publisher:
                 hint="start or repair the IPFS nodes; nothing was signed",
             )
 
-    def publish(self, data: bytes) -> Hash32:
+    def publish(
+        self, data: bytes, told: Callable[[str, bool], None] = lambda name, kept: None
+    ) -> Hash32:
         """Put one sealed bundle where devices find it; doing it again changes nothing.
+
+        Args:
+            told: Called with each store's name, and whether it has the bundle now.
 
         Raises:
             StoreFailed: Not enough copies, or it can't be read back.
         """
-        return publish(data, self.stores, self.sources, self.copies)
+        return publish(data, self.stores, self.sources, self.copies, told=told)
 
 
 def open_publisher(config: StoreConfig) -> Publisher:

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dpki.certificates.key_id import reason_of
@@ -24,6 +25,7 @@ from dpki.issuance.journal import (
     JournaledCertificate,
     NewCertificate,
 )
+from dpki.issuance.placements import journaled
 from dpki.issuance.plan import (
     BatchPlan,
     CertificateRequest,
@@ -247,11 +249,12 @@ class Run:
         return self._journal.mark_sealed(batch, sealed)
 
     def _publish(self, batch: JournaledBatch) -> JournaledBatch:
-        bundles = [c.bundle for c in batch.certificates if c.bundle is not None]
+        bundles = {c.serial: c.bundle for c in batch.certificates if c.bundle is not None}
         self._progress(Step.PUBLISH, 0, len(bundles))
-        for done, bundle in enumerate(bundles, start=1):
-            self._bench.publisher.publish(bundle)
-            self._progress(Step.PUBLISH, done, len(bundles))
+        with journaled(self._journal.placements, batch.number) as record:
+            for done, (serial, bundle) in enumerate(bundles.items(), start=1):
+                self._bench.publisher.publish(bundle, partial(record, serial))
+                self._progress(Step.PUBLISH, done, len(bundles))
         return self._journal.mark_published(batch)
 
     def _anchor(self, batch: JournaledBatch) -> JournaledBatch:

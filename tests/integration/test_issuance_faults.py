@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from dpki.chain.snapshot import fetch_snapshot
+from dpki.devnet.kubo import Kubo
 from dpki.issuance.journal import BatchState
+from dpki.model import Hash32
+from dpki.store.kubo import KuboStore
 from dpki.verification.verdict import Verdict
 from tests.issuing_world import World, ok
 
@@ -41,8 +46,8 @@ def test_killed_at_every_commit_of_the_journal(world: World) -> None:
         for released in resumed(world):
             assert world.verdict(Path(str(released["certificate"]))) is Verdict.VALID
         verify_serials(world)
-    # Opening; add, seal, publish, anchor: before and after; release, a single change.
-    assert point == 12
+    # Opening; add, seal, place, publish, anchor: before and after; release, a single change.
+    assert point == 14
 
 
 def test_ctrl_c_at_every_step(world: World) -> None:
@@ -103,6 +108,50 @@ def test_several_terminals_at_once(world: World) -> None:
     verify_serials(world)
 
 
+def test_bundles_on_real_nodes(world: World, kubo_nodes: tuple[Kubo, Kubo]) -> None:
+    """Lost by a node and repinned; out of reach and retried; revoked and collected."""
+    api = [node.addresses.api_multiaddr for node in kubo_nodes]
+    stores = [KuboStore(address) for address in api]
+    option = world.admin.option
+
+    def configure(*addresses: str) -> None:
+        config = world.admin.config
+        world.admin.write(replace(config, store=replace(config.store, ipfs=addresses)))
+
+    issued = ok(world.dpki(*world.for_device()))
+    try:
+        configure(*api)
+        listed = ok(world.dpki("bundle", "list", *option))["bundles"]
+        assert isinstance(listed, list)
+        (mine,) = (b for b in listed if (b["ca"], b["serial"]) == ("hosts", issued["serial"]))
+        assert (mine["state"], mine["kept"], mine["pending"]) == ("anchored", [stores[0].name], [])
+        digest = digest_of_cid(mine["cid"])
+        stores[0].remove(digest)
+        ok(world.dpki("bundle", "repin", *option))
+        assert all(store.has(digest) for store in stores)
+
+        nobody = "/ip4/127.0.0.1/tcp/9"
+        configure(api[0], nobody)
+        failed = world.dpki("bundle", "repin", *option)
+        assert failed.status == 1
+        assert "nobody answers there" in failed.message
+        again = world.dpki("bundle", "retry", *option)
+        assert (again.status, again.document["error"]["type"]) == (1, "StoreFailed")
+        configure(*api)
+        assert ok(world.dpki("bundle", "retry", *option)) == {"put": []}  # no longer a place
+
+        ok(world.dpki("ssh", "revoke", "--device", "gate-1", *option))
+        would = ok(world.dpki("bundle", "gc", "--dry-run", *option))["removed"]
+        assert all(store.has(digest) for store in stores)
+        assert ok(world.dpki("bundle", "gc", *option))["removed"] == would
+        assert not any(store.has(digest) for store in stores)
+        assert ok(world.dpki("bundle", "gc", *option))["removed"] == []
+    finally:
+        configure(api[0])
+        for store in stores:
+            store.close()
+
+
 def test_an_old_backup_is_safe_to_go_on_with(world: World, tmp_path: Path) -> None:
     """Made in the middle of an issue, restored after the original went on: no serial twice.
 
@@ -142,6 +191,12 @@ def test_an_old_backup_is_safe_to_go_on_with(world: World, tmp_path: Path) -> No
     assert len(world.states("users")) == len(before) + 1
     later = ok(world.dpki(*world.for_key("later")))
     assert int(str(later["serial"])) == int(str(new["serial"])) + 1
+
+
+def digest_of_cid(cid: str) -> Hash32:
+    """Return the SHA-256 in a CIDv1 of a raw block."""
+    text = cid[1:].upper()
+    return Hash32(base64.b32decode(text + "=" * (-len(text) % 8))[4:])
 
 
 def resumed(world: World) -> list[dict[str, object]]:
