@@ -85,8 +85,7 @@ def _opened(
     home: Path | None, output: Output
 ) -> Iterator[tuple[Desk, tuple[JournaledBundle, ...], Sequence[BlockStore]]]:
     from dpki.cli.issuing import journal_snapshot
-    from dpki.cli.session import now, open_desk
-    from dpki.issuance.publishing import open_publisher
+    from dpki.cli.session import now, open_desk, publisher_of
     from dpki.issuance.upkeep import load_bundles
 
     with open_desk(home) as desk:
@@ -94,7 +93,7 @@ def _opened(
         with output.working("asking the chain"):
             snapshot = journal_snapshot(desk, batches)
         bundles = load_bundles(desk.journal, batches, snapshot, now())
-        yield desk, bundles, open_publisher(desk.config.store).stores
+        yield desk, bundles, publisher_of(desk, output).stores
 
 
 def _do(

@@ -16,7 +16,7 @@ from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.cli.output import Output
-from dpki.cli.session import Desk, now, signer_source
+from dpki.cli.session import Desk, now, publisher_of, signer_source
 from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
@@ -35,7 +35,6 @@ from dpki.issuance.plan import (
     find_ssh_authority,
 )
 from dpki.issuance.progress import Progress
-from dpki.issuance.publishing import open_publisher
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.release import proof_file
 from dpki.issuance.run import Outcome, Released
@@ -171,7 +170,7 @@ def make_bench(
         issuer_key=load_issuer_key(desk.home.issuer_key(name)),
         open_signer=signer_source(desk, name, pin, output),
         journal=desk.journal,
-        publisher=open_publisher(desk.config.store),
+        publisher=publisher_of(desk, output),
         find_document=find_document,
         lock=desk.home.lock,
         clock=now,
