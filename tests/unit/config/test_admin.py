@@ -32,7 +32,9 @@ CONFIG = AdminConfig(
         {"SOFTHSM2_CONF": Path("/x/softhsm2.conf")},
     ),
     passphrase="env:PASSPHRASE",
-    store=StoreConfig(("/ip4/127.0.0.1/tcp/5001",), ("http://127.0.0.1:8080",), (Path("/x"),), 2, "file:/x/token"),
+    store=StoreConfig(
+        ("/ip4/127.0.0.1/tcp/5001",), ("http://127.0.0.1:8080",), (Path("/x"),), 2, "file:/x/token"
+    ),
 )
 
 
