@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     name, *options = arguments
     parser = PARSERS[name]
     folders = [option for option in options if not option.startswith("-")]
-    if folders and not any(option.startswith("-merge") for option in options):
+    if folders:
         for number, seed in enumerate(parser.seeds):
             Path(folders[0], f"seed-{number}").write_bytes(seed)
     atheris.Setup([sys.argv[0], *options], lambda data: parses(parser, data) and None)
