@@ -102,7 +102,11 @@ class TestDomain:
         ("http://127.0.0.1:8080", "localhost", "store.gateways is wrong"),
         ('["/x"]', '["x"]', "store.directories must hold absolute paths"),
         ("copies = 2", "copies = 0", "store.copies is 0"),
-        ('ipfs_token = "file:/x/token"', 'ipfs_token = "s3cret"', "store.ipfs_token is wrong: a secret"),
+        (
+            'ipfs_token = "file:/x/token"',
+            'ipfs_token = "s3cret"',
+            "store.ipfs_token is wrong: a secret",
+        ),
         ("copies = 2", "copies = 3", "store.copies is wrong: 3 copies are asked for"),
     ],
 )
