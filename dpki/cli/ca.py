@@ -123,7 +123,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
     from dpki.cli.session import open_desk
 
     output = Output(json=json)
-    with open_desk(home) as desk:
+    with output.working("asking the chain"), open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         names = {ca: name for name, ca in desk.index.authorities().items()}
     described = [_describe(a, names.get(a.id)) for a in snapshot.authorities.values()]
@@ -141,7 +141,7 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
     from dpki.issuance.plan import find_ssh_authority
 
     output = Output(json=json)
-    with open_desk(home) as desk:
+    with output.working("asking the chain"), open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         authority = find_ssh_authority(snapshot, find_named(desk, name))
         document = _describe(authority, name)

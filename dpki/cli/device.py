@@ -205,7 +205,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
     from dpki.cli.session import open_desk
 
     output = Output(json=json)
-    with open_desk(home) as desk:
+    with output.working("asking the chain"), open_desk(home) as desk:
         devices = desk.index.devices()
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
     described: list[dict[str, object]] = [

@@ -87,7 +87,8 @@ def down(
     from dpki.devnet.devnet import down as stop
 
     output = Output(json=json)
-    stopped = stop(_folder(directory, home))
+    with output.working("stopping the devnet"):
+        stopped = stop(_folder(directory, home))
     output.say(f"stopped: {', '.join(stopped) or 'nothing was left running'}")
     output.result({"stopped": list(stopped)})
 

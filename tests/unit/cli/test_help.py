@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +110,120 @@ def test_no_secret_can_be_given_itself() -> None:
                 assert param.metavar == "SPEC", path
             else:
                 assert not {"secret", "password", "private"} & set(param.name.split("_")), path
+
+
+# `init` asks for a passphrase to make a wallet, and spends nothing; what `ssh resume` goes on with
+# was agreed to when it began, and the first half of it is done.
+NO_REHEARSAL = {("init",), ("ssh", "resume")}
+
+
+def test_whatever_spends_can_be_rehearsed() -> None:
+    spends = {
+        path
+        for path, command in COMMANDS.items()
+        if "passphrase" in {param.name for param in command.params}
+    }
+    rehearsable = {
+        path
+        for path, command in COMMANDS.items()
+        if "dry_run" in {param.name for param in command.params}
+    }
+    assert spends - rehearsable == NO_REHEARSAL
+    assert rehearsable <= spends
+
+
+def test_what_can_not_be_undone_asks_or_can_be_rehearsed() -> None:
+    for path, command in COMMANDS.items():
+        names = {param.name for param in command.params}
+        if re.search(r"\bfor ever\b", command.help or ""):
+            assert names & {"dry_run", "yes"}, path
+
+
+# They read or write a file or two, and nothing else.
+INSTANT = (
+    ("explain",),
+    ("agent", "status"),
+    ("ca", "profile", "show"),
+    ("ca", "profile", "lint"),
+    ("devnet", "status"),
+)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in INSTANT], ids=" ".join)
+def test_every_command_that_may_wait_shows_that_it_does(path: tuple[str, ...]) -> None:
+    callback = inspect.unwrap(COMMANDS[path].callback)
+    module = sys.modules[callback.__module__]
+    seen, waiting = set(), [callback]
+    while waiting:
+        function = waiting.pop()
+        source = inspect.getsource(function)
+        if re.search(r"output\.(working|steps)\(", source):
+            return
+        seen.add(function)
+        scope = dict(vars(sys.modules[function.__module__]))
+        for found in re.finditer(r"from (dpki\.cli\.\w+) import ([\w, ]+)", source):
+            scope |= vars(importlib.import_module(found[1]))
+        called = [scope.get(name) for name in re.findall(r"\b(\w+)\(", source)]
+        waiting += [
+            f
+            for f in called
+            if inspect.isfunction(f) and f not in seen and "dpki.cli" in f.__module__
+        ]
+    pytest.fail(f"{path} may take more than a second, and shows nothing meanwhile: {module}")
+
+
+class TestCompletion:
+    def complete(self, *words: str, shell: str = "bash") -> list[str]:
+        """Ask the program as a shell does when somebody presses tab after the last word."""
+        line = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+        if shell != "bash":
+            line = {
+                "_TYPER_COMPLETE_ARGS": " ".join(words),
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            }
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "dpki")],
+            env={"_DPKI_COMPLETE": f"complete_{shell}", "PATH": "/usr/bin:/bin", **line},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    def test_commands(self) -> None:
+        assert set(self.complete("dpki", "")) == {path[0] for path in COMMANDS}
+        below = {path[1] for path in COMMANDS if path[0] == "ssh"}
+        assert set(self.complete("dpki", "ssh", "")) == below
+
+    def test_options(self) -> None:
+        assert set(self.complete("dpki", "ssh", "issue", "--ke")) == {"--key", "--keygen"}
+
+    def test_names_of_errors(self) -> None:
+        assert self.complete("dpki", "explain", "Endp") == ["EndpointUnavailable"]
+
+    @pytest.mark.parametrize("shell", ["zsh", "fish"])
+    def test_other_shells(self, shell: str) -> None:
+        assert any("doctor" in word for word in self.complete("dpki", "doc", shell=shell))
+
+    def test_bash_runs_what_is_installed(self, tmp_path: Path) -> None:
+        program = Path(sys.executable).parent / "dpki"
+        script = tmp_path / "completion"
+        with script.open("w") as file:
+            subprocess.run(
+                [program, "--show-completion", "bash"],
+                env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "PATH": "/usr/bin:/bin"},
+                stdout=file,
+                check=True,
+            )
+        ask = 'COMP_WORDS=(dpki dev); COMP_CWORD=1; _dpki_completion dpki; echo "${COMPREPLY[@]}"'
+        done = subprocess.run(
+            ["bash", "-c", f"source {script}; {ask}"],
+            env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["devnet", "device"]
 
 
 def test_first_lines_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
