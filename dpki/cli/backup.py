@@ -53,7 +53,8 @@ def backup(
         return answer
 
     file = file.absolute()
-    names = back_up(find_home(home), file, asked)
+    with output.working("encrypting the backup"):
+        names = back_up(find_home(home), file, asked)
     output.say(f"backed up {len(names)} files; keep the token's own backup beside it")
     output.result({"backup": str(file), "files": list(names)}, str(file))
 
@@ -74,6 +75,7 @@ def restore(
 
     output = Output(json=json)
     target = find_home(home)
-    names = restore_home(target, file.absolute(), secret(passphrase, output))
+    with output.working("opening the backup"):
+        names = restore_home(target, file.absolute(), secret(passphrase, output))
     output.say(f"restored {len(names)} files; finish what it was about with: dpki ssh resume")
     output.result({"home": str(target.directory), "files": list(names)}, str(target.directory))

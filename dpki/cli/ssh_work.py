@@ -197,7 +197,7 @@ def resume_all(
 
 def list_all(output: Output, home: Path | None, ca: str | None) -> None:
     """List every journaled certificate, of one CA or of all, held against the chain."""
-    with open_desk(home) as desk:
+    with output.working("asking the chain"), open_desk(home) as desk:
         only = None if ca is None else desk.index.find_authority(ca)
         batches = desk.journal.load_all(only)
         snapshot = journal_snapshot(desk, batches)
