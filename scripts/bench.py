@@ -39,6 +39,11 @@ from dpki.signer.pin import pin_from_file
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
+from scripts.bench_commands import (
+    commands_section,
+    measure_commands,
+    measure_verify,
+)
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.players import SSHD_REFUSES, Story, open_story
 from scripts.stage import dpki_command
@@ -251,7 +256,11 @@ def run_quietly(command: Sequence[str]) -> None:
 
 
 def report(
-    gas: Sequence[Gas], timings: Sequence[Timing], krls: Sequence[KrlFigure], today: datetime
+    gas: Sequence[Gas],
+    timings: Sequence[Timing],
+    krls: Sequence[KrlFigure],
+    commands_part: Sequence[str],
+    today: datetime,
 ) -> str:
     """Return the text of docs/benchmarks.md."""
     chain = subprocess.run(["anvil", "--version"], capture_output=True, text=True, check=True)
@@ -313,6 +322,7 @@ def report(
         f"`dpki --help` takes {start / python:.1f} times as long as a Python that does nothing.",
         "",
         *krl_section(krls),
+        *commands_part,
     ]
     return "\n".join(lines)
 
@@ -339,7 +349,8 @@ def main() -> int:
     arguments = parser.parse_args()
     gas = measure_gas()
     timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
-    text = report(gas, timings, measure_krls(), datetime.now(UTC))
+    commands_part = commands_section(measure_commands(), measure_verify())
+    text = report(gas, timings, measure_krls(), commands_part, datetime.now(UTC))
     arguments.out.write_text(text)
     print(text)
     over = missed(gas, timings)
