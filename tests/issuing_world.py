@@ -149,6 +149,24 @@ class World:
             check=False,
         )
 
+    def squeeze(self, limit: int, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process that can make no file larger than `limit` bytes.
+
+        To a program that is a disk that gets full at one write or another.
+        """
+        program = (
+            "import resource, sys; from dpki.cli.app import main;"
+            " resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2);"
+            " main(sys.argv[2:])"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", program, str(limit), *words],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def die(self, point: int, words: list[str]) -> None:
         """Run a command in a process that is killed at a step."""
         done = self.hit(signal.SIGKILL, "step", point, words)

@@ -7,7 +7,7 @@ removals still take effect, additions wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
 from dpki.model import AuthorityKind, Block, Hash32
 from dpki.store.base import BlockSource
-from dpki.store.publish import fetch_first
+from dpki.store.publish import Backoff, fetch_first
 from dpki.verification.policies import Anchoring, judge
 from dpki.verification.verdict import Verdict
 
@@ -239,6 +239,7 @@ class _Opener:
     sources: Sequence[BlockSource]
     cache: Path
     now: datetime
+    backoff: Backoff = field(default_factory=Backoff)
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -319,7 +320,8 @@ class _Opener:
         left = timedelta(seconds=budget.remaining())
         if not left:
             raise CouldNotCheck("its bundle was not fetched: this run's time for that is used up")
-        sealed = fetch_first(digest, self.sources, min(FETCH_DEADLINE, left))
+        share = min(FETCH_DEADLINE, left)
+        sealed = fetch_first(digest, self.sources, share, backoff=self.backoff)
         make_private_directory(self.cache)
         write_atomic(path, sealed, mode=PRIVATE)
         return sealed

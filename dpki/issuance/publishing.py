@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from dpki.bundle.cid import digest_of
@@ -14,7 +14,7 @@ from dpki.signer.pin import PinSource, pin_source
 from dpki.store.base import BlockSource, BlockStore
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
-from dpki.store.publish import publish, verify_plan
+from dpki.store.publish import Backoff, publish, verify_plan
 
 _NOTHING = digest_of(b"")
 
@@ -27,11 +27,13 @@ class Publisher:
         stores: Where bundles are put, first choice first.
         sources: Where they are read back.
         copies: On how many stores each must be.
+        backoff: Which sources failed lately.
     """
 
     stores: Sequence[BlockStore]
     sources: Sequence[BlockSource]
     copies: int
+    backoff: Backoff = field(default_factory=Backoff, compare=False)
 
     def check(self) -> None:
         """Find out before anything is signed whether publishing can work.
@@ -64,7 +66,9 @@ class Publisher:
         Raises:
             StoreFailed: Not enough copies, or it can't be read back.
         """
-        return publish(data, self.stores, self.sources, self.copies, told=told)
+        return publish(
+            data, self.stores, self.sources, self.copies, told=told, backoff=self.backoff
+        )
 
 
 def open_publisher(config: StoreConfig, token: PinSource | None = None) -> Publisher:

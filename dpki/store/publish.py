@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -19,6 +20,32 @@ from dpki.store.base import BLOCK_LIMIT, BlockSource, BlockStore, verify_size
 READ_BACK = timedelta(seconds=30)
 """How long another source may take to find what was just published."""
 
+REST = timedelta(minutes=1)
+"""How long a source that failed is tried last."""
+
+
+class Backoff:
+    """Which sources failed lately: for a while they are tried after all others.
+
+    Args:
+        rest: How long.
+        clock: Gives seconds that only grow.
+    """
+
+    def __init__(self, rest: timedelta = REST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rest = rest.total_seconds()
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def order(self, sources: Sequence[BlockSource]) -> list[BlockSource]:
+        """Return the sources, those that rest last; otherwise as they are."""
+        now = self._clock()
+        return sorted(sources, key=lambda source: self._until.get(source.name, now) > now)
+
+    def failed(self, source: BlockSource) -> None:
+        """Let a source rest."""
+        self._until[source.name] = self._clock() + self._rest
+
 
 def publish(
     data: bytes,
@@ -27,6 +54,7 @@ def publish(
     copies: int,
     deadline: timedelta = READ_BACK,
     told: Callable[[str, bool], None] = lambda name, kept: None,
+    backoff: Backoff | None = None,
 ) -> Hash32:
     """Put a block on `copies` stores and read it back from somewhere else.
 
@@ -42,6 +70,7 @@ def publish(
         copies: How many stores must have it.
         deadline: For reading back, all sources together.
         told: Called with the name of each store that was tried, and whether it has the block now.
+        backoff: Which sources failed lately, for reading back.
 
     Returns:
         The block's SHA-256.
@@ -79,7 +108,7 @@ def publish(
             hint="start or repair the stores that failed, or configure a gateway",
         )
     try:
-        fetch_first(digest, readers, deadline, limit=len(data))
+        fetch_first(digest, readers, deadline, limit=len(data), backoff=backoff)
     except ContentUnavailable as error:
         names = ", ".join(store.name for store in kept)
         raise StoreFailed(
@@ -95,6 +124,7 @@ def fetch_first(
     deadline: timedelta,
     *,
     limit: int = BLOCK_LIMIT,
+    backoff: Backoff | None = None,
 ) -> bytes:
     """Return the block from the first source that delivers it.
 
@@ -102,6 +132,7 @@ def fetch_first(
         sources: First choice first. Each gets an equal share of the time that is left, so that a
             slow one can't take the others' time.
         deadline: For all of them together.
+        backoff: Remembers from one call to the next which failed.
 
     Raises:
         ContentUnavailable: None delivered it, or there are none; says each one's reason.
@@ -113,11 +144,13 @@ def fetch_first(
         )
     end = Deadline(deadline)
     reasons: list[str] = []
-    for position, source in enumerate(sources):
+    backoff = backoff or Backoff()
+    for position, source in enumerate(backoff.order(sources)):
         share = timedelta(seconds=end.remaining() / (len(sources) - position))
         try:
             return source.fetch(digest, share, limit)
         except (ContentUnavailable, ContentMismatch) as error:
+            backoff.failed(source)
             reasons.append(error.message)
     raise ContentUnavailable(
         f"no source delivered {cid_of(digest)}: {'; '.join(reasons)}",

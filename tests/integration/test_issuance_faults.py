@@ -108,6 +108,43 @@ def test_several_terminals_at_once(world: World) -> None:
     verify_serials(world)
 
 
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [("issue", (0, 600, 5_000)), ("backup", (0, 5_000)), ("resume", (0, 600))],
+)
+def test_a_disk_that_is_full_at_one_write_or_another(
+    world: World, tmp_path: Path, words: str, limits: tuple[int, ...]
+) -> None:
+    """One message, exit status 1, no traceback, nothing half done; and the next run goes on."""
+    secret = tmp_path / "backup-passphrase"
+    secret.touch(0o600)
+    secret.write_text("of the backup alone\n")
+    backup = ["backup", str(tmp_path / "b"), "--passphrase", f"file:{secret}"]
+    refused = 0
+    for limit in limits:
+        command = {
+            "issue": world.for_key(f"full-{limit}"),
+            "backup": [*backup, *world.admin.option],
+            "resume": ["ssh", "resume", *world.admin.option],
+        }[words]
+        if words == "resume":
+            world.die(6, world.for_key(f"left-{limit}"))
+        before = {path for path in tmp_path.iterdir() if not path.name.endswith(".pub")}
+        done = world.squeeze(limit, [*command, "--json"])
+        if done.returncode != 0:
+            refused += 1
+            assert done.returncode == 1, done.stderr
+            error = json.loads(done.stdout)["error"]
+            assert error["type"] != "Unexpected", done.stderr
+            assert error["hint"]
+            assert {p for p in tmp_path.iterdir() if not p.name.endswith(".pub")} == before
+        elif words == "backup":
+            (tmp_path / "b").unlink()
+        resumed(world)
+        verify_serials(world)
+    assert refused >= 2
+
+
 def test_bundles_on_real_nodes(world: World, kubo_nodes: tuple[Kubo, Kubo]) -> None:
     """Lost by a node and repinned; out of reach and retried; revoked and collected."""
     api = [node.addresses.api_multiaddr for node in kubo_nodes]

@@ -13,7 +13,7 @@ from dpki.errors import (
 )
 from dpki.model import Hash32
 from dpki.store.base import BLOCK_LIMIT
-from dpki.store.publish import fetch_first, publish
+from dpki.store.publish import Backoff, fetch_first, publish
 from tests.stores import CallingSource, MemoryStore, WindowOf
 
 DATA = b"sealed"
@@ -157,3 +157,43 @@ class TestFetchFirst:
         store.put(DATA)
         with pytest.raises(ContentUnavailable, match="larger than 5 bytes"):
             fetch_first(DIGEST, [store], SECOND, limit=5)
+
+
+class TestBackoff:
+    def test_who_failed_is_tried_last_for_a_while(self) -> None:
+        """Over several blocks: a dead gateway costs its share of the time once, not every time."""
+        store = MemoryStore()
+        digest = store.put(b"block")
+        asked: list[str] = []
+
+        def dead(digest: Hash32, deadline: timedelta, limit: int) -> bytes:
+            asked.append("dead")
+            raise ContentUnavailable("dead")
+
+        def alive(digest: Hash32, deadline: timedelta, limit: int) -> bytes:
+            asked.append("alive")
+            return b"block"
+
+        sources = [CallingSource("dead", dead), CallingSource("alive", alive)]
+        now = [0.0]
+        backoff = Backoff(timedelta(seconds=60), lambda: now[0])
+        for _ in range(3):
+            fetch_first(digest, sources, timedelta(seconds=5), backoff=backoff)
+        assert asked == ["dead", "alive", "alive", "alive"]
+        now[0] = 60.0
+        fetch_first(digest, sources, timedelta(seconds=5), backoff=backoff)
+        assert asked[4:] == ["dead", "alive"]
+
+    def test_it_is_still_tried(self) -> None:
+        store = MemoryStore("only")
+        backoff = Backoff()
+        backoff.failed(store)
+        digest = store.put(b"block")
+        assert fetch_first(digest, [store], timedelta(seconds=5), backoff=backoff) == b"block"
+
+    def test_the_order_is_otherwise_kept(self) -> None:
+        stores = [MemoryStore(str(n)) for n in range(5)]
+        backoff = Backoff()
+        for index in (3, 1):
+            backoff.failed(stores[index])
+        assert [s.name for s in backoff.order(stores)] == ["0", "2", "4", "1", "3"]
