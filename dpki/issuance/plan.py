@@ -62,8 +62,8 @@ class CertificateRequest:
         public_key: The holder's SSH public key blob; None where the pair is made here and travels
             in the bundle.
         recipient: The device that gets a bundle; None for a certificate that is no device's.
-        reason: Why, for the key id; empty for no word about it.
         release: File that the certificate is written to once it is anchored; None for none.
+        reason: Why, for the key id; empty for no word about it.
     """
 
     subject: str
@@ -71,8 +71,8 @@ class CertificateRequest:
     until: datetime
     public_key: bytes | None = field(repr=False)
     recipient: Recipient | None = None
-    reason: str = ""
     release: Path | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
