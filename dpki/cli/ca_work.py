@@ -218,7 +218,7 @@ def make_successor(
     with open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         authority = find_ssh_authority(snapshot, find_named(desk, old))
-        verify_unsucceeded(snapshot, authority, named_heirs(desk, snapshot, authority))
+        verify_unsucceeded(authority, named_heirs(desk, snapshot, authority))
         wish = renewal.of(authority)
         writer = open_writer(desk, passphrase, output)
         if dry_run:

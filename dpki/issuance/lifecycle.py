@@ -92,7 +92,7 @@ def find_heirs(snapshot: Snapshot, authority: Authority) -> tuple[Authority, ...
     )
 
 
-def verify_unsucceeded(snapshot: Snapshot, authority: Authority, names: Iterable[str]) -> None:
+def verify_unsucceeded(authority: Authority, names: Iterable[str]) -> None:
     """Refuse a second successor beside one that can issue.
 
     Args:
