@@ -122,3 +122,8 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
         set_up(tmp_path, make_config(PLAIN))
     assert [path.name for path in tmp_path.iterdir()] == ["device.toml"]
     assert (tmp_path / "device.toml").read_text() == "mine"
+
+
+def test_successors_are_followed_where_that_is_asked_for() -> None:
+    assert not make_config(PLAIN).successors
+    assert make_config(replace(PLAIN, successors=True)).successors
