@@ -21,9 +21,11 @@ from dpki.cli.output import (
     say_rehearsal,
 )
 from dpki.cli.session import Desk, now, open_desk, open_writer, token_keys
+from dpki.config.admin import Home
 from dpki.config.durations import parse_duration
 from dpki.config.values import verify_name
 from dpki.errors import MalformedInput, UsageError
+from dpki.files import create_atomic, load_bounded
 from dpki.issuance.lifecycle import (
     Census,
     Change,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from dpki.transactions.sender import Rehearsal
 
 Outcome = TypeVar("Outcome")
+
+PROFILE_LIMIT = 64 * 1024
 
 
 def _perform(actions: DomainActions[Outcome], change: Change, ca: AuthorityId) -> Outcome:
@@ -228,8 +232,11 @@ def make_successor(
             return
         keys = token_keys(desk, wish.name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(wish.name)
+        old_name = {ca: name for name, ca in desk.index.authorities().items()}.get(authority.id)
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
+        if old_name is not None:
+            inherit_profile(desk.home, old_name, wish.name)
     say_receipt(output, receipt)
     steps = next_steps(old, wish.name, wish.kind)
     output.say(f"{wish.name} succeeds {old}; its key is in the token; both count")
@@ -237,6 +244,13 @@ def make_successor(
         output.say(f"next: {step}")
     document = {"ca": str(ca), "name": wish.name, "succeeds": str(authority.id)}
     output.result(document | describe_receipt(receipt) | {"next": list(steps)}, ca)
+
+
+def inherit_profile(home: Home, old: str, new: str) -> None:
+    """Let a successor issue what the old CA may, unless it has a profile of its own."""
+    source, target = home.profile(old), home.profile(new)
+    if source.exists() and not target.exists():
+        create_atomic(target, load_bounded(source, limit=PROFILE_LIMIT))
 
 
 def describe_one(

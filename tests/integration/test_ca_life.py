@@ -21,6 +21,7 @@ from dpki.config.finality import Finality
 from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import CHAIN_ID, Anvil
 from dpki.devnet.kubo import Kubo
+from dpki.files import write_atomic
 from dpki.model import Address, AuthorityId
 from dpki.signer.pkcs11 import list_keys
 from tests.admins import MODULE, Admin, Result, Run, make_admin, runner, state_of, with_domain
@@ -256,6 +257,16 @@ class TestRotation:
         assert after.operator == account(3)
         assert after.maximum_lifetime.total_seconds() == 7200
         assert str(done(world.run("ca", "show", "fancy"))["public_key"]).startswith("ssh-ed25519")
+
+    def test_the_successor_may_issue_what_the_old_one_may(self, world: World) -> None:
+        world.ca("strict")
+        profile = done(world.run("ca", "profile", "show", "strict"))
+        file = world.admin.home.profile("strict")
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(file, f"# ours\n{profile['profile']}".encode())
+        done(world.run("ca", "rotate", "strict", "strict-2"))
+        assert world.admin.home.profile("strict-2").read_bytes() == file.read_bytes()
+        done(world.issue("strict-2", "alice"))
 
     @pytest.mark.parametrize("state", ["closed", "suspended", "retired"])
     def test_whatever_became_of_the_old_one(self, world: World, state: str) -> None:
