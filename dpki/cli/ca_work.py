@@ -307,7 +307,7 @@ def next_steps(old: str, new: str, kind: AuthorityKind) -> tuple[str, ...]:
     """Return how a rotation goes on, in the order that locks nobody out."""
     give: tuple[str, ...]
     if kind is AuthorityKind.SSH_USER:
-        give: tuple[str, ...] = (
+        give = (
             "devices that follow successors trust it once it is final and the agent ran",
             "other devices: name it in [accounts] of their device.toml",
             f"then give everybody a new certificate: dpki ssh issue --ca {new} …",
