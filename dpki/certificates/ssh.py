@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
     SSHCertificate,
     SSHCertificateBuilder,
@@ -37,7 +38,7 @@ from dpki.certificates.wire import WireReader, string
 from dpki.errors import InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
 from dpki.model import AuthorityId, AuthorityKind, DomainId, Hash32, from_timestamp, to_timestamp
 
-AuthorityPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
+AuthorityPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 """What signs: `cryptography`'s own classes, or adapters to a token that subclass them."""
 
 MAXIMUM_SERIAL = 2**32 - 1
@@ -45,6 +46,10 @@ MAXIMUM_SERIAL = 2**32 - 1
 
 _WHAT = "SSH certificate"
 _SUFFIX = "-cert-v01@openssh.com"
+_SIGNATURE_TYPES = frozenset(
+    {"ssh-ed25519", "rsa-sha2-256", "rsa-sha2-512"}
+    | {f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)}
+)
 _LATEST = to_timestamp(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 _KINDS = {1: AuthorityKind.SSH_USER, 2: AuthorityKind.SSH_HOST}
 _TYPES = {
@@ -203,11 +208,16 @@ def verify_ssh_signature(certificate: SshCertificate) -> None:
     Whether that key is a CA's is another question.
 
     Raises:
-        SignatureInvalid: It does not verify, or is made with SHA-1.
+        SignatureInvalid: It does not verify, or is made with SHA-1 or another algorithm that is
+            not accepted; of RSA only `rsa-sha2-256` and `rsa-sha2-512` are (RFC 8332).
     """
-    if certificate.signature_type == "ssh-rsa":
+    if certificate.signature_type not in _SIGNATURE_TYPES:
+        sha1 = certificate.signature_type == "ssh-rsa"
         raise SignatureInvalid(
-            "the SSH certificate is signed with SHA-1", hint="SHA-1 signatures can be forged"
+            "the SSH certificate is signed with SHA-1"
+            if sha1
+            else f"the SSH certificate is signed with {certificate.signature_type[:60]!r}",
+            hint="SHA-1 signatures can be forged" if sha1 else "dpki accepts no such signature",
         )
     loaded = _load(certificate)
     try:

@@ -67,7 +67,7 @@ def create(
         str, typer.Option("--kind", metavar="ssh-user|ssh-host", help="What it signs.")
     ],
     key_type: Annotated[
-        str, typer.Option("--key-type", metavar="p256|ed25519", help="The key's type.")
+        str, typer.Option("--key-type", metavar="p256|p384|ed25519|rsa3072", help="The key's type.")
     ] = "p256",
     operator: Annotated[
         str | None,
