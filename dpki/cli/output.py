@@ -13,7 +13,8 @@ import typer
 if TYPE_CHECKING:
     from dpki.errors import DpkiError
     from dpki.issuance.progress import Progress, Step
-    from dpki.transactions.sender import Receipt, Rehearsal
+    from dpki.transactions.account import Receipt
+    from dpki.transactions.sender import Rehearsal
 
 _GWEI_PER_ETHER = 10**9
 

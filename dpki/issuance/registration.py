@@ -25,7 +25,8 @@ from dpki.signer.base import KeyType, Signer
 from dpki.signer.software import make_private_key
 
 if TYPE_CHECKING:
-    from dpki.transactions.sender import Receipt, Rehearsal
+    from dpki.transactions.account import Receipt
+    from dpki.transactions.sender import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 
