@@ -17,6 +17,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ NameArgument = Annotated[
         "dpki ca create hosts --kind ssh-host --key-type ed25519",
     ),
 )
+@spends
 def create(
     name: NameArgument,
     kind: Annotated[
@@ -78,6 +80,15 @@ def create(
     max_validity: Annotated[
         str, typer.Option("--max-validity", metavar="TIME", help="Longest life of a certificate.")
     ] = "30d",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="URI",
+            help="Where the key is, or is made: pkcs11:…, or file:/PATH (weaker); default: the"
+            " token, by the CA's name.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -88,12 +99,14 @@ def create(
 
     The key is made in the token, never to leave it, and the CA is registered on chain.
     """
+    from dpki.cli.keys import choose_key, say_where
     from dpki.cli.session import open_desk, open_writer, token_keys
     from dpki.issuance.registration import create_authority, rehearse_authority
 
     output = Output(json=json)
     typed = _parse(name, kind, key_type, operator, max_validity)
-    with open_desk(home) as desk:
+    with open_desk(home) as opened:
+        desk = choose_key(opened, name, key, save=not dry_run)
         writer = open_writer(desk, passphrase, output)
         wish = typed.by(writer.account)
         if dry_run:
@@ -105,22 +118,30 @@ def create(
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
     say_receipt(output, receipt)
-    output.say(f"CA {name} signs {wish.kind.label} certificates; its key is in the token")
-    output.result({"ca": str(ca), "name": name, **describe_receipt(receipt)}, ca)
+    where = say_where(output, desk, name)
+    output.say(f"CA {name} signs {wish.kind.label} certificates")
+    output.result({"ca": str(ca), "name": name, **where, **describe_receipt(receipt)}, ca)
 
 
 @app.command("list", epilog=example("dpki ca list"))
 def list_(home: HomeOption = None, json: JsonOption = False) -> None:
     """List the CAs, as they stand on chain."""
     from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
 
     output = Output(json=json)
     with open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         names = {ca: name for name, ca in desk.index.authorities().items()}
-    described = [_describe(a, names.get(a.id)) for a in snapshot.authorities.values()]
-    columns = ("name", "kind", "state", "next_serial", "revoked", "maximum_validity", "ca")
+    described = [
+        _describe(a, names.get(a.id)) | describe_key(desk, names.get(a.id))
+        for a in snapshot.authorities.values()
+    ]
+    columns = (
+        *("name", "kind", "state", "next_serial", "revoked", "maximum_validity", "protection"),
+        "ca",
+    )
     output.table(columns, [[row[column] for column in columns] for row in described])
     output.result({"authorities": described, "block": snapshot.block.number})
 
@@ -129,6 +150,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one CA. Prints its public key for OpenSSH."""
     from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
     from dpki.issuance.plan import find_ssh_authority
     from dpki.verification.revocations import authority_line
@@ -137,7 +159,8 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
     with open_desk(home) as desk:
         ca = desk.index.find_authority(name)
         authority = find_ssh_authority(fetch_snapshot(desk.reader, desk.domain), ca)
-    document = _describe(authority, name) | {"public_key": authority_line(authority)}
+    document = _describe(authority, name) | describe_key(desk, name)
+    document["public_key"] = authority_line(authority)
     for key, value in document.items():
         output.say(f"{key}: {value}")
     output.result(document, document["public_key"])

@@ -17,6 +17,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt
+from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def rekey(
 
 
 @app.command("enroll", epilog=example("dpki device enroll enroll.request --name gate-1"))
+@spends
 def enroll(
     request: RequestArgument,
     name: NameOption,
@@ -157,6 +159,7 @@ def enroll(
 
 
 @app.command("update", epilog=example("dpki device update update.request"))
+@spends
 def update(
     request: RequestArgument,
     passphrase: PassphraseOption = None,
@@ -204,6 +207,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 @app.command("retire", epilog=example("dpki device retire gate-1 --yes"))
+@spends
 def retire(
     name: Annotated[str, typer.Argument(help="The device's local name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Yes, for ever.")] = False,

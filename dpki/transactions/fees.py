@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-
-from dpki.errors import UsageError
 
 MAXIMUM_FEE = 2 * 10**17
 """Wei that one transaction may cost: an endpoint's absurd fees must not empty an account."""
-
-_ETHER = 10**18
 
 
 @dataclass(frozen=True)
@@ -68,25 +63,3 @@ def classify_refusal(message: str) -> Refusal:
     if "underpriced" in text or ("fee" in text and ("less than" in text or "too low" in text)):
         return Refusal.FEE_TOO_LOW
     return Refusal.OTHER
-
-
-def format_ether(wei: int) -> str:
-    """Return an amount for people: at most nine decimals, rounded up."""
-    nano = -(-wei // 10**9)
-    whole, rest = divmod(nano, _ETHER // 10**9)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + " ETH"
-
-
-def parse_ether(text: str) -> int:
-    """Return the wei of an amount in ether, such as `0.05`.
-
-    Raises:
-        UsageError: It is no such amount, or has more than 18 decimals.
-    """
-    try:
-        wei = Decimal(text) * _ETHER
-    except InvalidOperation:
-        wei = Decimal(-1)
-    if not wei.is_finite() or wei <= 0 or wei != int(wei):
-        raise UsageError(f"{text[:40]!r} is no amount of ether", hint="it reads like 0.05")
-    return int(wei)

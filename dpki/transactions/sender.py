@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from dpki.chain.rpc import Reader
+from dpki.config.amounts import format_ether
 from dpki.errors import EndpointUnavailable, TransactionFailed
 from dpki.http import Deadline
 from dpki.model import Address, Hash32
@@ -24,7 +25,6 @@ from dpki.transactions.fees import (
     Fees,
     Refusal,
     classify_refusal,
-    format_ether,
     raise_fees,
 )
 from dpki.transactions.wallet import SignedTransaction, Wallet
@@ -188,15 +188,15 @@ class Sender:
     def _verify_affordable(self, cost: int) -> None:
         if cost > self._maximum_fee:
             raise TransactionFailed(
-                f"the transaction could cost {format_ether(cost)}, and the limit is"
-                f" {format_ether(self._maximum_fee)}",
+                f"the transaction could cost {format_ether(cost)} ETH, and the limit is"
+                f" {format_ether(self._maximum_fee)} ETH",
                 hint="nothing was sent; wait until the fees fall, or raise --max-fee",
             )
         balance = self._account.balance()
         if balance < cost:
             raise TransactionFailed(
-                f"account {self.wallet.address} has {format_ether(balance)} and needs up to"
-                f" {format_ether(cost)} on chain"
+                f"account {self.wallet.address} has {format_ether(balance)} ETH and needs up to"
+                f" {format_ether(cost)} ETH on chain"
                 f" {self.chain_id}",
                 hint="send it some; nothing was sent",
             )
@@ -267,7 +267,7 @@ class Sender:
                 raise perhaps_sent(error, flight.name) from error
             time.sleep(min(pause, deadline.remaining()))
             pause = min(1.5 * pause, 1.0)
-        limit = f"; its fees could not be raised within {format_ether(self._maximum_fee)}"
+        limit = f"; its fees could not be raised within {format_ether(self._maximum_fee)} ETH"
         raise TransactionFailed(
             f"transaction {flight.name} is in no confirmed block after"
             f" {self._wait.total_seconds():g} s{limit if flight.is_at_limit else ''}",

@@ -154,15 +154,8 @@ def load_wallet(path: Path, passphrase: PinSource) -> KeyWallet:
         ConfigError: It is missing or no keystore.
         PassphraseIncorrect: The passphrase does not open it.
     """
-    if not path.is_file():
-        raise ConfigError(f"there is no wallet at {path}", hint="`dpki init` makes one")
-    try:
-        keystore = json.loads(load_bounded(path, limit=_LIMIT))
-        claimed = keystore["address"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"{path} is no Ethereum keystore", hint="restore it from a backup"
-        ) from error
+    keystore = _load_keystore(path)
+    claimed = keystore["address"]
     secret = passphrase(f"passphrase for the wallet {path.name}")
     try:
         key = Account.decrypt(keystore, secret)
@@ -186,6 +179,32 @@ def load_wallet(path: Path, passphrase: PinSource) -> KeyWallet:
             f"{path} names another account than the one in it", hint="restore it from a backup"
         )
     return wallet
+
+
+def claimed_account(path: Path) -> Address:
+    """Return the account that a keystore says it holds, without opening it.
+
+    Raises:
+        ConfigError: It is missing or no keystore.
+    """
+    try:
+        return Address(bytes.fromhex(str(_load_keystore(path)["address"]).removeprefix("0x")))
+    except ValueError as error:
+        raise ConfigError(f"{path} names no account", hint="restore it from a backup") from error
+
+
+def _load_keystore(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"there is no wallet at {path}", hint="`dpki init` makes one")
+    try:
+        keystore: dict[str, Any] = json.loads(load_bounded(path, limit=_LIMIT))
+        if not keystore["address"]:
+            raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is no Ethereum keystore", hint="restore it from a backup"
+        ) from error
+    return keystore
 
 
 def _without_details(error: BaseException) -> Exception:
