@@ -225,7 +225,8 @@ def _of_devnet(
     from dpki.config.presets import find_preset
     from dpki.devnet.state import load_state
 
-    if wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token:
+    chosen = wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token
+    if chosen or wishes.without_token:
         raise UsageError(
             "--devnet brings chain and token along",
             hint="leave --chain, --rpc, --chain-id, --module and --token out",

@@ -129,7 +129,11 @@ def talking(what: str) -> Iterator[None]:
             ) from error
         except pkcs11.PKCS11Error as error:
             detail = f"{type(error).__name__} {error}".strip()
-            raise TokenError(f"{what}: the PKCS#11 module failed: {detail}") from error
+            raise TokenError(
+                f"{what}: the PKCS#11 module failed: {detail}",
+                hint="see whether the token is still there, and what the module's own log says;"
+                " certificates that were being issued go on with: dpki ssh resume",
+            ) from error
 
 
 def find_module(given: Path | None = None) -> Path:

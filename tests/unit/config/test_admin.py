@@ -102,10 +102,10 @@ class TestDomain:
     [
         ("[chain]", "[chain]\nx = 1", "chain.x is not a known key"),
         ("[token]", "[token]\nPIN = '1234'", "token.PIN is not a known key"),
-        ("[wallet]", "[wallet]\nkey = '0x'", "wallet.key is wrong"),
+        ('"pkcs11:token=acme;object=operator"', '"0x"', "wallet.key is wrong"),
         ("[wallet]", "[wallet]\nsecret = '0x'", "wallet.secret is not a known key"),
-        ("[wallet]", "[wallet]\nmax_fee = 'much'", "wallet.max_fee is wrong"),
-        ("[wallet]", "[wallet]\ngas_limit = 20999", "wallet.gas_limit is 20999"),
+        ('"0.05"', '"much"', "wallet.max_fee is wrong"),
+        ("gas_limit = 5000000", "gas_limit = 20999", "wallet.gas_limit is 20999"),
         ("[keys]", "[keys]\nusers2 = '/ca.pem'", "keys.users2 is wrong"),
         ("[keys]", "[keys]\n'Us ers' = 'file:/ca.pem'", "keys.Us ers is wrong"),
         ("[store]", "[store]\nx = 1", "store.x is not a known key"),
