@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -176,6 +177,7 @@ def parse_ssh_public_key(line_or_blob: bytes | str) -> SshPublicKey:
     return SshPublicKey(blob, comment, kind)
 
 
+@lru_cache(maxsize=256)  # a certificate asks for its holder's key thrice, and always for its CA's
 def load_subject_key(blob: bytes) -> SshSubjectKey:
     """Return the key object of a public key blob that can stand in a certificate (no FIDO keys).
 
