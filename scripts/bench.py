@@ -41,6 +41,7 @@ from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
+from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.bench_signing import Rate, measure_signing, signing_table
 from scripts.players import SSHD_REFUSES, Story, open_story
 from scripts.stage import dpki_command
@@ -264,7 +265,11 @@ def measure_keys(rounds: int) -> list[Rate]:
 
 
 def report(
-    gas: Sequence[Gas], timings: Sequence[Timing], rates: Sequence[Rate], today: datetime
+    gas: Sequence[Gas],
+    timings: Sequence[Timing],
+    rates: Sequence[Rate],
+    krls: Sequence[KrlFigure],
+    today: datetime,
 ) -> str:
     """Return the text of docs/benchmarks.md."""
     chain = subprocess.run(["anvil", "--version"], capture_output=True, text=True, check=True)
@@ -326,6 +331,7 @@ def report(
         "",
         f"`dpki --help` takes {start / python:.1f} times as long as a Python that does nothing.",
         "",
+        *krl_section(krls),
     ]
     return "\n".join(lines)
 
@@ -358,7 +364,7 @@ def main() -> int:
     gas = measure_gas()
     timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
     rates = measure_keys(arguments.rounds)
-    text = report(gas, timings, rates, datetime.now(UTC))
+    text = report(gas, timings, rates, measure_krls(), datetime.now(UTC))
     arguments.out.write_text(text)
     print(text)
     over = missed(gas, timings, rates)

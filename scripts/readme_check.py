@@ -1,4 +1,6 @@
-"""Whether README.md is true: every `dpki …` command in it exists, with those options.
+"""Whether README.md and docs/operations.md are true.
+
+Every `dpki …` command in them exists, with those options.
 
 Commands are taken from the shell blocks and from `code`, and held against the real command line;
 help that is shown must be the real one; every file and script that it names must be there.
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dpki.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "docs" / "operations.md")
 HELP_FLAGS = re.DOTALL | re.MULTILINE
 
 
@@ -120,25 +123,29 @@ def untrue_help(text: str) -> list[str]:
     return untrue
 
 
-def missing_files(text: str) -> list[str]:
+def missing_files(text: str, folder: Path) -> list[str]:
     """Return the files and scripts that the text names and that are not there."""
-    named = set(re.findall(r"\]\(([^)#:]+)\)", text)) | set(re.findall(r"\bscripts/\w+\b", text))
-    return sorted(name for name in named if not (REPOSITORY / name).exists())
+    links = {name: folder / name for name in re.findall(r"\]\(([^)#:]+)\)", text)}
+    scripts = {name: REPOSITORY / name for name in re.findall(r"\bscripts/\w+\b", text)}
+    return sorted(name for name, path in (links | scripts).items() if not path.exists())
 
 
 def main() -> int:
     """Check, and tell."""
-    text = (REPOSITORY / "README.md").read_text()
-    complaints = [f"{name} does not exist" for name in missing_files(text)]
-    complaints += [f"`{name}` shows something else" for name in untrue_help(text)]
-    commands = list(dpki_commands(text))
-    for words in commands:
-        wrong = complaint(words)
-        if wrong is not None:
-            complaints.append(f"`{shlex.join(['dpki', *words])}`: {wrong}")
+    complaints, count = [], 0
+    for document in DOCUMENTS:
+        text = document.read_text()
+        wrong = [f"{name} does not exist" for name in missing_files(text, document.parent)]
+        wrong += [f"`{name}` shows something else" for name in untrue_help(text)]
+        for words in dpki_commands(text):
+            count += 1
+            fault = complaint(words)
+            if fault is not None:
+                wrong.append(f"`{shlex.join(['dpki', *words])}`: {fault}")
+        complaints += [f"{document.name}: {sentence}" for sentence in wrong]
     for sentence in complaints:
-        print(f"README.md: {sentence}", file=sys.stderr)
-    print(f"{len(commands)} commands of README.md checked", file=sys.stderr)
+        print(sentence, file=sys.stderr)
+    print(f"{count} commands of the documents checked", file=sys.stderr)
     return 1 if complaints else 0
 
 

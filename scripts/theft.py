@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dpki.bundle.locator import IssuerKey
+from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import (
     authority_id,
     parse_public_key,
@@ -34,11 +35,10 @@ from dpki.certificates.keys import (
     ssh_blob,
 )
 from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.certificates.ssh import (
-    AuthorityPrivateKey,
     SshCertificate,
     build_ssh_certificate,
-    key_id,
     parse_ssh_certificate,
     ssh_line,
 )

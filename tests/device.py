@@ -49,6 +49,7 @@ class Device:
     host: HostPair | None = None
     break_glass: str | None = None
     server: Server | None = None
+    reloaded: str | None = None
     keys: int = 0
 
     def __post_init__(self) -> None:
@@ -139,7 +140,9 @@ class Device:
         seen = snapshot(*cas, at=at, devices={DEVICE: DeviceState.ACTIVE})
         observation = Observation(seen, at, tuple(self.known), self.host, ())
         plan = decide(self.config, DEVICE, observation, self.now)
-        return install(plan, self.config, reloaded=None)
+        installed = install(plan, self.config, reloaded=self.reloaded)
+        self.reloaded = installed.drop_in
+        return installed
 
     def login(self, key: Path, *, with_certificate: bool = True) -> Outcome:
         """Log in at the real sshd."""

@@ -6,11 +6,15 @@ import os
 import subprocess
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dpki.certificates.keys import public_key_line, ssh_blob
 from scripts.stage import Client, Sshd, Stage
+
+PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
 
 def keygen(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -32,7 +36,7 @@ def describe(certificate: Path) -> list[str]:
     return [line.strip() for line in done.stdout.splitlines()[1:]]
 
 
-def write_private_key(path: Path, key: Ed25519PrivateKey) -> Path:
+def write_private_key(path: Path, key: PrivateKey) -> Path:
     """Write a private key as OpenSSH does, with its public half beside it."""
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     path.chmod(0o600)

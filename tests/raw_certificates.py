@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dpki.certificates.keys import ssh_blob
 from dpki.certificates.wire import string, uint32, uint64
@@ -18,6 +20,19 @@ def strings(*values: bytes) -> bytes:
 def options(*pairs: tuple[bytes, bytes]) -> bytes:
     """Return the inside of a critical options or extensions field; an empty value is a flag."""
     return b"".join(string(name) + string(string(value) if value else b"") for name, value in pairs)
+
+
+def fido_blob(kind: str, application: bytes = b"ssh:") -> bytes:
+    """Return the public key blob of a new FIDO key; `kind` is ed25519 or p256."""
+    if kind == "ed25519":
+        public = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+        return strings(b"sk-ssh-ed25519@openssh.com", public, application)
+    point = (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    )
+    return strings(b"sk-ecdsa-sha2-nistp256@openssh.com", b"nistp256", point, application)
 
 
 @dataclass(frozen=True)

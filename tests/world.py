@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
-from dpki.certificates.profile import Profile, Subject
-from dpki.certificates.ssh import AuthorityPrivateKey, SshCertificate, build_ssh_certificate
+from dpki.certificates.profile import ANYBODY, Profile, Subject
+from dpki.certificates.signature import AuthorityPrivateKey
+from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.chain import merkle
 from dpki.chain.domain import Domain
 from dpki.chain.snapshot import Authority, DeviceRecord, Snapshot
@@ -65,6 +66,7 @@ class Ca:
     revoked_below: int = 0
     registered_at: datetime = NOW - timedelta(hours=12)
     commitments: dict[int, Hash32] = field(default_factory=dict)
+    parent: AuthorityId | None = None
 
     @classmethod
     def users(cls) -> Ca:
@@ -101,7 +103,7 @@ class Ca:
         lifetime = timedelta(days=36500)
         return build_ssh_certificate(
             self.key,
-            Profile(kind or self.kind, lifetime),
+            Profile(kind or self.kind, lifetime, principals=ANYBODY),
             Subject(public, tuple(principals), "alice"),
             serial=self.next_serial if serial is None else serial,
             key_id="test",
@@ -138,7 +140,7 @@ class Ca:
             kind=self.kind,
             public_key=self.spki,
             issuer_key=Hash32(b"\x09" * 32),
-            parent=None,
+            parent=self.parent,
             registered_at=self.registered_at,
             operator=Address(b"\x05" * 20),
             next_serial=self.next_serial,

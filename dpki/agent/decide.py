@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
 from dpki.agent.observation import HostPair, Observation
-from dpki.chain.snapshot import Authority
+from dpki.chain.snapshot import Authority, Snapshot
 from dpki.config.device import DeviceConfig, Outage
-from dpki.model import Address, AuthorityKind, DeviceState
+from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState
 from dpki.verification.revocations import authority_key, authority_line, revocation_list
+from dpki.verification.succession import find_successors
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,7 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
             and known.entry.device in (Address.zero(), device)
             and not snapshot.authorities[known.authority].is_revoked(known.serial)
         ),
-        access=tuple(
-            Access(account, grant.authority, grant.principal)
-            for account, grants in config.accounts.items()
-            for grant in grants
-        ),
+        access=_access(config, snapshot, keys.keys()),
     )
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
     return Plan(
@@ -83,6 +81,26 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
         host=observation.host if is_ours else None,
         problems=tuple(problems),
     )
+
+
+def _access(
+    config: DeviceConfig, snapshot: Snapshot, trusted: Collection[AuthorityId]
+) -> tuple[Access, ...]:
+    """Return who may use which account: what is granted, and what successors inherit of it.
+
+    A successor inherits whatever became of the CA that was named: retired because its key was
+    stolen, it still says whom the governor put in its place.
+    """
+    access: dict[Access, None] = {}
+    for account, grants in config.accounts.items():
+        for grant in grants:
+            access[Access(account, grant.authority, grant.principal)] = None
+            if not config.successors:
+                continue
+            for heir in find_successors(snapshot.authorities, grant.authority):
+                if heir.id in trusted:
+                    access[Access(account, heir.id, grant.principal)] = None
+    return tuple(access)
 
 
 def _is_trusted_for_users(authority: Authority, observation: Observation) -> bool:

@@ -104,7 +104,9 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
     digest = hashlib.sha256(drop_in).hexdigest()
     if digest != reloaded:
         reload_sshd(config.sshd.reload)
-    changed += _remove_superseded(files, host)
+    else:
+        # Only now: until it has obeyed the reload, sshd reads the old pair at each connection.
+        changed += _remove_superseded(files, host)
     return Installed(tuple(changed), digest, digest != reloaded)
 
 

@@ -26,6 +26,7 @@ from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
 from dpki.files import PRIVATE, make_private_directory, write_atomic
+from dpki.http import Deadline
 from dpki.model import AuthorityKind, Block, Hash32
 from dpki.store.base import BlockSource
 from dpki.store.publish import fetch_first
@@ -33,6 +34,11 @@ from dpki.verification.policies import Anchoring, judge
 from dpki.verification.verdict import Verdict
 
 FETCH_DEADLINE = timedelta(seconds=30)
+"""For one bundle, all sources together."""
+
+FETCH_BUDGET = timedelta(seconds=60)
+"""For all bundles of one run: a stolen operator wallet could else hold a device up for hours."""
+
 BUNDLES = "bundles"
 
 
@@ -236,10 +242,11 @@ class _Opener:
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
+        budget = Deadline(FETCH_BUDGET)
         leads = [lead for lead in known if self._is_live(lead)]
         for lead in sorted(leads, key=lambda lead: (lead.block, lead.serial), reverse=True):
             try:
-                return self._open(lead)
+                return self._open(lead, budget)
             except DpkiError as error:
                 problems.append(
                     f"host certificate {lead.serial} of CA {lead.authority}: {error.message}"
@@ -274,7 +281,7 @@ class _Opener:
             lead.entry.locator,
         )
 
-    def _open(self, lead: Known) -> HostPair:
+    def _open(self, lead: Known, budget: Deadline) -> HostPair:
         """Fetch, open and judge one host certificate.
 
         Raises:
@@ -282,7 +289,7 @@ class _Opener:
         """
         device = self.keys.address
         context = bundle_context(self.snapshot.domain.id, lead.authority, lead.serial, device)
-        sealed = self._fetch(self._digest(lead))
+        sealed = self._fetch(self._digest(lead), budget)
         bundle = open_bundle(sealed, self.keys.sealing, context)
         certificate = parse_ssh_certificate(bundle.certificate)
         if certificate.hash != lead.entry.certificate_hash:
@@ -304,12 +311,15 @@ class _Opener:
             raise CheckedFalse("the private key in the bundle is not the certificate's")
         return bundle.key
 
-    def _fetch(self, digest: Hash32) -> bytes:
+    def _fetch(self, digest: Hash32, budget: Deadline) -> bytes:
         """Return a sealed bundle; what was fetched once is kept, still sealed."""
         path = self.cache / digest.hex()
         if path.exists():
             return path.read_bytes()
-        sealed = fetch_first(digest, self.sources, FETCH_DEADLINE)
+        left = timedelta(seconds=budget.remaining())
+        if not left:
+            raise CouldNotCheck("its bundle was not fetched: this run's time for that is used up")
+        sealed = fetch_first(digest, self.sources, min(FETCH_DEADLINE, left))
         make_private_directory(self.cache)
         write_atomic(path, sealed, mode=PRIVATE)
         return sealed

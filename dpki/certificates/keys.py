@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from dpki.certificates.wire import WireReader
+from dpki.certificates.wire import WireReader, string
 from dpki.errors import MalformedInput
 from dpki.model import AuthorityId
 
@@ -129,7 +129,7 @@ class SshPublicKey:
     @property
     def is_security_key(self) -> bool:
         """Whether it lives in a FIDO token."""
-        return self.type.startswith("sk-")
+        return is_security_key(self.type)
 
     @property
     def line(self) -> str:
@@ -158,8 +158,7 @@ def parse_ssh_public_key(line_or_blob: bytes | str) -> SshPublicKey:
             too weak.
     """
     declared, blob, comment = decode_line(line_or_blob, "SSH public key")
-    reader = WireReader(blob, "SSH public key")
-    kind = reader.string().decode("ascii", "replace")
+    kind = _type_of(blob)
     if kind != declared:
         raise MalformedInput(f"the line says {declared[:60]!r}, the key in it {kind[:60]!r}")
     if kind not in FIELDS_OF_TYPE:
@@ -167,28 +166,23 @@ def parse_ssh_public_key(line_or_blob: bytes | str) -> SshPublicKey:
         if "-cert-" in kind:
             hint = "this is a certificate; give the public key that it was made for"
         raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported", hint=hint)
-    for _ in range(FIELDS_OF_TYPE[kind]):
-        reader.string()
-    reader.end()
-    if not kind.startswith("sk-"):
-        load_subject_key(blob)
-    else:
-        _load(blob, kind)
+    load_subject_key(blob)
     return SshPublicKey(blob, comment, kind)
 
 
 @lru_cache(maxsize=256)  # a certificate asks for its holder's key thrice, and always for its CA's
 def load_subject_key(blob: bytes) -> SshSubjectKey:
-    """Return the key object of a public key blob that can stand in a certificate (no FIDO keys).
+    """Return the key object of a public key blob; for a FIDO key, that of the key in its token.
 
     Raises:
         MalformedInput: It is none, not in canonical form, or RSA under 2,048 bits.
     """
     kind = _type_of(blob)
-    key = _load(blob, kind)
+    plain = _without_application(blob, kind) if is_security_key(kind) else blob
+    key = _load(plain, kind)
     if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
         raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
-    if ssh_blob(key) != blob:
+    if ssh_blob(key) != plain:
         raise MalformedInput("the SSH public key is not in its canonical encoding")
     if isinstance(key, RSAPublicKey) and key.key_size < _MINIMUM_RSA_BITS:
         raise MalformedInput(
@@ -196,6 +190,29 @@ def load_subject_key(blob: bytes) -> SshSubjectKey:
             hint=f"at least {_MINIMUM_RSA_BITS} bits, or better: ssh-keygen -t ed25519",
         )
     return key
+
+
+def is_security_key(kind: str) -> bool:
+    """Return whether keys of this type live in a FIDO token (PROTOCOL.u2f)."""
+    return kind.startswith("sk-")
+
+
+def _without_application(blob: bytes, kind: str) -> bytes:
+    """Return the blob of the plain key that a FIDO key's blob wraps."""
+    reader = WireReader(blob, "SSH public key")
+    reader.string()
+    if kind not in FIELDS_OF_TYPE:
+        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
+    fields = [reader.string() for _ in range(FIELDS_OF_TYPE[kind])]
+    reader.end()
+    application = fields.pop().decode("utf-8", "replace")
+    if not application.startswith("ssh:") or not verify_printable(application, "application"):
+        raise MalformedInput(
+            "the FIDO key is for another application than SSH",
+            hint="ssh-keygen -t ed25519-sk makes one for SSH",
+        )
+    plain = "ssh-ed25519" if kind.startswith("sk-ssh-ed25519") else "ecdsa-sha2-nistp256"
+    return string(plain.encode()) + b"".join(string(field) for field in fields)
 
 
 def _type_of(blob: bytes) -> str:
@@ -221,7 +238,9 @@ def public_blob(private_key: bytes) -> bytes:
 
 def _load(blob: bytes, kind: str) -> object:
     try:
-        return load_ssh_public_key(kind.encode("ascii", "replace") + b" " + base64.b64encode(blob))
+        return load_ssh_public_key(
+            _type_of(blob).encode("ascii", "replace") + b" " + base64.b64encode(blob)
+        )
     except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise MalformedInput(f"the SSH public key is not a valid {kind[:60]!r} key") from error
 
@@ -282,6 +301,8 @@ def authority_spki(blob: bytes) -> bytes:
     Raises:
         MalformedInput: It is not a canonical public key blob.
     """
+    if is_security_key(_type_of(blob)):
+        raise MalformedInput("a CA's key can't be a FIDO key", hint="no CA of dpki has one")
     return spki_of(load_subject_key(blob))
 
 

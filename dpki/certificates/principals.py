@@ -17,6 +17,7 @@ MAXIMUM_PRINCIPALS = 64
 """Names in one certificate, at most (OpenSSH itself stops at 256)."""
 
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._\-:@/+]{1,128}")
+_PATTERN = re.compile(r"[A-Za-z0-9._\-:@/+*]{1,128}")
 _HINT = "1 to 128 characters of A-Z a-z 0-9 . _ - : @ / +"
 
 
@@ -60,6 +61,36 @@ def verify_name(name: str) -> str:
     if _PRINCIPAL.fullmatch(name) is None:
         raise InvalidPrincipal(f"{name[:140]!r} is not a principal", hint=_HINT)
     return name
+
+
+def verify_pattern(pattern: str) -> str:
+    """Return the pattern: a principal in which `*` may stand for any characters, or none.
+
+    Raises:
+        InvalidPrincipal: It holds something else, or nothing.
+    """
+    if _PATTERN.fullmatch(pattern) is None:
+        raise InvalidPrincipal(
+            f"{pattern[:140]!r} is not a pattern of principals", hint=f"{_HINT}, and *"
+        )
+    return pattern
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Return whether a pattern matches the whole name, in time linear in its length."""
+    first, *others = pattern.split("*")
+    if not others:
+        return name == pattern
+    *middle, last = others
+    if not name.startswith(first) or not name.endswith(last):
+        return False
+    position, end = len(first), len(name) - len(last)
+    for part in middle:
+        position = name.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return position <= end
 
 
 def device_principal(address: Address) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
-from dpki.certificates.keys import verify_printable
-from dpki.certificates.principals import verify_name, verify_principals
-from dpki.errors import MalformedInput, UsageError
+from dpki.certificates.key_id import KEY_ID_PARTS, verify_key_id_parts, verify_reason
+from dpki.certificates.keys import FIELDS_OF_TYPE, is_security_key, verify_printable
+from dpki.certificates.principals import matches, verify_name, verify_pattern, verify_principals
+from dpki.errors import InvalidPrincipal, MalformedInput, NotAllowed, UsageError
 from dpki.model import AuthorityKind
 
 USER_EXTENSIONS = frozenset(
@@ -31,9 +32,46 @@ USER_CRITICAL_OPTIONS = frozenset({"force-command", "source-address", "verify-re
 SSH_KINDS = (AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST)
 
 
+KEY_TYPES = frozenset(FIELDS_OF_TYPE)
+"""Types of SSH keys that can be certified."""
+
+
+@dataclass(frozen=True)
+class PrincipalRule:
+    """Which principals a CA may certify: those that match `allow` and don't match `deny`.
+
+    Attributes:
+        allow: Principals, in which `*` may stand for any characters; none allows nothing.
+        deny: The same; goes before `allow`.
+
+    Raises:
+        InvalidPrincipal: A pattern holds what no principal can.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the patterns."""
+        for patterns in (self.allow, self.deny):
+            for pattern in patterns:
+                verify_pattern(pattern)
+                if patterns.count(pattern) > 1:
+                    raise InvalidPrincipal(f"the pattern {pattern!r} is given twice")
+
+    def allows(self, name: str) -> bool:
+        """Return whether a certificate may name this principal."""
+        if any(matches(pattern, name) for pattern in self.deny):
+            return False
+        return any(matches(pattern, name) for pattern in self.allow)
+
+
+ANYBODY = PrincipalRule(allow=("*",))
+
+
 @dataclass(frozen=True)
 class Profile:
-    """What every certificate of one CA has in common.
+    """What a CA may issue, and what all of its certificates have in common.
 
     Take `Profile.user` or `Profile.host` for the defaults. Nothing is allowed that is not named
     here.
@@ -44,6 +82,10 @@ class Profile:
         extensions: Names of extensions, such as `permit-pty`; users only.
         critical_options: (name, value) pairs, such as `("source-address", "192.0.2.0/24")`; users
             only.
+        principals: Which principals its certificates may name.
+        key_types: Types of the keys that it certifies.
+        key_id: The parts of key ids, in their order: see `key_id`.
+        reason_required: Whether nothing is issued without a reason.
 
     Raises:
         UsageError: Something that OpenSSH doesn't know, or that makes no sense for the kind.
@@ -53,6 +95,10 @@ class Profile:
     maximum_validity: timedelta
     extensions: frozenset[str] = frozenset()
     critical_options: tuple[tuple[str, str], ...] = ()
+    principals: PrincipalRule = PrincipalRule()
+    key_types: frozenset[str] = KEY_TYPES
+    key_id: tuple[str, ...] = KEY_ID_PARTS
+    reason_required: bool = False
 
     DEFAULT_USER_EXTENSIONS: ClassVar[frozenset[str]] = frozenset({"permit-pty"})
 
@@ -75,16 +121,85 @@ class Profile:
             if not is_user or name not in USER_CRITICAL_OPTIONS:
                 raise UsageError(f"{self.kind.label} certificates have no critical option {name!r}")
             _verify_option(name, value)
+        if unknown := self.key_types - KEY_TYPES:
+            raise UsageError(
+                f"{sorted(unknown)[0]!r} is not a type of SSH key",
+                hint="they are " + ", ".join(sorted(KEY_TYPES)),
+            )
+        verify_key_id_parts(self.key_id)
+        if self.reason_required and "reason" not in self.key_id:
+            raise UsageError("a reason is required, but key ids have none")
+
+    @property
+    def requires_verification(self) -> bool:
+        """Whether sshd asks that a FIDO token has verified its holder, by PIN or fingerprint."""
+        return any(name == "verify-required" for name, _ in self.critical_options)
+
+    def verify_principals(self, names: tuple[str, ...]) -> None:
+        """Refuse principals that the CA may not certify.
+
+        Raises:
+            NotAllowed: There is one.
+        """
+        for name in names:
+            if not self.principals.allows(name):
+                raise NotAllowed(
+                    f"the CA's profile does not allow the principal {name!r}",
+                    hint="see what it allows with: dpki ca profile lint NAME",
+                )
+
+    def verify_key_type(self, key_type: str) -> None:
+        """Refuse a type of key that the CA may not certify.
+
+        Raises:
+            NotAllowed: It may not; or the profile requires verification, which sshd enforces with
+                FIDO keys only: any other key would get around it.
+        """
+        if key_type not in self.key_types:
+            raise NotAllowed(
+                f"the CA's profile does not allow {key_type[:60]} keys",
+                hint="it allows " + ", ".join(sorted(self.key_types)),
+            )
+        if self.requires_verification and not is_security_key(key_type):
+            raise NotAllowed(
+                f"the CA's profile has verify-required, and {key_type[:60]} keys can't obey it",
+                hint="use a FIDO key: ssh-keygen -t ed25519-sk -O verify-required",
+            )
+
+    def verify_reason(self, reason: str) -> None:
+        """Refuse a reason that key ids have no place for, or that is missing.
+
+        Raises:
+            NotAllowed: There is none, and the profile requires one.
+            UsageError: It is misspelled, or the profile's key ids hold none.
+        """
+        if not reason:
+            if self.reason_required:
+                raise NotAllowed(
+                    "the CA's profile requires a reason", hint="give one: --reason TICKET-17"
+                )
+            return
+        verify_reason(reason)
+        if "reason" not in self.key_id:
+            raise UsageError(
+                "the key ids of this CA's profile hold no reason",
+                hint="leave --reason out, or add reason to the profile's key_id",
+            )
 
     @classmethod
     def user(cls, maximum_validity: timedelta) -> Profile:
-        """Return the default for people: a terminal, and no forwarding of anything."""
-        return cls(AuthorityKind.SSH_USER, maximum_validity, cls.DEFAULT_USER_EXTENSIONS)
+        """Return the default for people: a terminal, no forwarding, any principal."""
+        return cls(
+            AuthorityKind.SSH_USER,
+            maximum_validity,
+            cls.DEFAULT_USER_EXTENSIONS,
+            principals=ANYBODY,
+        )
 
     @classmethod
     def host(cls, maximum_validity: timedelta) -> Profile:
-        """Return the default for hosts."""
-        return cls(AuthorityKind.SSH_HOST, maximum_validity)
+        """Return the default for hosts: any name."""
+        return cls(AuthorityKind.SSH_HOST, maximum_validity, principals=ANYBODY)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SSH certificates (PROTOCOL.certkeys): built and verified with `cryptography`, read strictly.
+"""SSH certificates (PROTOCOL.certkeys) for every type of key: built, read strictly, verified.
 
 OpenSSH and most libraries accept certificates that nobody should want: valid for ever, for
 everybody, with options that they don't understand. Here those don't parse, so that no later check
@@ -9,19 +9,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    SSHCertificate,
-    SSHCertificateBuilder,
-    SSHCertificateType,
-    load_ssh_public_identity,
-)
 
 from dpki.certificates.keys import (
     FIELDS_OF_TYPE,
@@ -30,32 +21,33 @@ from dpki.certificates.keys import (
     decode_line,
     load_subject_key,
     parse_ssh_public_key,
+    ssh_blob,
     verify_printable,
 )
-from dpki.certificates.principals import verify_name, verify_principals
+from dpki.certificates.principals import verify_principals
 from dpki.certificates.profile import USER_CRITICAL_OPTIONS, Profile, Subject
-from dpki.certificates.wire import WireReader, string
-from dpki.errors import InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
-from dpki.model import AuthorityId, AuthorityKind, DomainId, Hash32, from_timestamp, to_timestamp
-
-AuthorityPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
-"""What signs: `cryptography`'s own classes, or adapters to a token that subclass them."""
+from dpki.certificates.signature import (
+    AuthorityPrivateKey,
+    sign_ssh,
+    signature_type,
+    verify_ssh,
+)
+from dpki.certificates.wire import WireReader, string, uint32, uint64
+from dpki.errors import DpkiError, InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
+from dpki.model import AuthorityId, AuthorityKind, Hash32, from_timestamp, to_timestamp
 
 MAXIMUM_SERIAL = 2**32 - 1
 """The contract counts serials in 32 bits."""
 
 _WHAT = "SSH certificate"
-_SUFFIX = "-cert-v01@openssh.com"
-_SIGNATURE_TYPES = frozenset(
-    {"ssh-ed25519", "rsa-sha2-256", "rsa-sha2-512"}
-    | {f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)}
-)
+_NONCE_SIZE = 32
 _LATEST = to_timestamp(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 _KINDS = {1: AuthorityKind.SSH_USER, 2: AuthorityKind.SSH_HOST}
-_TYPES = {
-    AuthorityKind.SSH_USER: SSHCertificateType.USER,
-    AuthorityKind.SSH_HOST: SSHCertificateType.HOST,
+_NUMBERS = {kind: number for number, kind in _KINDS.items()}
+_CERTIFICATE_TYPES = {
+    base: base.removesuffix("@openssh.com") + "-cert-v01@openssh.com" for base in FIELDS_OF_TYPE
 }
+_BASES = {certificate: base for base, certificate in _CERTIFICATE_TYPES.items()}
 
 Options = tuple[tuple[str, str], ...]
 """(name, value) pairs in the order of their names; the value of a flag is empty."""
@@ -81,6 +73,8 @@ class SshCertificate:
         subject_key: SSH public key blob of the subject.
         authority_key: SSH public key blob of the CA.
         authority_spki: The same key as canonical SubjectPublicKeyInfo.
+        signed: The part of the blob that the CA signed.
+        signature: The CA's SSH signature blob.
         signature_type: Such as `ssh-ed25519`.
     """
 
@@ -97,6 +91,8 @@ class SshCertificate:
     subject_key: bytes = field(repr=False)
     authority_key: bytes = field(repr=False)
     authority_spki: bytes = field(repr=False)
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
     signature_type: str
 
     @property
@@ -115,8 +111,8 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
 
     Refused are: bytes left over, another spelling of the same content, serials of 0 or over 32
     bits, validity without end or that ends before it begins, no principals or such as
-    `verify_principals` refuses, unknown critical options, anything in the reserved field, and keys
-    that can't be certified (FIDO keys, DSA).
+    `verify_principals` refuses, unknown critical options, anything in the reserved field, DSA keys,
+    and FIDO keys as CAs.
 
     Args:
         line_or_blob: The content of a `-cert.pub` file, or the binary blob.
@@ -132,12 +128,12 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
         raise MalformedInput(
             f"the line says {declared[:60]!r}, the certificate in it {name[:60]!r}"
         )
-    base = name.removesuffix(_SUFFIX)
-    if base == name or base not in FIELDS_OF_TYPE:
+    if name not in _BASES:
         raise MalformedInput(
             f"{name[:60]!r} is not a type of SSH certificate that is supported",
-            hint="ed25519, ecdsa and rsa certificates are; FIDO (sk-) keys can't be certified yet",
+            hint="ed25519, ecdsa, rsa and their FIDO (sk-) forms are",
         )
+    base = _BASES[name]
     reader.string()  # nonce
     start = reader.position
     for _ in range(FIELDS_OF_TYPE[base]):
@@ -152,10 +148,8 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
     extensions = _parse_options(reader.string(), "extensions")
     reserved = reader.string()
     authority_key = reader.string()
-    signature = WireReader(reader.string(), _WHAT)
-    signature_type = _text(signature.string(), "signature type")
-    signature.string()
-    signature.end()
+    signed_until = reader.position
+    signature = reader.string()
     reader.end()
 
     if kind_number not in _KINDS:
@@ -182,7 +176,7 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
     if reserved:
         raise MalformedInput("the reserved field of the SSH certificate is not empty")
     load_subject_key(subject_key)
-    certificate = SshCertificate(
+    return SshCertificate(
         blob=blob,
         type=name,
         kind=kind,
@@ -196,10 +190,10 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
         subject_key=subject_key,
         authority_key=authority_key,
         authority_spki=authority_spki(authority_key),
-        signature_type=signature_type,
+        signed=blob[:signed_until],
+        signature=signature,
+        signature_type=signature_type(signature, authority_key),
     )
-    _load(certificate)
-    return certificate
 
 
 def verify_ssh_signature(certificate: SshCertificate) -> None:
@@ -211,20 +205,11 @@ def verify_ssh_signature(certificate: SshCertificate) -> None:
         SignatureInvalid: It does not verify, or is made with SHA-1 or another algorithm that is
             not accepted; of RSA only `rsa-sha2-256` and `rsa-sha2-512` are (RFC 8332).
     """
-    if certificate.signature_type not in _SIGNATURE_TYPES:
-        sha1 = certificate.signature_type == "ssh-rsa"
-        raise SignatureInvalid(
-            "the SSH certificate is signed with SHA-1"
-            if sha1
-            else f"the SSH certificate is signed with {certificate.signature_type[:60]!r}",
-            hint="SHA-1 signatures can be forged" if sha1 else "dpki accepts no such signature",
-        )
-    loaded = _load(certificate)
     try:
-        loaded.verify_cert_signature()
-    except (InvalidSignature, ValueError) as error:
+        verify_ssh(certificate.signature, certificate.authority_key, certificate.signed)
+    except DpkiError as error:
         raise SignatureInvalid(
-            f"the signature of SSH certificate {certificate.serial} does not verify"
+            f"SSH certificate {certificate.serial}: {error.message}", hint=error.hint
         ) from error
 
 
@@ -252,6 +237,8 @@ def build_ssh_certificate(
     Raises:
         UsageError: Something is asked for that the profile or the format refuses; nothing was
             signed.
+        NotAllowed: The profile does not allow the principals or the type of key; nothing was
+            signed.
         MalformedInput: The subject's public key is not a proper one; nothing was signed.
         SignatureInvalid: The signer made a signature that does not verify.
     """
@@ -274,26 +261,26 @@ def build_ssh_certificate(
     if not key_id or not key_id.isprintable():
         raise UsageError("the key id is empty or holds a control character")
     key = parse_ssh_public_key(subject.public_key)
-    if key.is_security_key:
-        raise UsageError(
-            "FIDO (sk-) keys can't be certified yet",
-            hint="ssh-keygen -t ed25519 makes one that can",
-        )
-    builder = (
-        SSHCertificateBuilder()
-        .public_key(load_subject_key(key.blob))
-        .serial(serial)
-        .type(_TYPES[profile.kind])
-        .key_id(key_id.encode())
-        .valid_principals([name.encode() for name in verify_principals(subject.principals)])
-        .valid_after(start)
-        .valid_before(end)
+    profile.verify_key_type(key.type)
+    profile.verify_principals(subject.principals)
+    signed = b"".join(
+        [
+            string(_CERTIFICATE_TYPES[key.type].encode()),
+            string(secrets.token_bytes(_NONCE_SIZE)),
+            key.blob[len(string(key.type.encode())) :],
+            uint64(serial),
+            uint32(_NUMBERS[profile.kind]),
+            string(key_id.encode()),
+            string(b"".join(string(n.encode()) for n in verify_principals(subject.principals))),
+            uint64(start),
+            uint64(end),
+            string(_encode_options(profile.critical_options)),
+            string(_encode_options((name, "") for name in profile.extensions)),
+            string(b""),
+            string(ssh_blob(signer_private_key.public_key())),
+        ]
     )
-    for name, value in profile.critical_options:
-        builder = builder.add_critical_option(name.encode(), value.encode())
-    for name in profile.extensions:
-        builder = builder.add_extension(name.encode(), b"")
-    certificate = parse_ssh_certificate(builder.sign(signer_private_key).public_bytes())
+    certificate = parse_ssh_certificate(signed + string(sign_ssh(signer_private_key, signed)))
     verify_ssh_signature(certificate)
     return certificate
 
@@ -308,27 +295,12 @@ def ssh_line(certificate: SshCertificate, comment: str = "") -> str:
     return f"{certificate.type} {encoded} {verify_printable(comment, 'comment')}".rstrip()
 
 
-def key_id(domain: DomainId, ca: AuthorityId, serial: int, subject: str) -> str:
-    """Return the key id: `<domain address>/<CA id, first 16 digits>/<serial>/<subject>`.
-
-    Raises:
-        InvalidPrincipal: The subject is not spelled like a principal.
-    """
-    return f"{domain.address}/{ca.hex()[:16]}/{serial}/{verify_name(subject)}"
-
-
-def _load(certificate: SshCertificate) -> SSHCertificate:
-    """Return the same certificate as `cryptography` reads it, which must be able to."""
-    line = f"{certificate.type} {base64.b64encode(certificate.blob).decode()}"
-    try:
-        loaded = load_ssh_public_identity(line.encode())
-    except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
-        raise MalformedInput(
-            "the SSH certificate's keys, options or signature are damaged"
-        ) from error
-    if not isinstance(loaded, SSHCertificate):
-        raise MalformedInput("this is a public key, not an SSH certificate")
-    return loaded
+def _encode_options(options: Iterable[tuple[str, str]]) -> bytes:
+    """Encode options in the order of their names; a flag has no value at all."""
+    return b"".join(
+        string(name.encode()) + string(string(value.encode()) if value else b"")
+        for name, value in sorted(options)
+    )
 
 
 def _text(data: bytes, what: str) -> str:

@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from dpki.cli import agent, ca, deploy, device, devnet, init, ssh, verify, wallet
+from dpki.cli import (
+    agent,
+    backup,
+    bundle,
+    ca,
+    deploy,
+    device,
+    devnet,
+    doctor,
+    explain,
+    init,
+    ssh,
+    verify,
+    wallet,
+)
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
 from dpki.errors import DpkiError
@@ -25,9 +39,9 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, wallet, ca, device, ssh, agent):
+for module in (devnet, wallet, ca, device, ssh, bundle, agent):
     app.add_typer(module.app)
-for module in (init, deploy, verify):
+for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
 
 
@@ -93,10 +107,20 @@ LEFT = {
     "ssh resume": "run it again",
     "ssh revoke": "run it again; what is revoked stays revoked",
     "ca create": "run it again; it goes on with the key in the token",
+    "ca rotate": "run it again; it goes on with the key in the token",
+    "ca close": "see what the chain says with: dpki ca show",
+    "ca suspend": "see what the chain says with: dpki ca show",
+    "ca lift": "see what the chain says with: dpki ca show",
+    "ca retire": "see what the chain says with: dpki ca show",
     "device enroll": "run it again; a device that is enrolled is found",
     "device update": "run it again",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
+    "bundle retry": "run it again; what was put is there",
+    "bundle repin": "run it again; what was put is there",
+    "bundle gc": "run it again; what was removed is gone",
+    "backup": "run it again; the file is there complete, or not at all",
+    "restore": "run it again; the home is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",
 }
 """What an interrupted command may have left, and what to do then."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpki.cli import ca_profile
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from dpki.signer.base import KeyType
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
+app.add_typer(ca_profile.app)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class _Typed:
 NameArgument = Annotated[
     str, typer.Argument(help="The CA's local name, and its key's label in the token.")
 ]
+
+
+StateArgument = Annotated[str, typer.Argument(help="The CA's local name, or its id.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Yes, for ever; without it you are asked.")]
 
 
 @app.command(
@@ -148,22 +155,147 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 
 @app.command("show", epilog=example("dpki ca show users"))
 def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) -> None:
-    """Show one CA. Prints its public key for OpenSSH."""
+    """Show all about one CA. Prints its public key for OpenSSH."""
     from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.ca_work import describe_one, find_named, say_live
     from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
     from dpki.issuance.plan import find_ssh_authority
-    from dpki.verification.revocations import authority_line
 
     output = Output(json=json)
     with open_desk(home) as desk:
-        ca = desk.index.find_authority(name)
-        authority = find_ssh_authority(fetch_snapshot(desk.reader, desk.domain), ca)
-    document = _describe(authority, name) | describe_key(desk, name)
-    document["public_key"] = authority_line(authority)
-    for key, value in document.items():
-        output.say(f"{key}: {value}")
-    output.result(document, document["public_key"])
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        authority = find_ssh_authority(snapshot, find_named(desk, name))
+        document = _describe(authority, name) | describe_key(desk, name)
+        more, census = describe_one(desk, authority, snapshot)
+    for key, value in (document | more).items():
+        output.say(f"{key}: {', '.join(value) or '-' if isinstance(value, list) else value}")
+    live = say_live(output, census)
+    output.result(document | more | live, more["public_key"])
+
+
+@app.command(
+    "rotate",
+    epilog=example(
+        "dpki ca rotate users users-2027",
+        "dpki ca close users --yes    # once everybody has a certificate of the new one",
+    ),
+)
+@spends
+def rotate(
+    old: Annotated[str, typer.Argument(help="The CA that is to be succeeded.")],
+    new: Annotated[str, typer.Argument(help="The new CA's name, and its key's label.")],
+    key_type: Annotated[
+        str | None,
+        typer.Option("--key-type", metavar="TYPE", help="The new key's; default: as the old."),
+    ] = None,
+    operator: Annotated[
+        str | None, typer.Option("--operator", metavar="ADDRESS", help="Default: the old CA's.")
+    ] = None,
+    max_validity: Annotated[
+        str | None, typer.Option("--max-validity", metavar="TIME", help="Default: the old CA's.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    pin: PinOption = None,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a CA's successor, beside it. Prints its id.
+
+    The new CA is registered to succeed the old one, and says what to do next. Both count until you
+    close the old one; what that has issued counts until it expires.
+    """
+    from dpki.cli.ca_work import Renewal, make_successor
+
+    renewal = Renewal.parse(new, key_type, operator, max_validity)
+    make_successor(
+        Output(json=json), home, old, renewal, dry_run=dry_run, pin=pin, passphrase=passphrase
+    )
+
+
+@app.command("close", epilog=example("dpki ca close users --dry-run", "dpki ca close users --yes"))
+@spends
+def close(
+    name: StateArgument,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a CA issue no more, for ever. Prints its state.
+
+    What it has issued counts until it expires: the end of a planned rotation.
+    """
+    _change("close", name, yes=yes, dry_run=dry_run, passphrase=passphrase, home=home, json=json)
+
+
+@app.command("suspend", epilog=example("dpki ca suspend users"))
+@spends
+def suspend(
+    name: StateArgument,
+    dry_run: DryRunOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make nothing of a CA count, until lifted. Prints its state.
+
+    For the governor or the guardian, at the first suspicion.
+    """
+    _change("suspend", name, yes=True, dry_run=dry_run, passphrase=passphrase, home=home, json=json)
+
+
+@app.command("lift", epilog=example("dpki ca lift users"))
+@spends
+def lift(
+    name: StateArgument,
+    dry_run: DryRunOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End a CA's suspension. Prints its state."""
+    _change("lift", name, yes=True, dry_run=dry_run, passphrase=passphrase, home=home, json=json)
+
+
+@app.command(
+    "retire", epilog=example("dpki ca retire users --dry-run", "dpki ca retire users --yes")
+)
+@spends
+def retire(
+    name: StateArgument,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End a CA and all that it issued, for ever. Prints its state."""
+    _change("retire", name, yes=yes, dry_run=dry_run, passphrase=passphrase, home=home, json=json)
+
+
+def _change(
+    word: str,
+    name: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    passphrase: str | None,
+    home: Path | None,
+    json: bool,
+) -> None:
+    from dpki.cli.ca_work import change_state
+    from dpki.cli.confirm import verify_can_ask
+    from dpki.issuance.lifecycle import Change
+
+    change = Change(word)
+    if change.is_for_ever and not dry_run:
+        verify_can_ask(name, f"to {word}", yes=yes)
+    change_state(
+        Output(json=json), home, name, change, yes=yes, dry_run=dry_run, passphrase=passphrase
+    )
 
 
 def _parse(name: str, kind: str, key_type: str, operator: str | None, validity: str) -> _Typed:

@@ -10,13 +10,14 @@ import typer
 from dpki.cli.options import (
     DeviceDirectory,
     DomainOption,
+    DryRunOption,
     HomeOption,
     JsonOption,
     PassphraseOption,
     RpcOption,
     example,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt
+from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
@@ -56,6 +57,13 @@ def init(
             help="Who may log in where; CA is an id; may be repeated.",
         ),
     ] = None,
+    successors: Annotated[
+        bool,
+        typer.Option(
+            "--follow-successors",
+            help="What --allow gives a CA goes to its successors too, see `dpki ca rotate`.",
+        ),
+    ] = False,
     break_glass: Annotated[
         Path | None,
         typer.Option("--break-glass", help="Public key that gets in when all else fails."),
@@ -91,6 +99,7 @@ def init(
         gateways=tuple(gateway or ()),
         directories=tuple(store or ()),
         allow=tuple(allow or ()),
+        successors=successors,
         break_glass=break_glass,
         console_access=console_access,
         sshd_directory=sshd_dir,
@@ -137,6 +146,7 @@ def rekey(
 def enroll(
     request: RequestArgument,
     name: NameOption,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -144,13 +154,19 @@ def enroll(
     """Enrol a device by its request. Prints its address."""
     from dpki.cli.session import now, open_desk, open_writer
     from dpki.config.values import verify_name
-    from dpki.issuance.registration import enroll_device
+    from dpki.issuance.registration import enroll_device, rehearse_enrolment
 
     output = Output(json=json)
     verify_name(name)
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            device, rehearsal = rehearse_enrolment(
+                desk.reader, writer, desk.index, parsed, name, now()
+            )
+            say_rehearsal(output, rehearsal, f"enrol device {device} as {name}")
+            return
         with output.working("enrolling the device"):
             device, receipt = enroll_device(desk.reader, writer, desk.index, parsed, name, now())
     say_receipt(output, receipt)
@@ -162,18 +178,23 @@ def enroll(
 @spends
 def update(
     request: RequestArgument,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Relay a device's update of its key document."""
     from dpki.cli.session import now, open_desk, open_writer
-    from dpki.issuance.registration import update_device
+    from dpki.issuance.registration import rehearse_update, update_device
 
     output = Output(json=json)
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            device, rehearsal = rehearse_update(desk.reader, writer, parsed, now())
+            say_rehearsal(output, rehearsal, f"update the key document of device {device}")
+            return
         with output.working("relaying the update"):
             device, receipt = update_device(desk.reader, writer, desk.index, parsed, now())
     say_receipt(output, receipt)
@@ -211,6 +232,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 def retire(
     name: Annotated[str, typer.Argument(help="The device's local name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Yes, for ever.")] = False,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -219,7 +241,7 @@ def retire(
     from dpki.cli.session import open_desk, open_writer
 
     output = Output(json=json)
-    if not yes:
+    if not yes and not dry_run:
         raise UsageError(
             f"retiring {name} is for ever: all its certificates stop counting",
             hint="add --yes if that is meant",
@@ -227,6 +249,10 @@ def retire(
     with open_desk(home) as desk:
         device = desk.index.find_device(name)
         writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            rehearsal = writer.rehearsal().retire_device(device.address)
+            say_rehearsal(output, rehearsal, f"retire device {device.address}, for ever")
+            return
         with output.working("retiring the device"):
             receipt = writer.retire_device(device.address)
     say_receipt(output, receipt)

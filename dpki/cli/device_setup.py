@@ -60,6 +60,7 @@ class Wishes:
     gateways: tuple[str, ...]
     directories: tuple[Path, ...]
     allow: tuple[str, ...]
+    successors: bool
     break_glass: Path | None
     console_access: bool
     sshd_directory: Path | None
@@ -88,6 +89,7 @@ def make_config(wishes: Wishes) -> DeviceConfig:
         sshd=_sshd(wishes),
         access=_access(wishes),
         accounts=argument(parse_allowances, wishes.allow),
+        successors=wishes.successors,
         chain=_finality(domain.chain_id),
     )
     # Read back, so that what is written is never what the agent refuses.

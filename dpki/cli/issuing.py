@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpki.certificates.key_id import verify_reason
 from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.cli.output import Output
-from dpki.cli.session import Desk, now, signer_source
+from dpki.cli.session import Desk, now, publisher_of, signer_source
 from dpki.config.durations import parse_duration
+from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
 from dpki.files import load_bounded, make_private_directory
@@ -33,10 +35,10 @@ from dpki.issuance.plan import (
     find_ssh_authority,
 )
 from dpki.issuance.progress import Progress
-from dpki.issuance.publishing import open_publisher
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.release import proof_file
 from dpki.issuance.run import Outcome, Released
+from dpki.issuance.standing import Standing
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class IssueWish:
     identity: str | None
     principals: tuple[str, ...]
     lifetime: str | None
+    reason: str
     out: Path | None
 
 
@@ -73,6 +76,8 @@ def verify_wish(wish: IssueWish) -> None:
         raise UsageError(f"--keygen is device or admin, not {wish.keygen[:40]!r}")
     if wish.lifetime is not None:
         parse_duration(wish.lifetime)
+    if wish.reason:
+        verify_reason(wish.reason)
     if (wish.device is None) == (wish.key is None):
         raise UsageError(
             "for whom?",
@@ -107,6 +112,7 @@ def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> Cer
         principals=wish.principals,
         until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
         public_key=key.blob,
+        reason=wish.reason,
         release=_writable(wish.out or beside),
     )
 
@@ -137,6 +143,7 @@ def request_for_device(
         until=_until(wish.lifetime, AuthorityKind.SSH_HOST),
         public_key=None if wish.keygen == "admin" else device.document.ssh_host[-1],
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
+        reason=wish.reason,
         release=_writable(wish.out or file),
     )
 
@@ -163,11 +170,12 @@ def make_bench(
         issuer_key=load_issuer_key(desk.home.issuer_key(name)),
         open_signer=signer_source(desk, name, pin, output),
         journal=desk.journal,
-        publisher=open_publisher(desk.config.store),
+        publisher=publisher_of(desk, output),
         find_document=find_document,
         lock=desk.home.lock,
         clock=now,
         progress=progress,
+        profile=load_profile(desk.home.profile(name)),
     )
 
 
@@ -238,43 +246,50 @@ def describe_released(released: Released) -> dict[str, object]:
 
 
 def describe_journaled(
-    batch: JournaledBatch,
-    certificate: JournaledCertificate,
-    snapshot: Snapshot,
-    names: dict[AuthorityId, str],
-    moment: datetime,
+    ca: str, certificate: JournaledCertificate, standing: Standing
 ) -> dict[str, object]:
     """Return one line of `dpki ssh list`."""
     parsed = certificate.certificate
-    state = batch.state.value
-    if batch.state is BatchState.ANCHORED:
-        if snapshot.authorities[batch.authority].is_revoked(certificate.serial):
-            state = "revoked"
-        elif parsed.valid_before <= moment:
-            state = "expired"
     return {
-        "ca": names.get(batch.authority, str(batch.authority)),
+        "ca": ca,
         "serial": certificate.serial,
         "subject": certificate.subject,
         "principals": ",".join(parsed.principals),
         "valid_before": parsed.valid_before.isoformat(),
-        "state": state,
+        "state": standing.value,
     }
 
 
-def newest_of(desk: Desk, ca: AuthorityId, device: NamedDevice) -> SshCertificate:
-    """Return the certificate that this device got last from this CA.
+def journal_snapshot(desk: Desk, batches: Sequence[JournaledBatch]) -> Snapshot:
+    """Return the newest state, with every batch that the journal says is anchored."""
+    return fetch_snapshot(
+        desk.reader,
+        desk.domain,
+        batches=[
+            (batch.authority, batch.first_serial)
+            for batch in batches
+            if batch.state is BatchState.ANCHORED
+        ],
+    )
+
+
+def newest_of(desk: Desk, cas: Sequence[AuthorityId], device: NamedDevice) -> SshCertificate:
+    """Return the certificate that this device got last from the first of the CAs that gave it any.
+
+    Args:
+        cas: A CA, and those that it succeeds.
 
     Raises:
         UsageError: It never got one.
     """
-    for batch in reversed(desk.journal.load_all(ca)):
-        if batch.state is BatchState.ANCHORED:
-            for journaled in reversed(batch.certificates):
-                if journaled.device == device.address:
-                    return journaled.certificate
+    for ca in cas:
+        for batch in reversed(desk.journal.load_all(ca)):
+            if batch.state is BatchState.ANCHORED:
+                for journaled in reversed(batch.certificates):
+                    if journaled.device == device.address:
+                        return journaled.certificate
     raise UsageError(
-        f"{device.name} has no certificate of this CA yet",
+        f"{device.name} has no certificate of this CA yet, nor of one that it succeeds",
         hint="issue the first with: dpki ssh issue",
     )
 

@@ -59,6 +59,12 @@ LifetimeOption = Annotated[
     str | None,
     typer.Option("--for", metavar="TIME", help="Validity, such as 8h or 30d."),
 ]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="WHY", help="Stands in the key id, and so in logs: TICKET-17."
+    ),
+]
 
 
 def example(*lines: str) -> str:

@@ -65,7 +65,13 @@ class Output:
 
     def error(self, error: DpkiError) -> None:
         """Tell what went wrong and what to do next."""
-        self.failure(type(error).__name__, error.message, error.hint, error.exit_status)
+        # A module's own subclass is nobody else's word.
+        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_"]
+        self.failure(kinds[0], error.message, error.hint, error.exit_status)
+        # What a contract says has an explanation of its own.
+        name = getattr(error, "name", kinds[0])
+        if name not in ("DpkiError", "UsageError", "UnknownError"):
+            self.say(f"  more: dpki explain {name}")
 
     def failure(self, kind: str, message: str, hint: str, exit_status: int) -> None:
         """Tell what went wrong, by words and, with `--json`, as a document."""
@@ -162,8 +168,16 @@ def describe_rehearsal(rehearsal: Rehearsal, would: str) -> dict[str, object]:
     }
 
 
-def say_rehearsal(output: Output, rehearsal: Rehearsal, would: str) -> None:
-    """Tell what would be done and what it would cost at most; nothing was sent."""
+def say_rehearsal(output: Output, rehearsal: Rehearsal | None, would: str) -> None:
+    """Tell what would be done and what it would cost at most; nothing was sent.
+
+    Args:
+        rehearsal: None where it was done before, and nothing would be sent.
+    """
+    if rehearsal is None:
+        output.say("it is on chain already; nothing would be sent")
+        output.result({"dry_run": True, "would": would, "gas": 0, "fee_wei": "0"}, 0)
+        return
     output.say(
         f"would {would}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH;"
         " nothing was sent"

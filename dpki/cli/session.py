@@ -21,6 +21,7 @@ from dpki.issuance.journal import Journal
 if TYPE_CHECKING:
     from dpki.chain.domain import Domain
     from dpki.chain.rpc import Reader
+    from dpki.issuance.publishing import Publisher
     from dpki.issuance.registration import TokenKeys
     from dpki.signer.base import KeyType, Signer
     from dpki.signer.pin import PinSource
@@ -97,6 +98,14 @@ def open_desk(home_option: Path | None) -> Iterator[Desk]:
         Database(home.journal, domain_id) as database,
     ):
         yield Desk(home, config, reader, domain, database)
+
+
+def publisher_of(desk: Desk, output: Output) -> Publisher:
+    """Return where bundles go; the nodes' token is asked for on a quiet terminal."""
+    from dpki.issuance.publishing import open_publisher
+
+    spec = desk.config.store.ipfs_token
+    return open_publisher(desk.config.store, secret(spec, output) if spec else None)
 
 
 def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Output) -> Wallet:

@@ -17,6 +17,7 @@ from dpki.cli.options import (
     LifetimeOption,
     PassphraseOption,
     PinOption,
+    ReasonOption,
     RpcOption,
     argument,
     example,
@@ -57,6 +58,7 @@ def issue(
         typer.Option("--principal", help="What the holder may be; may be repeated."),
     ] = None,
     lifetime: LifetimeOption = None,
+    reason: ReasonOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The certificate's file; default: beside the key."),
@@ -84,6 +86,7 @@ def issue(
         identity=identity,
         principals=tuple(principal or ()),
         lifetime=lifetime,
+        reason=reason or "",
         out=out,
     )
     verify_wish(wish)
@@ -97,9 +100,14 @@ def rotate(
     ca: CaOption,
     keygen: KeygenOption = "device",
     lifetime: LifetimeOption = None,
+    reason: ReasonOption = None,
     revoke_old: Annotated[
-        bool, typer.Option("--revoke-old", help="Revoke the device's earlier ones of this CA.")
+        bool,
+        typer.Option(
+            "--revoke-old", help="Revoke its earlier ones of this CA and its predecessors."
+        ),
     ] = False,
+    dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -118,9 +126,11 @@ def rotate(
         ca=ca,
         keygen=keygen,
         lifetime=lifetime,
+        reason=reason or "",
         revoke_old=revoke_old,
         pin=pin,
         passphrase=passphrase,
+        dry_run=dry_run,
     )
 
 
@@ -129,6 +139,7 @@ def rotate(
     epilog=example(
         "dpki ssh revoke --certificate alice-cert.pub",
         "dpki ssh revoke --ca users --serial 17 --serial 18",
+        "dpki ssh revoke --ca users --below 1000",
         "dpki ssh revoke --device gate-1",
     ),
 )
@@ -147,20 +158,30 @@ def revoke(
         str | None,
         typer.Option("--device", metavar="NAME", help="All living ones of a device."),
     ] = None,
+    below: Annotated[
+        int | None,
+        typer.Option("--below", min=2, help="With --ca: every lower serial, in one stroke."),
+    ] = None,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Revoke certificates, for ever. Prints their serials."""
+    from dpki.cli.ca_work import raise_watermark
     from dpki.cli.ssh_work import revoke_some
 
-    ways = [bool(serial), bool(certificate), device is not None]
-    if ways.count(True) != 1 or (serial and ca is None) or (certificate and ca is not None):
+    ways = [bool(serial), bool(certificate), device is not None, below is not None]
+    needs_ca = bool(serial) or below is not None
+    if ways.count(True) != 1 or (needs_ca and ca is None) or (certificate and ca is not None):
         raise UsageError(
             "which certificates?",
-            hint="give --ca NAME with --serial N, or --certificate FILE, or --device NAME",
+            hint="give --ca NAME with --serial N or --below N, or --certificate FILE, or"
+            " --device NAME",
         )
+    if ca is not None and below is not None:
+        raise_watermark(Output(json=json), home, ca, below, dry_run=dry_run, passphrase=passphrase)
+        return
     revoke_some(
         Output(json=json),
         home,
@@ -179,14 +200,10 @@ def list_(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List what was issued, and what became of it."""
-    from dpki.cli.ssh_work import describe_all
+    """List what was issued, and what became of it on chain."""
+    from dpki.cli.ssh_work import list_all
 
-    output = Output(json=json)
-    described = describe_all(home, ca)
-    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
-    output.table(columns, [[row[column] for column in columns] for row in described])
-    output.result({"certificates": described})
+    list_all(Output(json=json), home, ca)
 
 
 @app.command("resume", epilog=example("dpki ssh resume"))

@@ -13,6 +13,7 @@ from dpki.cli.issuing import (
     describe_plan,
     describe_released,
     device_snapshot,
+    journal_snapshot,
     load_certificates,
     make_bench,
     newest_of,
@@ -28,6 +29,7 @@ from dpki.cli.session import Desk, now, open_desk, open_writer
 from dpki.config.amounts import format_ether
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
+from dpki.issuance.lock import hold
 from dpki.issuance.plan import BatchPlan
 from dpki.issuance.revocation import (
     RevocationPlan,
@@ -37,8 +39,10 @@ from dpki.issuance.revocation import (
     plan_revocation,
     revoke,
 )
+from dpki.issuance.standing import Standing, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
 from dpki.model import AuthorityId
+from dpki.verification.succession import find_predecessors
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: what only looks needn't wait for it.
@@ -68,15 +72,19 @@ def rotate_one(
     ca: str,
     keygen: str,
     lifetime: str | None,
+    reason: str,
     revoke_old: bool,
     pin: str | None,
     passphrase: str | None,
+    dry_run: bool,
 ) -> None:
     """Issue a device's next certificate; then revoke the earlier ones, if that is wanted."""
     with open_desk(home) as desk:
         named = desk.index.find_device(device)
         authority = desk.index.find_authority(ca)
-        newest = newest_of(desk, authority, named)
+        snapshot = device_snapshot(desk, named)
+        line = [authority, *(a.id for a in find_predecessors(snapshot.authorities, authority))]
+        newest = newest_of(desk, line, named)
         wish = IssueWish(
             ca=ca,
             device=device,
@@ -86,22 +94,24 @@ def rotate_one(
             identity=None,
             principals=(),
             lifetime=lifetime,
+            reason=reason,
             out=None,
         )
         verify_wish(wish)
         if keygen == "device" and named.document.ssh_host[-1] == newest.subject_key:
             output.say("the device has no newer key: this renews the certificate of the same one")
         writer = open_writer(desk, passphrase, output)
-        snapshot = device_snapshot(desk, named)
         old = find_serials_of_device(desk.reader, snapshot, named.address, now())
         document = _issue(
-            output, desk, wish, pin=pin, passphrase=passphrase, dry_run=False, writer=writer
+            output, desk, wish, pin=pin, passphrase=passphrase, dry_run=dry_run, writer=writer
         )
-        if revoke_old and old.get(authority):
-            document["revoked"] = _revoke(
-                output, desk, writer, [plan_of(desk, authority, old[authority])]
-            )
-    output.result(document, document["certificate"])
+        plans = [plan_of(desk, of, old[of]) for of in line if of in old] if revoke_old else []
+        if dry_run:
+            serials = ", ".join(str(serial) for plan in plans for serial in plan.serials)
+            output.say(f"and then revoke, for ever: {serials or 'nothing'}")
+        elif revoke_old:
+            document["revoked"] = _revoke(output, desk, writer, plans)
+    output.result(document, document.get("certificate", document.get("gas")))
 
 
 def revoke_some(
@@ -186,18 +196,37 @@ def resume_all(
     )
 
 
-def describe_all(home: Path | None, ca: str | None) -> list[dict[str, object]]:
-    """Return every journaled certificate, of one CA or of all."""
+def list_all(output: Output, home: Path | None, ca: str | None) -> None:
+    """List every journaled certificate, of one CA or of all, held against the chain."""
     with open_desk(home) as desk:
         only = None if ca is None else desk.index.find_authority(ca)
-        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        batches = desk.journal.load_all(only)
+        snapshot = journal_snapshot(desk, batches)
         names = {identifier: name for name, identifier in desk.index.authorities().items()}
-        moment = now()
-        return [
-            describe_journaled(batch, certificate, snapshot, names, moment)
-            for batch in desk.journal.load_all(only)
-            for certificate in batch.certificates
-        ]
+    moment = now()
+    described = [
+        describe_journaled(names.get(batch.authority, str(batch.authority)), certificate, standing)
+        for batch in batches
+        for certificate, standing in standings_of(batch, snapshot, moment)
+    ]
+    foreign = [
+        {"ca": name, "first_serial": serials.start, "last_serial": serials.stop - 1}
+        for identifier, name in names.items()
+        if identifier in snapshot.authorities and only in (None, identifier)
+        for serials in foreign_serials(
+            snapshot.authorities[identifier], [b for b in batches if b.authority == identifier]
+        )
+    ]
+    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
+    output.table(columns, [[row[column] for column in columns] for row in described])
+    for one in foreign:
+        output.say(
+            f"{one['ca']}: serials {one['first_serial']} to {one['last_serial']} are on chain, and"
+            " not in this journal: another writer's, or newer than the backup that it came from"
+        )
+    if any(row["state"] == Standing.MISSING.value for row in described):
+        output.say("some are missing on chain; anchor them again with: dpki ssh resume")
+    output.result({"certificates": described, "foreign": foreign})
 
 
 def plan_of(desk: Desk, ca: AuthorityId, serials: Sequence[int]) -> RevocationPlan:
@@ -266,7 +295,8 @@ def _revoke(
     chain = LiveChain(desk.reader, desk.domain, writer)
     described: list[dict[str, object]] = []
     for plan in plans:
-        with output.working("revoking"):
+        # Under the lock: two processes with one wallet would take the same nonce.
+        with output.working("revoking"), hold(desk.home.lock):
             anchored = revoke(chain, plan)
         described.append(
             {

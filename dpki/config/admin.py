@@ -71,6 +71,10 @@ class Home:
         """The directory store that is used where there is no IPFS node."""
         return self.directory / "store"
 
+    def profile(self, name: str) -> Path:
+        """Return the file that says what a CA may issue; it need not exist."""
+        return self.directory / "profiles" / f"{verify_name(name)}.toml"
+
     def issuer_key(self, name: str) -> Path:
         """Return the file with the X25519 key that masks a CA's locators."""
         return self.directory / "issuers" / f"{verify_name(name)}.key"
@@ -137,12 +141,15 @@ class StoreConfig:
         gateways: Trustless gateways to read back from.
         directories: Content-addressed folders.
         copies: On how many nodes or folders a bundle must be before it is anchored.
+        ipfs_token: Where the bearer token of the Kubo nodes comes from; never the token. Empty for
+            nodes that want none.
     """
 
     ipfs: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     directories: tuple[Path, ...] = ()
     copies: int = 1
+    ipfs_token: str = ""
 
 
 @dataclass(frozen=True)
@@ -304,6 +311,7 @@ def dump_admin_config(config: AdminConfig) -> str:
                 "gateways": config.store.gateways,
                 "directories": [str(path) for path in config.store.directories],
                 "copies": config.store.copies,
+                **({"ipfs_token": config.store.ipfs_token} if config.store.ipfs_token else {}),
             },
         }
     )
@@ -384,6 +392,9 @@ def _parse_store(table: Table) -> StoreConfig:
         gateways=gateways,
         directories=tuple(Path(text) for text in directories),
         copies=table.integer("copies", 1, minimum=1),
+        ipfs_token=table.parsed("ipfs_token", verify_secret_source)
+        if "ipfs_token" in table
+        else "",
     )
     table.close()
     with table.blame("copies"):

@@ -103,6 +103,9 @@ class DeviceConfig:
         gateways: Trustless IPFS gateways.
         directories: Content-addressed folders that bundles may also come from.
         accounts: Local account to what lets somebody in; an account not named lets nobody in.
+        successors: Whether what is granted to a CA goes to those that the governor registered to
+            succeed it, too. Off, a new CA must be named here before it lets anybody in; on, the
+            governor, and as long as one endpoint is believed also that, can name it.
     """
 
     domain: DomainId
@@ -112,6 +115,7 @@ class DeviceConfig:
     sshd: Sshd = field(default_factory=Sshd)
     access: Access = field(default_factory=Access)
     accounts: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
+    successors: bool = False
     chain: Finality = field(default_factory=Finality)
 
 
@@ -152,6 +156,7 @@ def _parse(table: Table) -> DeviceConfig:
         sshd=_parse_sshd(table.table("sshd")),
         access=_parse_access(table.table("access")),
         accounts=_parse_accounts(table.table("accounts")),
+        successors=table.flag("successors", default=False),
         chain=parse_finality(table.table("chain")),
     )
     table.close()
@@ -184,6 +189,7 @@ def dump_device_config(config: DeviceConfig) -> str:
             "rpc": config.rpc,
             "gateways": config.gateways,
             "directories": [str(path) for path in config.directories],
+            "successors": config.successors,
             "sshd": {
                 "directory": str(config.sshd.directory),
                 "config": str(config.sshd.config),

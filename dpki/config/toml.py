@@ -146,7 +146,8 @@ def parse_table(data: bytes, path: Path, *, version: int) -> Table:
     """
     try:
         values = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Beside its own error: numbers of thousands of digits, brackets nested by the thousand.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}", hint="correct that line") from error
     table = Table(values, path)
     found = table.integer("version")

@@ -97,7 +97,7 @@ def load_state(directory: Path) -> DevnetState | None:
             logs=Path(fields["logs"]),
             processes=tuple(ProcessIdentity(**process) for process in fields["processes"]),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is damaged or of another version",
             hint="stop what it started by hand (anvil, ipfs), then remove the file",

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import spki_of, ssh_blob
 from dpki.certificates.profile import Subject
-from dpki.certificates.ssh import SshCertificate, build_ssh_certificate, key_id
+from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.errors import UsageError
 from dpki.issuance.plan import BatchPlan
 from dpki.signer.base import Signer
@@ -50,6 +51,7 @@ def sign_batch(
     Raises:
         UsageError: The key is not the CA's, or a request asks for what no certificate may have;
             nothing was signed.
+        NotAllowed: The profile does not allow a request; nothing was signed for it.
         MalformedInput: A holder's public key is not a proper one.
         TokenError: The token failed.
     """
@@ -66,7 +68,12 @@ def sign_batch(
                 Subject(request.public_key, request.principals, request.subject),
                 serial=planned.serial,
                 key_id=key_id(
-                    plan.snapshot.domain.id, plan.authority.id, planned.serial, request.subject
+                    plan.snapshot.domain.id,
+                    plan.authority.id,
+                    planned.serial,
+                    request.subject,
+                    request.reason,
+                    plan.profile.key_id,
                 ),
                 valid_after=planned.valid_after,
                 valid_before=planned.valid_before,

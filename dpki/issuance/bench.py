@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dpki.bundle.locator import IssuerKey
+from dpki.certificates.profile import Profile
 from dpki.devices.document import KeyDocument
 from dpki.issuance.chain import Chain
 from dpki.issuance.journal import Journal
@@ -36,6 +37,7 @@ class Bench:
         lock: File whose lock is held meanwhile.
         clock: Gives the time, aware.
         progress: Told about every step.
+        profile: What the CA may issue, by configuration; None for the default.
     """
 
     chain: Chain
@@ -48,3 +50,4 @@ class Bench:
     lock: Path
     clock: Callable[[], datetime]
     progress: Progress
+    profile: Profile | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,8 +17,6 @@ from typing import Self
 from dpki.errors import ConfigError, DpkiError
 from dpki.files import make_private_directory
 from dpki.model import DomainId
-
-VERSION = 1
 
 Row = Sequence[object]
 Scalar = int | str | bytes | None
@@ -93,6 +91,22 @@ CREATE TRIGGER certificates_for_ever BEFORE DELETE ON certificates
 BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
 """
 
+_PLACEMENTS = """
+CREATE TABLE placements (
+  batch INTEGER NOT NULL,
+  serial INTEGER NOT NULL,
+  store TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('kept', 'pending', 'removed')),
+  PRIMARY KEY (batch, serial, store),
+  FOREIGN KEY (batch, serial) REFERENCES certificates (batch, serial)
+) STRICT;
+"""
+
+_STEPS = (_SCHEMA, _PLACEMENTS)
+"""From each version of the schema to the next; a file of an older one is brought up to date."""
+
+VERSION = len(_STEPS)
+
 
 class Database:
     """The open database of one trust domain. One thread only.
@@ -162,20 +176,31 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def verify(self) -> None:
+        """Let SQLite look at every page.
+
+        Raises:
+            DpkiError: Something is damaged.
+        """
+        ((found,),) = self.rows("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise DpkiError(f"the journal {self._path} is damaged: {found}")
+
     def _prepare(self, domain: DomainId) -> None:
         with self.transaction():
             ((version,),) = self.rows("PRAGMA user_version")
-            if version == 0:
-                with self._translated():
-                    for statement in _statements(_SCHEMA):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {VERSION}")
-                self.change("INSERT INTO domain VALUES (?)", str(domain))
-            elif version != VERSION:
+            if not isinstance(version, int) or not 0 <= version <= VERSION:
                 raise ConfigError(
                     f"{self._path} is of version {version}, this dpki understands {VERSION}",
                     hint="use the dpki that wrote it",
                 )
+            with self._translated():
+                for step in _STEPS[version:]:
+                    for statement in _statements(step):
+                        self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            if version == 0:
+                self.change("INSERT INTO domain VALUES (?)", str(domain))
             ((found,),) = self.rows("SELECT id FROM domain")
             if found != str(domain):
                 raise ConfigError(
@@ -183,15 +208,35 @@ class Database:
                     hint="use another home for another domain: --home",
                 )
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise DpkiError(
-                f"the journal {self._path} failed: {error}",
-                hint="check free space and permissions; what was committed is still there",
-            ) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return _translating(self._path)
+
+
+def copy_database(path: Path) -> bytes:
+    """Return a database file as of now, what is still in its write-ahead log included.
+
+    Others may write meanwhile: it is one state, not a mixture.
+
+    Raises:
+        DpkiError: It can't be read.
+    """
+    with (
+        _translating(path),
+        closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection,
+    ):
+        connection.execute("BEGIN")
+        return connection.serialize()
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise DpkiError(
+            f"the journal {path} failed: {error}",
+            hint="check free space and permissions; what was committed is still there",
+        ) from error
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import cast
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.errors import DpkiError
 from dpki.issuance.database import Database, Row
+from dpki.issuance.placements import Placements
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, Entry, Hash32, from_timestamp, to_timestamp
 
@@ -140,6 +141,11 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def placements(self) -> Placements:
+        """Where the sealed bundles are."""
+        return Placements(self._database)
 
     def add(
         self,

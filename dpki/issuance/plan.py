@@ -6,11 +6,12 @@ Whatever can be refused is refused here, so that a refusal costs neither a seria
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from dpki.bundle.seal import SealingKeys
+from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_name, verify_principals
 from dpki.certificates.profile import SSH_KINDS, Profile
 from dpki.chain.snapshot import Authority, Snapshot
@@ -32,6 +33,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 MAXIMUM_SERIAL = 2**32 - 1
 DEFAULT_USER_LIFETIME = timedelta(hours=8)
 DEFAULT_HOST_LIFETIME = timedelta(days=30)
+
+PAIR_TYPE = "ssh-ed25519"
+"""Type of the keys that are made here."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class CertificateRequest:
         public_key: The holder's SSH public key blob; None where the pair is made here and travels
             in the bundle.
         recipient: The device that gets a bundle; None for a certificate that is no device's.
+        reason: Why, for the key id; empty for no word about it.
         release: File that the certificate is written to once it is anchored; None for none.
     """
 
@@ -66,6 +71,7 @@ class CertificateRequest:
     until: datetime
     public_key: bytes | None = field(repr=False)
     recipient: Recipient | None = None
+    reason: str = ""
     release: Path | None = None
 
 
@@ -115,6 +121,7 @@ def plan_batch(
     *,
     operator: Address,
     now: datetime,
+    profile: Profile | None = None,
 ) -> BatchPlan:
     """Decide serials and validity of a batch, and refuse what the chain or a verifier would.
 
@@ -122,12 +129,14 @@ def plan_batch(
         snapshot: The newest state; it must hold every recipient.
         operator: The account that will anchor the batch.
         now: The issuer's clock.
+        profile: What the CA may issue, by configuration; None for the default.
 
     Raises:
         UsageError: There are none or too many, the CA is none, is not active or has no serials
             left, or a validity would already be over.
         InvalidPrincipal: A request's principals or subject are not.
-        NotAllowed: The account is not the CA's operator.
+        NotAllowed: The account is not the CA's operator, or the profile does not allow a request.
+        MalformedInput: A holder's public key is not a proper one.
         CheckedFalse: A recipient is not an enrolled device.
     """
     authority = find_ssh_authority(snapshot, ca)
@@ -141,17 +150,18 @@ def plan_batch(
         raise UsageError(
             "the CA has no serials left", hint="make a new CA; this one can be closed then"
         )
+    profile = profile_of(authority, profile)
     for request in requests:
-        _verify_request(snapshot, request)
+        _verify_request(snapshot, profile, request)
     return BatchPlan(
         snapshot,
         authority,
-        profile_of(authority),
+        profile,
         tuple(
             PlannedCertificate(
                 authority.next_serial + index,
                 request,
-                *decide_validity(request.until, authority.maximum_lifetime, now, snapshot),
+                *decide_validity(request.until, profile.maximum_validity, now, snapshot),
             )
             for index, request in enumerate(requests)
         ),
@@ -185,8 +195,23 @@ def decide_validity(
     return valid_after, valid_before
 
 
-def profile_of(authority: Authority) -> Profile:
-    """Return what the certificates of a CA have in common: a terminal for users, nothing else."""
+def profile_of(authority: Authority, configured: Profile | None = None) -> Profile:
+    """Return what a CA may issue: what is configured, within what the chain allows it.
+
+    Without a configuration: any principal, a terminal for users, nothing else.
+
+    Raises:
+        UsageError: What is configured is for another kind of CA.
+    """
+    if configured is not None:
+        if configured.kind is not authority.kind:
+            raise UsageError(
+                f"the profile is for {configured.kind.label} certificates, and the CA signs"
+                f" {authority.kind.label} ones",
+                hint="correct kind in the CA's profile",
+            )
+        shorter = min(configured.maximum_validity, authority.maximum_lifetime)
+        return replace(configured, maximum_validity=shorter)
     if authority.kind is AuthorityKind.SSH_USER:
         return Profile.user(authority.maximum_lifetime)
     return Profile.host(authority.maximum_lifetime)
@@ -248,9 +273,13 @@ def find_recipient(
     return Recipient(address, document.sealing)
 
 
-def _verify_request(snapshot: Snapshot, request: CertificateRequest) -> None:
+def _verify_request(snapshot: Snapshot, profile: Profile, request: CertificateRequest) -> None:
     verify_principals(request.principals)
     verify_name(request.subject)
+    profile.verify_principals(request.principals)
+    profile.verify_reason(request.reason)
+    key = request.public_key
+    profile.verify_key_type(PAIR_TYPE if key is None else parse_ssh_public_key(key).type)
     if request.recipient is None:
         if request.public_key is None:
             raise UsageError(

@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING
 
 from dpki.bundle.locator import IssuerKey
 from dpki.certificates.keys import authority_id, spki_of
+from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import fetch_snapshot
-from dpki.devices.enrollment import EnrollmentRequest, RequestKind, verify_request
+from dpki.devices.enrollment import (
+    EnrollmentRequest,
+    RequestKind,
+    VerifiedRequest,
+    verify_request,
+)
 from dpki.errors import CheckedFalse, KeyNotFound, UsageError
 from dpki.files import create_atomic, load_bounded, make_private_directory
 from dpki.issuance.index import Index
-from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState
+from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.software import make_private_key
 
@@ -38,6 +44,7 @@ class AuthorityWish:
         name: Its local name, and its key's label in the token.
         operator: The account that will anchor its certificates.
         maximum_lifetime: The longest that its certificates live; whole minutes.
+        succeeds: The CA that it takes over from; None for one of its own.
     """
 
     name: str
@@ -45,6 +52,7 @@ class AuthorityWish:
     key_type: KeyType
     operator: Address
     maximum_lifetime: timedelta
+    succeeds: AuthorityId | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def create_authority(
     registered = fetch_snapshot(reader, writer.domain).authorities.get(ca)
     if registered is not None:
         if (
-            registered.kind is not wish.kind
+            (registered.kind, registered.parent) != (wish.kind, wish.succeeds)
             or not issuer_key_file.exists()
             or registered.issuer_key != load_issuer_key(issuer_key_file).public
         ):
@@ -123,6 +131,7 @@ def create_authority(
         _make_issuer_key(issuer_key_file).public,
         operator=wish.operator,
         maximum_lifetime=wish.maximum_lifetime,
+        parent=wish.succeeds,
     )
     index.add_authority(wish.name, ca)
     return ca, receipt
@@ -148,7 +157,37 @@ def enroll_device(
         TransactionForbidden: The account is no registrar.
         TransactionFailed, CouldNotCheck: As they say.
     """
-    domain = writer.domain
+    verified, is_new = _verify_enrolment(reader, writer.domain, index, request, name, now)
+    receipt = None
+    if is_new:
+        receipt = writer.enroll_device(*_sent(verified))
+    index.add_device(name, verified.device, verified.document)
+    return verified.device, receipt
+
+
+def rehearse_enrolment(
+    reader: Reader,
+    writer: DomainWriter,
+    index: Index,
+    request: EnrollmentRequest,
+    name: str,
+    now: datetime,
+) -> tuple[Address, Rehearsal | None]:
+    """Do what `enroll_device` does, but send and remember nothing; None where nothing is due."""
+    verified, is_new = _verify_enrolment(reader, writer.domain, index, request, name, now)
+    rehearsal = writer.rehearsal().enroll_device(*_sent(verified)) if is_new else None
+    return verified.device, rehearsal
+
+
+def _verify_enrolment(
+    reader: Reader,
+    domain: Domain,
+    index: Index,
+    request: EnrollmentRequest,
+    name: str,
+    now: datetime,
+) -> tuple[VerifiedRequest, bool]:
+    """Return the request, and whether the device is still to be enrolled."""
     verified = verify_request(request, domain.id, domain.devices, now)
     if verified.kind is not RequestKind.ENROLL:
         raise UsageError(
@@ -157,18 +196,19 @@ def enroll_device(
         )
     index.verify_free(name, verified.device)
     record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
-    receipt = None
     if record.state is DeviceState.UNREGISTERED:
-        receipt = writer.enroll_device(
-            verified.device, verified.key_document, verified.deadline, verified.signature
-        )
-    elif record.state is DeviceState.RETIRED or record.key_document != verified.key_document:
+        return verified, True
+    if record.state is DeviceState.RETIRED or record.key_document != verified.key_document:
         state = "retired, for ever" if record.state is DeviceState.RETIRED else "enrolled already"
         raise CheckedFalse(
             f"device {verified.device} is {state}", hint="see it with: dpki device list"
         )
-    index.add_device(name, verified.device, verified.document)
-    return verified.device, receipt
+    return verified, False
+
+
+def _sent(verified: VerifiedRequest) -> tuple[Address, Hash32, datetime, bytes]:
+    """Return what of a request goes to the contract."""
+    return verified.device, verified.key_document, verified.deadline, verified.signature
 
 
 def update_device(
@@ -189,7 +229,25 @@ def update_device(
         UsageError: The request is an enrolment.
         TransactionFailed, CouldNotCheck: As they say.
     """
-    domain = writer.domain
+    verified, is_due = _verify_update(reader, writer.domain, request, now)
+    receipt = writer.update_device(*_sent(verified)) if is_due else None
+    index.update_document(verified.device, verified.document)
+    return verified.device, receipt
+
+
+def rehearse_update(
+    reader: Reader, writer: DomainWriter, request: EnrollmentRequest, now: datetime
+) -> tuple[Address, Rehearsal | None]:
+    """Do what `update_device` does, but send and remember nothing; None where nothing is due."""
+    verified, is_due = _verify_update(reader, writer.domain, request, now)
+    rehearsal = writer.rehearsal().update_device(*_sent(verified)) if is_due else None
+    return verified.device, rehearsal
+
+
+def _verify_update(
+    reader: Reader, domain: Domain, request: EnrollmentRequest, now: datetime
+) -> tuple[VerifiedRequest, bool]:
+    """Return the request, and whether the chain lacks its document."""
     verified = verify_request(request, domain.id, domain.devices, now)
     if verified.kind is not RequestKind.UPDATE:
         raise UsageError(
@@ -197,20 +255,16 @@ def update_device(
             hint="enrol it with: dpki device enroll REQUEST --name NAME",
         )
     record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
-    receipt = None
-    if record.key_document != verified.key_document:
-        if record.state is not DeviceState.ACTIVE:
-            raise CheckedFalse(f"device {verified.device} is not enrolled, or retired")
-        if record.nonce != verified.nonce:
-            raise CheckedFalse(
-                f"the update has number {verified.nonce}, and the chain waits for {record.nonce}",
-                hint="let the device make a new one: dpki device rekey",
-            )
-        receipt = writer.update_device(
-            verified.device, verified.key_document, verified.deadline, verified.signature
+    if record.key_document == verified.key_document:
+        return verified, False
+    if record.state is not DeviceState.ACTIVE:
+        raise CheckedFalse(f"device {verified.device} is not enrolled, or retired")
+    if record.nonce != verified.nonce:
+        raise CheckedFalse(
+            f"the update has number {verified.nonce}, and the chain waits for {record.nonce}",
+            hint="let the device make a new one: dpki device rekey",
         )
-    index.update_document(verified.device, verified.document)
-    return verified.device, receipt
+    return verified, True
 
 
 def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
@@ -228,6 +282,7 @@ def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
         IssuerKey.generate().public,
         operator=wish.operator,
         maximum_lifetime=wish.maximum_lifetime,
+        parent=wish.succeeds,
     )
 
 

@@ -11,8 +11,10 @@ import enum
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from dpki.certificates.key_id import reason_of
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
@@ -23,6 +25,7 @@ from dpki.issuance.journal import (
     JournaledCertificate,
     NewCertificate,
 )
+from dpki.issuance.placements import journaled
 from dpki.issuance.plan import (
     BatchPlan,
     CertificateRequest,
@@ -138,7 +141,12 @@ class Run:
         devices = [r.recipient.address for r in requests if r.recipient is not None]
         snapshot = self._chain.snapshot(devices=devices)
         return plan_batch(
-            snapshot, self._ca, requests, operator=self._chain.account, now=self._bench.clock()
+            snapshot,
+            self._ca,
+            requests,
+            operator=self._chain.account,
+            now=self._bench.clock(),
+            profile=self._bench.profile,
         )
 
     def settle(self) -> None:
@@ -241,11 +249,12 @@ class Run:
         return self._journal.mark_sealed(batch, sealed)
 
     def _publish(self, batch: JournaledBatch) -> JournaledBatch:
-        bundles = [c.bundle for c in batch.certificates if c.bundle is not None]
+        bundles = {c.serial: c.bundle for c in batch.certificates if c.bundle is not None}
         self._progress(Step.PUBLISH, 0, len(bundles))
-        for done, bundle in enumerate(bundles, start=1):
-            self._bench.publisher.publish(bundle)
-            self._progress(Step.PUBLISH, done, len(bundles))
+        with journaled(self._journal.placements, batch.number) as record:
+            for done, (serial, bundle) in enumerate(bundles.items(), start=1):
+                self._bench.publisher.publish(bundle, partial(record, serial))
+                self._progress(Step.PUBLISH, done, len(bundles))
         return self._journal.mark_published(batch)
 
     def _anchor(self, batch: JournaledBatch) -> JournaledBatch:
@@ -312,6 +321,7 @@ class Run:
                         until=c.certificate.valid_before,
                         public_key=None if c.pair_made_here else c.certificate.subject_key,
                         recipient=recipients.get(c.device),
+                        reason=reason_of(c.certificate.key_id),
                         release=c.release,
                     )
                     for c in living

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash, 
 from cryptography.utils import Buffer
 
 from dpki.certificates.keys import AuthorityPublicKey
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.errors import NotAllowed, TokenError, UsageError
 from dpki.signer.base import KeyType
 

@@ -6,7 +6,7 @@ import enum
 from typing import Protocol, Self
 
 from dpki.certificates.keys import AuthorityPublicKey
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.signer.uri import KeyUri
 
 

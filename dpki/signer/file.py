@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dpki.certificates.keys import AuthorityPublicKey, parse_public_key, spki_of
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.errors import (
     AmbiguousKey,
     ConfigError,

@@ -13,9 +13,9 @@ from pkcs11 import ObjectClass
 from pkcs11.types import SignMixin
 
 from dpki.certificates.keys import AuthorityPublicKey
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey, sign_ssh
 from dpki.errors import TokenError, UsageError
-from dpki.signer.adapters import adapt, key_type_of, sign_message
+from dpki.signer.adapters import adapt, key_type_of
 from dpki.signer.base import KeyType
 from dpki.signer.pin import PinSource
 from dpki.signer.pkcs11_keys import (
@@ -151,7 +151,7 @@ def open_signer(uri: Pkcs11Uri, pin: PinSource, module: Path | None = None) -> P
 
     def checked(key: OpenKey) -> Pkcs11Signer:
         signer = Pkcs11Signer(key)
-        sign_message(signer.private_key, b"dpki key check v1" + secrets.token_bytes(32))
+        sign_ssh(signer.private_key, b"dpki key check v1" + secrets.token_bytes(32))
         return signer
 
     return open_key(uri, pin, module, tuple(ALGORITHMS.values()), checked)

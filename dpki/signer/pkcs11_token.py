@@ -162,6 +162,19 @@ def find_module(given: Path | None = None) -> Path:
     )
 
 
+def verify_token(uri: Pkcs11Uri, module: Path | None) -> Path:
+    """Check, without a PIN, that the module works and the token is in it; return the module.
+
+    Raises:
+        TokenNotFound: No token matches, or more than one.
+        TokenError: The module is missing or fails.
+    """
+    path = find_module(Path(uri.module_path) if uri.module_path else module)
+    with _alone(path), talking("opening the token"):
+        _find_token(path, uri)
+    return path
+
+
 def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
     """Log in to the token that the URI names.
 
@@ -175,9 +188,7 @@ def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
         PinIncorrect: The token refused the PIN.
         TokenError: The module is missing or fails.
     """
-    path = find_module(Path(uri.module_path) if uri.module_path else module)
-    with _alone(path), talking("opening the token"):
-        _find_token(path, uri)
+    path = verify_token(uri, module)
     # Outside the locks: a person may be typing.
     ask = pin_from_file(Path(uri.pin_source)) if uri.pin_source else pin
     secret = ask(f"PIN of token {uri.token_name}")

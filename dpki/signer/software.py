@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
 from dpki.certificates.keys import AuthorityPublicKey
-from dpki.certificates.ssh import AuthorityPrivateKey
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.errors import TokenError
 from dpki.signer.adapters import CURVE_HASHES, DIGEST_INFO, adapt, key_type_of
 from dpki.signer.base import KeyType

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import ipfshttpclient
 from ipfshttpclient import exceptions as ipfs
@@ -37,13 +38,22 @@ class KuboStore:
     Args:
         address: Multiaddress of its RPC port, such as /ip4/127.0.0.1/tcp/5001. Nothing is sent to
             it yet.
+        token: Gives the bearer token that the node wants (API.Authorizations in its configuration);
+            asked at the first request. None for a node that wants none.
 
     Raises:
-        ConfigError: The address has another form.
+        ConfigError: The address has another form, or a token would travel readable by others.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: Callable[[], str] | None = None) -> None:
         self._url = _url_of(address)
+        if token is not None and not _is_confidential(self._url):
+            raise ConfigError(
+                f"a token would be sent readable by everybody on the way to {address}",
+                hint="use /https, or a tunnel that ends on loopback",
+            )
+        self._token = token
+        self._headers: dict[str, str] = {}
         self._address = address
         self._reader = HttpClient()
         try:
@@ -127,16 +137,35 @@ class KuboStore:
                 f"{self.name} could not remove a block: it answers {response.status}", hint=_HINT
             )
 
+    def version(self) -> str:
+        """Return what the node says it is.
+
+        Raises:
+            StoreFailed: It does not answer, or is no Kubo node.
+        """
+        answer = self._ask("say its version", lambda: self._client.version()["Version"])
+        return _printable(answer)
+
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
         self._reader.close()
 
     def _post(self, question: str, deadline: Deadline, limit: int) -> Response:
+        self._authorise()
         url = f"{self._url}/api/v0/{question}"
-        return self._reader.request("POST", url, deadline=deadline, limit=limit)
+        return self._reader.request(
+            "POST", url, deadline=deadline, limit=limit, headers=self._headers
+        )
+
+    def _authorise(self) -> None:
+        """Ask for the token, once, and show it with every request from now on."""
+        if self._token is not None and not self._headers:
+            self._headers["Authorization"] = f"Bearer {verify_token(self._token())}"
+            self._client._client._session.headers.update(self._headers)
 
     def _ask(self, what: str, question: Callable[[], Any]) -> Any:
+        self._authorise()
         try:
             return question()
         except ipfs.ConnectionError as error:
@@ -153,14 +182,47 @@ class KuboStore:
                 f"{self.name} could not {what}: {_printable(error)}",
                 hint="Kubo's own words; its log says more",
             ) from error
-        except (ipfs.Error, KeyError, TypeError, ValueError) as error:
+        except ipfs.StatusError as error:
+            if _status(error) not in (401, 403):
+                raise self._nonsense(what) from error
             raise StoreFailed(
-                f"{self.name} could not {what}: the answer is not one of a Kubo RPC port",
-                hint=_HINT,
+                f"{self.name} refuses to {what}: it wants another token, or one at all",
+                hint="ipfs_token in the configuration's [store] says where the token comes from",
             ) from error
+        except (ipfs.Error, KeyError, TypeError, ValueError) as error:
+            raise self._nonsense(what) from error
+
+    def _nonsense(self, what: str) -> StoreFailed:
+        return StoreFailed(
+            f"{self.name} could not {what}: the answer is not one of a Kubo RPC port", hint=_HINT
+        )
 
 
-def _printable(error: Exception) -> str:
+def _status(error: ipfs.StatusError) -> int | None:
+    """Return the HTTP status that the IPFS client's own exception wraps."""
+    return getattr(getattr(error.original, "response", None), "status_code", None)
+
+
+def verify_token(token: str) -> str:
+    """Return a bearer token, without saying what it is where it is none (RFC 6750, section 2.1).
+
+    Raises:
+        ConfigError: It holds what can't stand in a header.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
+        raise ConfigError(
+            "the token for the IPFS nodes is not a bearer token",
+            hint="letters, digits and - . _ ~ + / only; as in API.Authorizations, without bearer:",
+        )
+    return token
+
+
+def _is_confidential(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
+
+
+def _printable(error: object) -> str:
     """Return a service's own words, made safe for a terminal."""
     return "".join(c if c.isprintable() else " " for c in str(error))[:300]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from dpki.bundle.cid import cid_of, digest_of
@@ -26,6 +26,7 @@ def publish(
     sources: Sequence[BlockSource],
     copies: int,
     deadline: timedelta = READ_BACK,
+    told: Callable[[str, bool], None] = lambda name, kept: None,
 ) -> Hash32:
     """Put a block on `copies` stores and read it back from somewhere else.
 
@@ -40,6 +41,7 @@ def publish(
         sources: Where it may be read back, first choice first; may include the stores.
         copies: How many stores must have it.
         deadline: For reading back, all sources together.
+        told: Called with the name of each store that was tried, and whether it has the block now.
 
     Returns:
         The block's SHA-256.
@@ -61,8 +63,10 @@ def publish(
             store.put(data)
         except StoreFailed as error:
             failures.append(error.message)
+            told(store.name, False)
         else:
             kept.append(store)
+            told(store.name, True)
     if len(kept) < copies:
         raise StoreFailed(
             f"only {len(kept)} of {copies} copies could be made: {'; '.join(failures)}",

@@ -17,6 +17,7 @@ from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from dpki.errors import TransactionForbidden, TransactionReverted
+from dpki.explanations import revert_hint
 from dpki.model import Address, AuthorityState, DeviceState
 from dpki.transactions.artifacts import CONTRACTS, load_artifact
 
@@ -29,24 +30,6 @@ _FOREIGN = (
     ("ECDSAInvalidSignatureLength", (("length", "uint256", ""),)),
     ("ECDSAInvalidSignatureS", (("s", "bytes32", ""),)),
 )
-
-_ROLE = "sign with an account that has the role"
-_HINTS = {
-    "AuthorityRegistryAlreadyRegistered": "a key is registered once for ever: make a new one",
-    "AuthorityRegistryInvalidParent": "the parent must be a registered authority of the same kind",
-    "CertificateRegistryInvalidTransition": "the authority's present state does not allow this",
-    "CertificateRegistryLifetimeExceeded": "ask for a shorter validity, or raise the maximum",
-    "CertificateRegistryNotActive": "only an active authority issues: lift it, or use another",
-    "CertificateRegistryNothingRevoked": "everything named is revoked already",
-    "CertificateRegistryNotIssued": "only serials that were anchored can be revoked",
-    "CertificateRegistryUnexpectedSerial": "another writer took the serial: sign again",
-    "CertificateRegistryUnknownAuthority": "compare the id; this domain has no such authority",
-    "CertificateRegistryWatermarkNotRaised": "it only rises, to the next serial at most",
-    "DeviceRegistryAlreadyEnrolled": "a device is enrolled once: send a document update",
-    "DeviceRegistryExpiredSignature": "ask the device for a fresh request",
-    "DeviceRegistryInvalidSignature": "altered, old or another domain's: ask for a new one",
-    "DeviceRegistryNotActive": "the device is not enrolled, or was retired for ever",
-}
 
 
 @dataclass(frozen=True)
@@ -97,9 +80,10 @@ def decode_revert(data: object) -> TransactionReverted:
         name: _readable(value, kind, solidity)
         for (name, kind, solidity), value in zip(error.parameters, decoded, strict=True)
     }
+    hint = revert_hint(error.name)
     if error.name.endswith("Unauthorized"):
-        return TransactionForbidden(error.name, values, hint=_ROLE)
-    return TransactionReverted(error.name, values, hint=_HINTS.get(error.name, ""))
+        return TransactionForbidden(error.name, values, hint=hint)
+    return TransactionReverted(error.name, values, hint=hint)
 
 
 def _revert_bytes(data: object) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ SCRYPT_WORK = 2**18
 """The work factor n of scrypt: about a second and 256 MiB a try."""
 
 _LIMIT = 64 * 1024
+_MOST_WORK = {"n": 2**20, "r": 8, "p": 16, "c": 10**7, "dklen": 64}
+"""What opening a keystore may cost at most: 1 GiB and half a minute."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,8 @@ def load_wallet(path: Path, passphrase: PinSource) -> KeyWallet:
             f"{path} is no Ethereum keystore that can be read",
             hint="restore it from a backup",
         ) from _without_details(error)
-    except (TypeError, KeyError, AttributeError) as error:
+    # NotImplementedError: a version that nobody wrote yet.
+    except (TypeError, KeyError, AttributeError, NotImplementedError, OverflowError) as error:
         raise ConfigError(
             f"{path} is a damaged Ethereum keystore", hint="restore it from a backup"
         ) from error
@@ -200,11 +204,24 @@ def _load_keystore(path: Path) -> dict[str, Any]:
         keystore: dict[str, Any] = json.loads(load_bounded(path, limit=_LIMIT))
         if not keystore["address"]:
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _verify_work(keystore["crypto" if "crypto" in keystore else "Crypto"]["kdfparams"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no Ethereum keystore", hint="restore it from a backup"
         ) from error
     return keystore
+
+
+def _verify_work(parameters: Mapping[str, object]) -> None:
+    """Refuse a keystore that would take minutes or gigabytes to open, whatever the passphrase.
+
+    Raises:
+        ValueError: A parameter of its key derivation is out of all proportion.
+    """
+    for name, most in _MOST_WORK.items():
+        value = parameters.get(name, 1)
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"its key derivation has an impossible {name}")
 
 
 def _without_details(error: BaseException) -> Exception:

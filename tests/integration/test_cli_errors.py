@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dpki.chain.connect import connect
-from dpki.config.admin import StoreConfig
+from dpki.config.admin import AdminConfig, StoreConfig
 from dpki.config.device import load_device_config, save_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.devnet.anvil import Anvil
@@ -31,7 +31,7 @@ from dpki.issuance.sealing import Signed, seal_batch
 from dpki.model import Address, Hash32
 from dpki.signer.pkcs11 import list_keys, open_signer
 from dpki.store.kubo import KuboStore
-from dpki.transactions.wallet import load_wallet
+from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
 from tests.admins import (
     MODULE,
@@ -520,11 +520,19 @@ class TestCertificates:
 
     def test_dry_runs_change_nothing(self, ready: World, dpki: Run) -> None:
         host = ("--device", "gate-1", "--hostname", "gate-1.example")
+        make_device(ready, dpki, ready.domain, "gate-4")
+        request = ready.device("gate-4") / "enroll.request"
+        update = ready.device("gate-2") / "update.request"
+        done(dpki("device", "rekey", "--dir", ready.device("gate-2"), "--out", update))
         commands = [
             issue_user(ready),
             ["ssh", "issue", "--ca", "hosts", *host],
+            ["ssh", "rotate", "--device", "gate-1", "--ca", "hosts", "--revoke-old"],
             ["ssh", "revoke", "--certificate", ready.certificate],
             ["ca", "create", "new", "--kind", "ssh-user"],
+            ["device", "enroll", request, "--name", "gate-4"],
+            ["device", "update", update],
+            ["device", "retire", "gate-2"],
         ]
         for words in commands:
             with unchanged(ready):
@@ -532,6 +540,101 @@ class TestCertificates:
             assert isinstance(document["gas"], int)
             assert document["gas"] > 21_000
             assert document["dry_run"] is True
+
+    def test_a_dry_run_of_what_is_done_already_costs_nothing(self, ready: World, dpki: Run) -> None:
+        request = ready.device("gate-1") / "enroll.request"
+        words = ("device", "enroll", request, "--name", "gate-1")
+        with unchanged(ready):
+            document = done(dpki(*words, "--dry-run", *ready.admin.option))
+        assert document["gas"] == 0
+
+    def test_a_dry_run_is_refused_like_the_real_one(self, ready: World, dpki: Run) -> None:
+        words = ("device", "retire", "gate-3", "--dry-run")
+        with unchanged(ready):
+            result = dpki(*words, *ready.admin.option)
+        refused(result, 1, "DeviceRegistryNotActive")
+        assert "dpki explain DeviceRegistryNotActive" in result.err
+
+
+class TestDoctor:
+    def examined(self, result: Result) -> dict[str, dict[str, str]]:
+        """Return what is not well, by part."""
+        findings = result.document["findings"]
+        return {found["part"]: found for found in findings if found["level"] != "ok"}
+
+    def test_all_is_well(self, ready: World, dpki: Run) -> None:
+        with unchanged(ready):
+            result = dpki("doctor", *ready.admin.option)
+        assert self.examined(result) == {}
+        assert result.status == 0
+        parts = {found["part"] for found in result.document["findings"]}
+        assert {"wallet", "token", "key of users", "key of hosts", "IPFS node", "gateway"} <= parts
+        assert {"endpoint", "clock", "journal", "issuer's key"} <= parts
+
+    @pytest.mark.parametrize(
+        ("change", "part", "level", "status"),
+        [
+            ("endpoint", "endpoint", "could not check", 5),
+            ("gateway", "gateway", "could not check", 5),
+            ("node", "IPFS node", "problem", 3),
+            ("module", "token", "problem", 3),
+            ("token", "token", "problem", 3),
+            ("pin", "key of hosts", "problem", 3),
+            ("domain", "endpoint", "problem", 3),
+            ("wallet", "wallet", "problem", 3),
+            ("poor", "wallet", "problem", 3),
+            ("mode", "wallet's file", "problem", 3),
+        ],
+    )
+    def test_each_broken_part_is_found_with_what_mends_it(
+        self,
+        ready: World,
+        dpki: Run,
+        tmp_path: Path,
+        change: str,
+        part: str,
+        level: str,
+        status: int,
+    ) -> None:
+        (tmp_path / "pin").write_text("00001111")
+        (tmp_path / "pin").chmod(0o600)
+        changes: dict[str, Callable[[AdminConfig], AdminConfig]] = {
+            "endpoint": lambda c: replace(c, chain=replace(c.chain, rpc=(nowhere(),))),
+            "gateway": lambda c: replace(c, store=replace(c.store, gateways=(nowhere(),))),
+            "node": lambda c: replace(
+                c, store=replace(c.store, ipfs=(f"/ip4/127.0.0.1/tcp/{free_port()}",))
+            ),
+            "module": lambda c: replace(c, token=replace(c.token, module=tmp_path / "no.so")),
+            "token": lambda c: replace(c, token=replace(c.token, label="none-such")),
+            "pin": lambda c: replace(c, token=replace(c.token, pin=f"file:{tmp_path / 'pin'}")),
+            "domain": lambda c: with_domain(c, block_hash=Hash32(b"\x01" * 32)),
+        }
+        twin = ready.admin.copy(tmp_path / "home", changes.get(change, lambda c: c))
+        keystore = twin.home.keystore
+        if change in ("wallet", "poor"):
+            keystore.unlink()
+        if change == "poor":
+            create_keystore(keystore, lambda _: PASSPHRASE, work=2**4)
+        if change == "mode":
+            keystore.chmod(0o644)
+        with unchanged(ready):
+            result = dpki("doctor", *twin.option)
+        found = self.examined(result)[part]
+        assert (found["level"], result.status) == (level, status), result.err
+        assert found["mend"]
+        assert "00001111" not in result.out + result.err
+
+    def test_a_wrong_pin_is_tried_once(self, ready: World, dpki: Run, tmp_path: Path) -> None:
+        counter = tmp_path / "asked"
+        script = tmp_path / "pin"
+        script.write_text(f"#!/bin/sh\necho x >> {counter}\necho 00001111\n")
+        script.chmod(0o700)
+        result = dpki("doctor", "--pin", f"command:{script}", *ready.admin.option)
+        assert result.status == 3
+        assert [part for part in self.examined(result) if part.startswith("key of")] == [
+            "key of hosts"
+        ]
+        assert counter.read_text() == "x\n"
 
 
 class TestInit:

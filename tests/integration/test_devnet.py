@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-import pkcs11
 import pytest
 
 from dpki.bundle.cid import cid_of, digest_of
@@ -294,7 +293,6 @@ class TestSoftHsm:
         for label in ("one", "two"):
             create_token(hsm, label, tmp_path / label)
         assert {"one", "two"} <= set(tokens(str(hsm.configuration)))
-        assert pkcs11.lib(str(hsm.module))
 
 
 def tokens(configuration: str) -> list[str]:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,165 +10,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.bundle.content import bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
-from dpki.certificates.keys import authority_id, public_key_line, spki_of, ssh_blob
+from dpki.certificates.keys import authority_id, spki_of, ssh_blob
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.snapshot import fetch_snapshot
-from dpki.cli.issuing import make_bench
-from dpki.cli.output import Output
-from dpki.cli.session import Desk, open_desk
 from dpki.devices.keys import load_device_keys
-from dpki.devnet.anvil import Anvil
-from dpki.devnet.kubo import Kubo
-from dpki.issuance.bench import Bench
 from dpki.issuance.journal import BatchState
 from dpki.issuance.plan import CertificateRequest
-from dpki.issuance.progress import silent
 from dpki.issuance.run import TAKEN
 from dpki.issuance.workflow import issue_batch
-from dpki.model import Address, Entry, Hash32
 from dpki.signer.base import KeyType
 from dpki.signer.pin import pin_source
 from dpki.signer.pkcs11 import generate_key, list_keys
 from dpki.signer.uri import Pkcs11Uri
 from dpki.store.gateway import Gateway
-from dpki.transactions.wallet import load_wallet
-from dpki.transactions.writer import DomainWriter
-from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
-from tests.admins import MODULE, PASSPHRASE, Admin, Result, Run, make_admin, runner
-from tests.soft_tokens import SoftHsmFolder
-
-DYING = """
-import os, signal, sys
-from contextlib import contextmanager
-from dpki.cli.app import main
-from dpki.cli.output import Output
-
-calls = 0
-
-@contextmanager
-def steps(self):
-    def progress(step, done, total):
-        global calls
-        calls += 1
-        if calls == int(sys.argv[1]):
-            os.kill(os.getpid(), signal.SIGKILL)
-    yield progress
-
-Output.steps = steps
-main(sys.argv[2:])
-"""
-"""The real command line, that kills itself at the n-th point between two steps."""
-
-
-@dataclass
-class World:
-    """A domain with a user CA, a host CA and a device."""
-
-    directory: Path
-    anvil: Anvil
-    admin: Admin
-    softhsm: SoftHsmFolder
-    dpki: Run
-    domain: str = ""
-
-    def rpc(self, method: str, *params: object) -> object:
-        from dpki.chain.rpc import Endpoint
-
-        with Endpoint(self.anvil.url) as endpoint:
-            return endpoint.call(method, list(params))
-
-    def public_key(self, name: str) -> Path:
-        path = self.directory / f"{name}.pub"
-        blob = ssh_blob(Ed25519PrivateKey.generate().public_key())
-        path.write_text(public_key_line(blob, name) + "\n")
-        return path
-
-    def for_key(self, name: str) -> list[str]:
-        words = ["ssh", "issue", "--ca", "users", "--key", str(self.public_key(name))]
-        return [*words, "--identity", name, "--principal", "ops", *self.admin.option]
-
-    def for_device(self, keygen: str = "device") -> list[str]:
-        words = ["ssh", "issue", "--ca", "hosts", "--device", "gate-1", "--keygen", keygen]
-        return [*words, "--hostname", "gate-1.example", *self.admin.option]
-
-    def verdict(self, certificate: Path) -> Verdict:
-        """Return what a stranger finds, who has the certificate only."""
-        config = self.admin.config
-        return verify_certificate(
-            certificate.read_bytes(), domain_id=config.require_domain(), rpc=config.chain.rpc
-        ).verdict
-
-    @contextmanager
-    def desk(self) -> Iterator[tuple[Desk, DomainWriter]]:
-        with open_desk(self.admin.home.directory) as desk:
-            wallet = load_wallet(desk.home.keystore, lambda _: PASSPHRASE)
-            yield desk, DomainWriter(desk.reader, desk.domain, wallet)
-
-    def states(self, ca: str) -> list[tuple[int, str]]:
-        with self.desk() as (desk, _):
-            batches = desk.journal.load_all(desk.index.find_authority(ca))
-            return [(batch.first_serial, batch.state.value) for batch in batches]
-
-    def issue_directly(self, ca: str) -> None:
-        """Do what another machine with the same wallet might: anchor something else."""
-        with self.desk() as (desk, writer):
-            identifier = desk.index.find_authority(ca)
-            snapshot = fetch_snapshot(desk.reader, desk.domain)
-            end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-            entry = Entry(Hash32(os.urandom(32)), Address.zero(), end, Hash32.zero())
-            writer.issue(identifier, snapshot.authorities[identifier].next_serial, [entry])
-
-    def die(self, point: int, words: list[str]) -> None:
-        """Run a command in a process that is killed at a point."""
-        environment = os.environ | {"SOFTHSM2_CONF": str(self.softhsm.configuration)}
-        done = subprocess.run(
-            [sys.executable, "-c", DYING, str(point), *words],
-            env=environment,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
-def ok(result: Result) -> dict[str, object]:
-    assert result.status == 0, result.err
-    return result.document
-
-
-@pytest.fixture(scope="module")
-def services(
-    tmp_path_factory: pytest.TempPathFactory,
-    softhsm: SoftHsmFolder,
-    kubo_nodes: tuple[Kubo, Kubo],
-) -> Iterator[tuple[Anvil, Admin]]:
-    with Anvil(tmp_path_factory.mktemp("logs")) as anvil:
-        directory = tmp_path_factory.mktemp("admin")
-        yield anvil, make_admin(directory, anvil, kubo_nodes, softhsm.token())
-
-
-@pytest.fixture
-def world(
-    services: tuple[Anvil, Admin],
-    softhsm: SoftHsmFolder,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> World:
-    anvil, admin = services
-    world = World(tmp_path, anvil, admin, softhsm, runner(capsys))
-    device = admin.home.directory.parent / "gate-1"
-    if admin.config.domain is None:
-        domain = str(ok(world.dpki("deploy", *admin.option))["domain"])
-        users = ("users", "--kind", "ssh-user", "--max-validity", "1d")
-        hosts = ("hosts", "--kind", "ssh-host", "--key-type", "ed25519")
-        for ca in (users, hosts):
-            ok(world.dpki("ca", "create", *ca, *admin.option))
-        public = ("--domain", domain, "--rpc", anvil.url, "--console-access")
-        ok(world.dpki("device", "init", "--dir", device, *public))
-        request = device / "enroll.request"
-        ok(world.dpki("device", "enroll", request, "--name", "gate-1", *admin.option))
-    world.domain = str(admin.config.domain)
-    return world
+from tests.admins import MODULE, Result
+from tests.issuing_world import World, bench, ok
 
 
 def test_an_engineer_s_certificate_is_valid_to_a_stranger(world: World) -> None:
@@ -235,8 +85,6 @@ def test_a_batch_of_a_thousand(world: World) -> None:
         assert world.verdict(file) is Verdict.VALID
 
 
-# The points, for one certificate: 1-2 signing, 3-4 sealing, 5-6 publishing, 7-8 anchoring,
-# 9-10 releasing; the even ones after the deed and before it is journaled.
 @pytest.mark.parametrize("point", [2, 3, 4, 6, 7, 8, 9, 10])
 def test_killed_and_resumed(world: World, point: int) -> None:
     before = world.states("hosts")
@@ -370,30 +218,6 @@ class TestMakingACaGoesOnWhereItStopped:
         assert not world.admin.home.issuer_key("elsewhere").exists()
 
 
-def test_several_at_once_take_turns(world: World) -> None:
-    """Processes that issue with one home wait for each other between serial and anchor."""
-    before = world.states("users")
-    environment = os.environ | {"SOFTHSM2_CONF": str(world.softhsm.configuration)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", "from dpki.cli.app import main; main()", *world.for_key(name)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for name in ("fay", "gil", "hal")
-    ]
-    for process in processes:
-        _, words = process.communicate(timeout=60)
-        assert process.returncode == 0, words.decode()
-    new = world.states("users")[len(before) :]
-    assert [state for _, state in new] == ["anchored"] * 3
-    first = new[0][0]
-    assert [serial for serial, _ in new] == [first, first + 1, first + 2]
-    for name in ("fay", "gil", "hal"):
-        assert world.verdict(world.directory / f"{name}-cert.pub") is Verdict.VALID
-
-
 def test_revoking_all_of_a_device(world: World) -> None:
     ok(world.dpki(*world.for_device()))
     ok(world.dpki("ssh", "revoke", "--device", "gate-1", *world.admin.option))
@@ -438,12 +262,3 @@ def test_a_certificate_that_was_never_anchored_revokes_nobody(world: World) -> N
     assert result.status == 3
     assert "is not the one that was anchored" in result.message
     assert world.verdict(Path(str(document["certificate"]))) is Verdict.VALID
-
-
-@contextmanager
-def bench(world: World, name: str) -> Iterator[Bench]:
-    """Yield the bench that the command line would use."""
-    with ExitStack() as stack:
-        desk, writer = stack.enter_context(world.desk())
-        ca = desk.index.find_authority(name)
-        yield make_bench(desk, writer, name, ca, None, Output(json=False), silent)

@@ -15,6 +15,7 @@ from dpki.certificates.krl import Revocations, build_krl
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate, ssh_line
 from scripts.stage import Client, Sshd, Stage, open_stage
+from tests.krl_shapes import SHAPES, Shape
 from tests.openssh import admits, write_private_key
 
 NOW = datetime.now(UTC)
@@ -85,47 +86,13 @@ def door() -> Iterator[Door]:
         )
 
 
-def test_none_revoked_admits(door: Door) -> None:
-    door.revoke()
-    assert door.admits(1)
-    assert door.admits(1, OTHER)
-
-
-def test_one_revoked_is_refused_and_its_neighbours_are_not(door: Door) -> None:
-    door.revoke(Revocations(CA_BLOB, [5]))
-    assert not door.admits(5)
-    assert door.admits(4)
-    assert door.admits(6)
-    assert door.admits(5, OTHER)
-
-
-def test_a_range_is_refused_from_end_to_end(door: Door) -> None:
-    door.revoke(Revocations(CA_BLOB, [range(10, 100_001)]))
-    assert not door.admits(10)
-    assert not door.admits(50_000)
-    assert not door.admits(100_000)
-    assert door.admits(9)
-    assert door.admits(100_001)
-
-
-def test_more_scattered_serials_than_ssh_keygen_can_write(door: Door) -> None:
-    door.revoke(Revocations(CA_BLOB, range(1, 40_001, 2)))
-    assert not door.admits(20_001)
-    assert door.admits(20_002)
-
-
-def test_the_watermark_refuses_everything_below(door: Door) -> None:
-    door.revoke(Revocations(CA_BLOB, (), below=8))
-    assert not door.admits(1)
-    assert not door.admits(7)
-    assert door.admits(8)
-
-
-def test_a_ca_as_a_key_is_refused_whatever_the_serial(door: Door) -> None:
-    door.revoke(keys=(CA_BLOB,))
-    assert not door.admits(1)
-    assert not door.admits(2**32 - 1)
-    assert door.admits(1, OTHER)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_shape(door: Door, shape: Shape) -> None:
+    """The same shapes and probes go to ssh-keygen in tests/property/test_krl.py."""
+    door.revoke(shape.revocations(CA_BLOB), keys=(CA_BLOB,) if shape.whole else ())
+    for serial, revoked in shape.probes.items():
+        assert door.admits(serial) is not revoked, serial
+    assert door.admits(next(iter(shape.probes)), OTHER), "another CA's certificates are refused"
 
 
 def test_a_subject_as_a_key_is_refused_whatever_the_ca(door: Door) -> None:

@@ -20,6 +20,7 @@ from dpki.store.kubo import KuboStore
 from dpki.store.publish import publish
 
 DEADLINE = timedelta(seconds=20)
+TOKEN = "a-token.of_the~node"
 
 
 @pytest.fixture
@@ -160,3 +161,53 @@ def test_a_full_node(tmp_path: Path, data: bytes) -> None:
             store.put(data)
         assert "Kubo's own words" in caught.value.hint
         store.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[str]:
+    """The RPC address of a node that wants a bearer token."""
+    repository, log = tmp_path / "guarded", tmp_path / "guarded.log"
+    node = Kubo(repository, log)
+    node.wait()
+    node.stop()
+    config = json.loads((repository / "config").read_bytes())
+    rule = {"AuthSecret": f"bearer:{TOKEN}", "AllowedPaths": ["/api/v0"]}
+    config["API"]["Authorizations"] = {"admin": rule}
+    (repository / "config").write_text(json.dumps(config))
+    node = Kubo(repository, log)
+    try:
+        node.process.wait_ready((repository / "gateway").exists, timedelta(seconds=30))
+        yield (repository / "api").read_text().strip()
+    finally:
+        node.stop()
+
+
+def test_a_node_that_wants_a_bearer_token(guarded: str, data: bytes) -> None:
+    asked: list[str] = []
+
+    def token() -> str:
+        asked.append("")
+        return TOKEN
+
+    store = KuboStore(guarded, token)
+    assert asked == []
+    digest = store.put(data)
+    assert store.has(digest)
+    assert store.fetch(digest, DEADLINE) == data
+    store.remove(digest)
+    assert not store.has(digest)
+    assert asked == [""]
+    store.close()
+    for wrong in (None, lambda: "another"):
+        stranger = KuboStore(guarded, wrong)
+        for act in (
+            lambda s=stranger: s.put(data),
+            lambda s=stranger: s.has(digest),
+            lambda s=stranger: s.remove(digest),
+        ):
+            with pytest.raises(StoreFailed, match="refuses") as caught:
+                act()
+            assert "ipfs_token" in caught.value.hint
+        with pytest.raises(ContentUnavailable):
+            stranger.fetch(digest, DEADLINE)
+        stranger.close()

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import parse_ssh_public_key, public_key_line, ssh_blob, ssh_fingerprint
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import (
     SshCertificate,
     build_ssh_certificate,
@@ -24,7 +25,8 @@ from dpki.model import AuthorityKind
 from dpki.signer.base import KeyType
 from dpki.signer.pkcs11 import Pkcs11Signer, generate_key, open_signer
 from scripts.stage import Client, Sshd, Stage, open_stage
-from tests.openssh import admits, describe, keygen, write_private_key
+from tests.openssh import PrivateKey, admits, describe, keygen, write_private_key
+from tests.raw_certificates import fido_blob
 from tests.soft_tokens import SoftHsmFolder
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -67,7 +69,15 @@ class TestSshKeygen:
     @pytest.mark.parametrize("ca_type", KeyType)
     @pytest.mark.parametrize(
         ("subject_type", "bits"),
-        [("ed25519", ""), ("ecdsa", "256"), ("ecdsa", "384"), ("rsa", "2048")],
+        [
+            ("ed25519", ""),
+            ("ecdsa", "256"),
+            ("ecdsa", "384"),
+            ("ecdsa", "521"),
+            ("rsa", "2048"),
+            ("fido", "ed25519"),
+            ("fido", "p256"),
+        ],
     )
     def test_reads_what_the_token_signed(
         self,
@@ -77,17 +87,19 @@ class TestSshKeygen:
         bits: str,
         tmp_path: Path,
     ) -> None:
-        sizes = ["-b", bits] if bits else []
-        assert (
-            keygen("-q", "-t", subject_type, *sizes, "-N", "", "-f", tmp_path / "id").returncode
-            == 0
-        )
+        if subject_type == "fido":
+            (tmp_path / "id.pub").write_text(public_key_line(fido_blob(bits)) + "\n")
+        else:
+            sizes = ["-b", bits] if bits else []
+            made = keygen("-q", "-t", subject_type, *sizes, "-N", "", "-f", tmp_path / "id")
+            assert made.returncode == 0, made.stderr
         subject = parse_ssh_public_key((tmp_path / "id.pub").read_bytes())
         profile = Profile(
             AuthorityKind.SSH_USER,
             timedelta(hours=8),
             frozenset({"permit-pty", "permit-port-forwarding"}),
             (("source-address", "192.0.2.0/24"), ("force-command", "uptime -p")),
+            ANYBODY,
         )
         certificate = issue(cas[ca_type], profile, subject.blob, "alice")
         (tmp_path / "id-cert.pub").write_text(ssh_line(certificate, "x") + "\n")
@@ -220,7 +232,7 @@ class TestLogin:
         return Client(user, certificate, known_hosts, None, "door")
 
     def certify(self, stage: Stage, user: Path, signer: Pkcs11Signer, principal: str) -> None:
-        subject = parse_ssh_public_key(user.with_name("user.pub").read_bytes()).blob
+        subject = parse_ssh_public_key(user.with_suffix(".pub").read_bytes()).blob
         line = ssh_line(issue(signer, PROFILE, subject, principal))
         (stage.directory / "user-cert.pub").write_text(line + "\n")
 
@@ -236,6 +248,29 @@ class TestLogin:
     ) -> None:
         self.certify(stage, user, cas[ca_type], stage.account)
         assert admits(stage, server, client)
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            ec.generate_private_key(ec.SECP256R1()),
+            ec.generate_private_key(ec.SECP384R1()),
+            ec.generate_private_key(ec.SECP521R1()),
+            rsa.generate_private_key(65537, 2048),
+        ],
+        ids=["p256", "p384", "p521", "rsa"],
+    )
+    def test_works_with_keys_of_every_type(
+        self,
+        stage: Stage,
+        server: Sshd,
+        client: Client,
+        key: PrivateKey,
+        cas: dict[KeyType, Pkcs11Signer],
+    ) -> None:
+        """FIDO keys are missing for want of a token; ssh-keygen reads and verifies theirs above."""
+        user = write_private_key(stage.directory / "other", key)
+        self.certify(stage, user, cas[KeyType.P256], stage.account)
+        assert admits(stage, server, replace(client, key=user))
 
     def test_a_host_by_another_name_is_refused(
         self, stage: Stage, server: Sshd, client: Client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dpki.certificates.krl import Revocations, build_krl, parse_krl
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate, ssh_line
 from dpki.errors import MalformedInput
+from tests.krl_shapes import SHAPES, Shape
 from tests.openssh import keygen
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -168,26 +170,66 @@ def test_ssh_keygen_lists_the_same(lists: list[Revocations], keys: set[bytes]) -
 def test_ssh_keygen_revokes_the_same_certificates(
     lists: list[Revocations], keys: set[bytes], serials: set[int]
 ) -> None:
+    wanted = {
+        (number, serial): is_revoked(lists, keys, BLOBS[number], serial)
+        for number in range(2)
+        for serial in serials
+    }
+    assert ask_ssh_keygen(build(lists, keys), wanted) == wanted
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_ssh_keygen_on_every_shape(shape: Shape) -> None:
+    """The same shapes and probes go to sshd in tests/integration/test_krl_sshd.py."""
+    krl = build([shape.revocations(BLOBS[0])], {BLOBS[0]} if shape.whole else set())
+    wanted = {(0, serial): revoked for serial, revoked in shape.probes.items()}
+    wanted |= {(1, serial): False for serial in shape.probes}
+    assert ask_ssh_keygen(krl, wanted) == wanted
+
+
+@settings(max_examples=8)
+@given(
+    st.integers(1, 50),
+    st.sampled_from([1, 2, 3, 5, 61, 997]),
+    st.integers(1, 20_000),
+    st.integers(0, 200_000),
+    st.integers(0, 60_000),
+)
+def test_ssh_keygen_on_large_ones(start: int, step: int, count: int, run: int, below: int) -> None:
+    """Steady steps, long runs and a watermark: where bitmaps of ssh-keygen's own go wrong."""
+    singles = range(start, start + step * count, step)
+    middle = start + step * count // 2
+    lists = [Revocations(BLOBS[0], (*singles, range(middle, middle + run)), below)]
+    probes = {1, start, start + 1, singles[-1], middle, middle + run, below, below - 1, 16_384}
+    wanted = {
+        (0, serial): serial < below or serial in singles or serial in range(middle, middle + run)
+        for serial in probes
+        if serial >= 1
+    }
+    assert ask_ssh_keygen(build(lists), wanted) == wanted
+
+
+def ask_ssh_keygen(krl: bytes, cases: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bool]:
+    """Return whether `ssh-keygen -Q` calls certificates of these CAs and serials revoked."""
     with tempfile.TemporaryDirectory() as folder:
-        krl = Path(folder, "krl")
-        krl.write_bytes(build(lists, keys))
-        expected: dict[Path, bool] = {}
-        for number, key in enumerate(KEYS[:2]):
-            for serial in serials:
-                path = Path(folder, f"{number}-{serial}-cert.pub")
-                certificate = build_ssh_certificate(
-                    key,
-                    Profile.user(timedelta(hours=1)),
-                    SUBJECT,
-                    serial=serial,
-                    key_id="x",
-                    valid_after=NOW,
-                    valid_before=NOW + timedelta(hours=1),
-                )
-                path.write_text(ssh_line(certificate) + "\n")
-                expected[path] = is_revoked(lists, keys, BLOBS[number], serial)
-        done = keygen("-Q", "-f", krl, *expected)
+        list_file = Path(folder, "krl")
+        list_file.write_bytes(krl)
+        files = {
+            Path(folder, f"{number}-{serial}-cert.pub"): (number, serial)
+            for number, serial in cases
+        }
+        for path, (number, serial) in files.items():
+            certificate = build_ssh_certificate(
+                KEYS[number],
+                Profile.user(timedelta(hours=1)),
+                SUBJECT,
+                serial=serial,
+                key_id="x",
+                valid_after=NOW,
+                valid_before=NOW + timedelta(hours=1),
+            )
+            path.write_text(ssh_line(certificate) + "\n")
+        done = keygen("-Q", "-f", list_file, *files)
     answers = dict(re.findall(r"^(\S+) \(.*\): (ok|REVOKED)$", done.stdout, re.MULTILINE))
-    assert answers == {
-        str(path): "REVOKED" if revoked else "ok" for path, revoked in expected.items()
-    }, done.stdout + done.stderr
+    assert len(answers) == len(files), done.stdout + done.stderr
+    return {files[Path(name)]: answer == "REVOKED" for name, answer in answers.items()}

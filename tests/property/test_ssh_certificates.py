@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import SSHCertificate as Theirs
+from cryptography.hazmat.primitives.serialization import load_ssh_public_identity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpki.certificates.keys import parse_ssh_public_key, public_key_line, ssh_blob
 from dpki.certificates.principals import verify_principals
-from dpki.certificates.profile import USER_EXTENSIONS, Profile, Subject
+from dpki.certificates.profile import ANYBODY, USER_EXTENSIONS, Profile, Subject
 from dpki.certificates.ssh import (
     SshCertificate,
     build_ssh_certificate,
@@ -24,12 +26,16 @@ from dpki.certificates.ssh import (
 from dpki.errors import InvalidPrincipal, MalformedInput, SignatureInvalid
 from dpki.model import AuthorityKind, from_timestamp
 from tests.openssh import describe
-from tests.raw_certificates import RawCertificate
+from tests.raw_certificates import RawCertificate, fido_blob
 
 CAS = [ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()]
 SUBJECTS = [
     ssh_blob(ed25519.Ed25519PrivateKey.generate().public_key()),
     ssh_blob(ec.generate_private_key(ec.SECP256R1()).public_key()),
+    ssh_blob(ec.generate_private_key(ec.SECP521R1()).public_key()),
+    ssh_blob(rsa.generate_private_key(65537, 2048).public_key()),
+    fido_blob("ed25519"),
+    fido_blob("p256"),
 ]
 ALPHABET = "ABCXYZabcxyz019._-:@/+"
 PRINCIPALS = st.lists(
@@ -48,7 +54,12 @@ def certificates(draw: st.DrawFn) -> SshCertificate:
     serial = draw(st.integers(1, 2**32 - 1))
     certificate = build_ssh_certificate(
         draw(st.sampled_from(CAS)),
-        Profile(kind, lifetime, extensions if kind is AuthorityKind.SSH_USER else frozenset()),
+        Profile(
+            kind,
+            lifetime,
+            extensions if kind is AuthorityKind.SSH_USER else frozenset(),
+            principals=ANYBODY,
+        ),
         Subject(draw(st.sampled_from(SUBJECTS)), principals, "alice"),
         serial=serial,
         key_id=draw(st.text(ALPHABET, min_size=1, max_size=200)),
@@ -68,6 +79,22 @@ def certificates(draw: st.DrawFn) -> SshCertificate:
 def test_round_trip(certificate: SshCertificate) -> None:
     assert parse_ssh_certificate(certificate.blob) == certificate
     assert parse_ssh_certificate(ssh_line(certificate, "a comment") + "\n") == certificate
+
+
+@given(certificates())
+def test_cryptography_reads_and_verifies_the_same(certificate: SshCertificate) -> None:
+    """It knows no FIDO certificates; of the others it is a second opinion."""
+    if certificate.type.startswith("sk-"):
+        return
+    theirs = load_ssh_public_identity(ssh_line(certificate).encode())
+    assert isinstance(theirs, Theirs)
+    theirs.verify_cert_signature()
+    assert ssh_blob(theirs.public_key()) == certificate.subject_key  # type: ignore[arg-type]
+    assert ssh_blob(theirs.signature_key()) == certificate.authority_key  # type: ignore[arg-type]
+    assert theirs.serial == certificate.serial
+    assert theirs.key_id == certificate.key_id.encode()
+    assert theirs.valid_principals == [name.encode() for name in certificate.principals]
+    assert dict(theirs.extensions) == {n.encode(): b"" for n, _ in certificate.extensions}
 
 
 @settings(max_examples=20)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.chain import layout
 from dpki.chain.rpc import Call
-from dpki.errors import CouldNotCheck, EndpointUnavailable
-from dpki.model import AuthorityState, Hash32
+from dpki.errors import ContentUnavailable, CouldNotCheck, EndpointUnavailable
+from dpki.model import AuthorityState, Entry, Hash32
 from tests.chain_world import ChainWorld, Liar, open_world
 from tests.device import private_key_file
 
@@ -254,3 +256,31 @@ def test_rotation_and_going_back(world: ChainWorld) -> None:
     assert seen.host.certificate == first
     world.writer.revoke(world.hosts.id, [1])
     assert world.observe().host is None
+
+
+def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
+    world: ChainWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stolen operator wallet can anchor thousands for one device, each leading nowhere."""
+    good = world.issue_host()
+    assert world.observe().host is not None
+    flood = [
+        Entry(Hash32(bytes([n]) * 32), world.keys.address, good.valid_before, Hash32.zero())
+        for n in range(1, 101)
+    ]
+    world.writer.issue(world.hosts.id, world.hosts.next_serial, flood)
+    asked: list[timedelta] = []
+
+    def slow(digest: Hash32, sources: object, deadline: timedelta) -> bytes:
+        asked.append(deadline)
+        clock[0] += deadline.total_seconds()
+        raise ContentUnavailable("nobody has it")
+
+    clock = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("dpki.agent.observe.fetch_first", slow)
+    seen = world.observe()
+    assert sum(asked, timedelta(0)) <= timedelta(seconds=60)
+    assert seen.host is not None
+    assert seen.host.certificate == good
+    assert any("used up" in problem for problem in seen.problems)

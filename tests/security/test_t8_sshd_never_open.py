@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from dpki.agent import sshd
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
-from tests.device import Device, open_device
+from tests.device import Device, open_device, private_key_file
 
 
 @pytest.fixture
@@ -151,5 +154,31 @@ def test_installing_twice_changes_nothing(device: Device) -> None:
     first = device.update()
     before = state(device)
     assert "10-dpki.conf" in first.changed
+    assert first.reloaded
+    again = device.update()
+    assert (again.changed, again.reloaded) == ((), False)
+    assert state(device) == before
+
+
+def test_the_same_host_key_in_another_spelling_is_left_alone(device: Device) -> None:
+    """OpenSSH's key files carry random bytes: the same key never looks the same twice."""
+    device.update()
+    before = state(device)
+    assert device.host is not None
+    key = load_ssh_private_key(device.host.key, None)
+    assert isinstance(key, Ed25519PrivateKey)
+    again = private_key_file(key)
+    assert again != device.host.key
+    device.host = replace(device.host, key=again)
     assert device.update().changed == ()
     assert state(device) == before
+
+
+def test_the_old_host_pair_stays_until_sshd_was_told_of_the_new(device: Device) -> None:
+    device.update()
+    old = {path.name for path in device.files.glob("host-*")}
+    device.new_host_pair()
+    device.update()
+    assert old < {path.name for path in device.files.glob("host-*")}
+    device.update()
+    assert not old & {path.name for path in device.files.glob("host-*")}

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dpki.certificates.key_id import key_id
 from dpki.certificates.keys import ssh_blob
 from dpki.certificates.principals import verify_principals
-from dpki.certificates.profile import Profile, Subject
-from dpki.certificates.ssh import build_ssh_certificate, key_id, parse_ssh_certificate, ssh_line
+from dpki.certificates.profile import ANYBODY, Profile, Subject
+from dpki.certificates.ssh import build_ssh_certificate, parse_ssh_certificate, ssh_line
 from dpki.errors import InvalidPrincipal, MalformedInput, UsageError
 from dpki.model import Address, AuthorityId, AuthorityKind, DomainId, Hash32
 from tests.openssh import describe
@@ -136,7 +137,7 @@ class TestDenyByDefault:
         assert self.extensions(Profile.host(HOUR), tmp_path) == ["Extensions: (none)"]
 
     def test_a_bare_profile_gives_nothing(self, tmp_path: Path) -> None:
-        bare = Profile(AuthorityKind.SSH_USER, HOUR)
+        bare = Profile(AuthorityKind.SSH_USER, HOUR, principals=ANYBODY)
         assert self.extensions(bare, tmp_path) == ["Extensions: (none)"]
 
     @pytest.mark.parametrize("name", ["permit-anything", "permit-pty,permit-X11-forwarding", ""])

@@ -18,6 +18,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 # Top floor first. Modules on one floor may import each other only within their package.
 FLOORS = [
     ["cli"],
+    ["doctor"],
     ["devnet"],
     ["agent"],
     ["issuance"],
@@ -32,6 +33,7 @@ FLOORS = [
     ["certificates"],
     ["model"],
     ["files", "http"],
+    ["explanations"],
     ["errors"],
 ]
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}

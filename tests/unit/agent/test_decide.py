@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpki.agent.decide import Plan, decide
-from dpki.agent.index import Access, IndexedCertificate
+from dpki.agent.index import Access, IndexedCertificate, encode_index
 from dpki.agent.observation import HostPair, Known, Observation
 from dpki.certificates.krl import parse_krl
 from dpki.config.device import Access as AccessConfig
@@ -27,6 +27,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.users, self.hosts = Ca.users(), Ca.hosts()
+        self.others: list[Ca] = []
         self.device_state = DeviceState.ACTIVE
         self.known: list[Known] = []
         self.host: HostPair | None = None
@@ -39,16 +40,18 @@ class Scene:
             accounts={"root": (Grant(self.users.id, "ops"),)},
         )
 
-    def anchored(self, device: Address = NOBODY) -> IndexedCertificate:
-        certificate, _ = self.users.issue(device)
+    def anchored(self, device: Address = NOBODY, by: Ca | None = None) -> IndexedCertificate:
+        ca = by or self.users
+        certificate, _ = ca.issue(device)
         entry = Entry(certificate.hash, device, certificate.valid_before, Hash32.zero())
-        self.known.append(Known(self.users.id, certificate.serial, entry, 50))
+        self.known.append(Known(ca.id, certificate.serial, entry, 50))
         return IndexedCertificate(
-            certificate.hash, self.users.id, certificate.serial, certificate.valid_before
+            certificate.hash, ca.id, certificate.serial, certificate.valid_before
         )
 
     def plan(self, after: timedelta = timedelta(0)) -> Plan:
-        seen = snapshot(self.users, self.hosts, devices={DEVICE: self.device_state})
+        cas = (self.users, self.hosts, *self.others)
+        seen = snapshot(*cas, devices={DEVICE: self.device_state})
         observation = Observation(seen, self.finalized, tuple(self.known), self.host, ())
         return decide(self.config, DEVICE, observation, NOW + after)
 
@@ -144,3 +147,86 @@ def test_the_same_observation_gives_the_same_plan(scene: Scene) -> None:
 
 def test_the_krl_is_never_empty(scene: Scene) -> None:
     assert len(scene.plan().krl) >= 44
+
+
+class TestSuccession:
+    """What a CA's successor inherits, on a device that follows successors."""
+
+    @pytest.fixture
+    def heir(self, scene: Scene) -> Ca:
+        heir = Ca.users()
+        heir.parent = scene.users.id
+        scene.others.append(heir)
+        scene.config = replace(scene.config, successors=True)
+        return heir
+
+    def admits(self, scene: Scene, ca: Ca) -> bool:
+        """Whether a certificate of this CA gets into the account."""
+        certificate = scene.anchored(by=ca)
+        plan = scene.plan()
+        return certificate in plan.index.certificates and (
+            Access("root", ca.id, "ops") in plan.index.access
+        )
+
+    def test_it_inherits_the_grants_beside_the_old_ca(self, scene: Scene, heir: Ca) -> None:
+        assert self.admits(scene, heir)
+        assert self.admits(scene, scene.users)
+        assert scene.plan().index.access == (
+            Access("root", scene.users.id, "ops"),
+            Access("root", heir.id, "ops"),
+        )
+
+    def test_it_inherits_nothing_where_successors_are_not_followed(
+        self, scene: Scene, heir: Ca
+    ) -> None:
+        scene.config = replace(scene.config, successors=False)
+        assert not self.admits(scene, heir)
+        assert self.admits(scene, scene.users)
+
+    @pytest.mark.parametrize("state", [s for s in AuthorityState if s.value])
+    def test_it_inherits_whatever_became_of_the_old_ca(
+        self, scene: Scene, heir: Ca, state: AuthorityState
+    ) -> None:
+        scene.users.state = state
+        assert self.admits(scene, heir)
+        assert self.admits(scene, scene.users) is state.is_trusted
+
+    @pytest.mark.parametrize("state", [s for s in AuthorityState if s.value])
+    def test_its_own_state_counts(self, scene: Scene, heir: Ca, state: AuthorityState) -> None:
+        heir.state = state
+        assert self.admits(scene, heir) is state.is_trusted
+
+    def test_it_inherits_once_its_registration_is_final(self, scene: Scene, heir: Ca) -> None:
+        heir.registered_at = NOW
+        scene.finalized = block(99, NOW - timedelta(seconds=1))
+        assert not self.admits(scene, heir)
+        assert self.admits(scene, scene.users)
+        scene.finalized = block(100, NOW)
+        assert self.admits(scene, heir)
+
+    def test_its_successor_inherits_too(self, scene: Scene, heir: Ca) -> None:
+        grandchild = Ca.users()
+        grandchild.parent = heir.id
+        scene.others.append(grandchild)
+        heir.state = AuthorityState.RETIRED
+        assert self.admits(scene, grandchild)
+
+    def test_a_stranger_inherits_nothing(self, scene: Scene, heir: Ca) -> None:
+        stranger = Ca.users()
+        scene.others.append(stranger)
+        assert not self.admits(scene, stranger)
+        assert self.admits(scene, heir)
+
+    def test_what_is_granted_to_the_heir_is_not_the_old_cas(self, scene: Scene, heir: Ca) -> None:
+        scene.config = replace(scene.config, accounts={"root": (Grant(heir.id, "ops"),)})
+        assert self.admits(scene, heir)
+        assert not self.admits(scene, scene.users)
+
+    def test_a_grant_that_is_inherited_and_written_stands_once(
+        self, scene: Scene, heir: Ca
+    ) -> None:
+        both = (Grant(scene.users.id, "ops"), Grant(heir.id, "ops"))
+        scene.config = replace(scene.config, accounts={"root": both})
+        access = scene.plan().index.access
+        assert len(access) == len(set(access)) == 2
+        assert encode_index(scene.plan().index)

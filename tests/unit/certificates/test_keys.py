@@ -128,6 +128,11 @@ class TestSshKeys:
         assert parsed.is_security_key
         assert parse_ssh_public_key(parsed.line) == parsed
 
+    @pytest.mark.parametrize("start", [SK_ED25519, SK_P256], ids=["ed25519", "p256"])
+    def test_a_fido_key_is_no_ca_s(self, start: bytes) -> None:
+        with pytest.raises(MalformedInput, match="can't be a FIDO key"):
+            authority_spki(start + string(b"ssh:"))
+
     def test_fingerprint_is_openssh_s(self) -> None:
         # Published by GitHub, with the key.
         blob = base64.b64decode(
@@ -147,6 +152,14 @@ class TestSshKeys:
             string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 128),
             SK_ED25519,
             SK_ED25519 + string(b"ssh:") + b"\0",
+            SK_ED25519 + string(b"https://example.org"),
+            SK_ED25519 + string(b"ssh:\x1b[2J"),
+            SK_P256 + string(b"ssh:")[:-1],
+            string(b"sk-ecdsa-sha2-nistp256@openssh.com")
+            + string(b"nistp384")
+            + string(POINT)
+            + string(b"ssh:"),
+            string(b"sk-ssh-rsa@openssh.com") + string(b"x"),
             string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"x"),
             string(b"ssh-dss") + string(b"x"),
             string(b"\xff\xfe"),

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from dpki.certificates.profile import Profile, Subject
-from dpki.errors import InvalidPrincipal, UsageError
+from dpki.certificates.profile import PrincipalRule, Profile, Subject
+from dpki.errors import InvalidPrincipal, NotAllowed, UsageError
 from dpki.model import AuthorityKind
 
 HOUR = timedelta(hours=1)
@@ -78,3 +78,71 @@ def test_subjects_are_checked_when_they_are_made() -> None:
         Subject(b"", (), "alice")
     with pytest.raises(InvalidPrincipal):
         Subject(b"", ("alice",), "al ice")
+
+
+class TestPrincipalRule:
+    def test_nothing_by_default(self) -> None:
+        assert not PrincipalRule().allows("ops")
+        with pytest.raises(NotAllowed, match="'ops'"):
+            Profile(AuthorityKind.SSH_USER, HOUR).verify_principals(("ops",))
+
+    def test_denied_goes_before_allowed(self) -> None:
+        rule = PrincipalRule(("team-*", "root"), ("*root*",))
+        assert rule.allows("team-a")
+        assert not rule.allows("team-root")
+        assert not rule.allows("root")
+
+    def test_one_that_is_not_allowed_spoils_all(self) -> None:
+        profile = Profile(AuthorityKind.SSH_USER, HOUR, principals=PrincipalRule(("ops",)))
+        profile.verify_principals(("ops",))
+        with pytest.raises(NotAllowed, match="'root'"):
+            profile.verify_principals(("ops", "root"))
+
+    @pytest.mark.parametrize("pattern", ["", "a b", "a,b", "a?", "a\n", "*" * 129])
+    def test_impossible_patterns_are_refused(self, pattern: str) -> None:
+        for rule in ({"allow": (pattern,)}, {"deny": (pattern,)}):
+            with pytest.raises(InvalidPrincipal):
+                PrincipalRule(**rule)
+
+    def test_patterns_given_twice_are_refused(self) -> None:
+        with pytest.raises(InvalidPrincipal, match="twice"):
+            PrincipalRule(("a", "a"))
+
+
+class TestKeyTypes:
+    def test_only_those_named(self) -> None:
+        profile = Profile(AuthorityKind.SSH_USER, HOUR, key_types=frozenset({"ssh-ed25519"}))
+        profile.verify_key_type("ssh-ed25519")
+        with pytest.raises(NotAllowed, match="does not allow ssh-rsa keys"):
+            profile.verify_key_type("ssh-rsa")
+
+    def test_verification_is_for_keys_that_can(self) -> None:
+        options = (("verify-required", ""),)
+        profile = Profile(AuthorityKind.SSH_USER, HOUR, critical_options=options)
+        profile.verify_key_type("sk-ssh-ed25519@openssh.com")
+        with pytest.raises(NotAllowed, match="can't obey it"):
+            profile.verify_key_type("ssh-ed25519")
+
+    def test_unknown_ones_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="not a type of SSH key"):
+            Profile(AuthorityKind.SSH_USER, HOUR, key_types=frozenset({"ssh-dss"}))
+
+
+class TestReason:
+    def test_optional(self) -> None:
+        Profile.user(HOUR).verify_reason("")
+        Profile.user(HOUR).verify_reason("TICKET-17")
+
+    def test_required(self) -> None:
+        profile = Profile(AuthorityKind.SSH_USER, HOUR, reason_required=True)
+        profile.verify_reason("TICKET-17")
+        with pytest.raises(NotAllowed, match="requires a reason"):
+            profile.verify_reason("")
+
+    def test_without_a_place(self) -> None:
+        profile = Profile(AuthorityKind.SSH_USER, HOUR, key_id=("serial", "person"))
+        profile.verify_reason("")
+        with pytest.raises(UsageError, match="hold no reason"):
+            profile.verify_reason("TICKET-17")
+        with pytest.raises(UsageError, match="reason is required, but"):
+            Profile(AuthorityKind.SSH_USER, HOUR, key_id=("serial", "person"), reason_required=True)

@@ -1,24 +1,29 @@
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType
+from cryptography.hazmat.primitives.serialization import (
+    SSHCertificate,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+    load_ssh_public_identity,
+)
 
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import ANYBODY, Profile, Subject
 from dpki.certificates.ssh import (
     build_ssh_certificate,
-    key_id,
     parse_ssh_certificate,
     ssh_line,
     verify_ssh_signature,
 )
 from dpki.certificates.wire import string
-from dpki.errors import InvalidPrincipal, MalformedInput, SignatureInvalid, UsageError
-from dpki.model import Address, AuthorityKind, DomainId, Hash32
-from tests.raw_certificates import RawCertificate, options, strings
+from dpki.errors import MalformedInput, NotAllowed, SignatureInvalid, UsageError
+from dpki.model import AuthorityKind, Hash32
+from tests.raw_certificates import RawCertificate, fido_blob, options
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -85,6 +90,7 @@ class TestBuild:
             HOUR,
             frozenset({"permit-pty", "permit-agent-forwarding"}),
             (("source-address", "192.0.2.0/24"), ("force-command", "uptime")),
+            ANYBODY,
         )
         certificate = build(profile=profile)
         assert certificate.critical_options == (
@@ -118,11 +124,39 @@ class TestBuild:
         with pytest.raises(UsageError):
             build(**changes)
 
-    def test_fido_subjects_are_refused_plainly(self) -> None:
-        point = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-        blob = strings(b"sk-ssh-ed25519@openssh.com", point, b"ssh:")
-        with pytest.raises(UsageError, match="FIDO"):
-            build(public_key=blob)
+    @pytest.mark.parametrize("kind", ["ed25519", "p256"])
+    def test_fido_subjects(self, kind: str) -> None:
+        blob = fido_blob(kind)
+        certificate = build(public_key=blob)
+        assert (
+            certificate.type
+            == {
+                "ed25519": "sk-ssh-ed25519-cert-v01@openssh.com",
+                "p256": "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+            }[kind]
+        )
+        assert certificate.subject_key == blob
+        verify_ssh_signature(certificate)
+
+    @pytest.mark.parametrize(
+        "ca",
+        [
+            ec.generate_private_key(ec.SECP384R1()),
+            ec.generate_private_key(ec.SECP521R1()),
+            rsa.generate_private_key(65537, 2048),
+        ],
+        ids=["p384", "p521", "rsa"],
+    )
+    def test_other_types_of_ca(self, ca) -> None:
+        certificate = build(ca)
+        verify_ssh_signature(certificate)
+        loaded = load_ssh_public_identity(ssh_line(certificate).encode())
+        assert isinstance(loaded, SSHCertificate)
+        loaded.verify_cert_signature()
+
+    def test_a_ca_of_a_curve_that_ssh_does_not_know(self) -> None:
+        with pytest.raises((UsageError, ValueError)):
+            build(ec.generate_private_key(ec.SECP256K1()))
 
     def test_nothing_is_signed_before_everything_is_checked(self) -> None:
         class Untouchable(ed25519.Ed25519PrivateKey):
@@ -132,6 +166,12 @@ class TestBuild:
             build(Untouchable(), valid_before=NOW)
         with pytest.raises(MalformedInput):
             build(Untouchable(), public_key=b"\0\0\0\1x")
+        for nobody in (
+            Profile(AuthorityKind.SSH_USER, 8 * HOUR),
+            replace(Profile.user(8 * HOUR), key_types=frozenset({"ssh-rsa"})),
+        ):
+            with pytest.raises(NotAllowed):
+                build(Untouchable(), nobody)
 
 
 class TestParse:
@@ -174,7 +214,7 @@ class TestParse:
             ({"subject": string(bytes(31))}, "not a valid"),
             ({"type": b"ssh-ed25519"}, "not a type of SSH certificate"),
             ({"type": b"ssh-dss-cert-v01@openssh.com"}, "not a type of SSH certificate"),
-            ({"type": b"sk-ssh-ed25519-cert-v01@openssh.com"}, "not a type of SSH certificate"),
+            ({"type": b"sk-ssh-ed25519-cert-v01@openssh.com"}, "truncated"),
             ({"type": b"\xff\xff"}, "not text"),
             ({"signature_type": b"ssh-rsa"}, "damaged"),
             ({"signature_type": b"rsa-sha2-512"}, "damaged"),
@@ -268,21 +308,6 @@ class TestSignature:
         sha1 = body + string(string(b"ssh-rsa") + string(bytes(256)))
         with pytest.raises(SignatureInvalid, match="SHA-1"):
             verify_ssh_signature(parse_ssh_certificate(sha1))
-
-
-class TestKeyId:
-    DOMAIN = DomainId(31337, Address(bytes(19) + b"\x01"), Hash32.zero())
-    CA = authority_id(spki_of(ED25519_CA.public_key()))
-
-    def test_form(self) -> None:
-        text = key_id(self.DOMAIN, self.CA, 12, "alice")
-        assert text == f"0x0000000000000000000000000000000000000001/{self.CA.hex()[:16]}/12/alice"
-        assert build(key_id=text).key_id == text
-
-    @pytest.mark.parametrize("subject", ["", "al ice", "alice\n", "a" * 129, "ålice"])
-    def test_refuses_other_subjects(self, subject: str) -> None:
-        with pytest.raises(InvalidPrincipal):
-            key_id(self.DOMAIN, self.CA, 12, subject)
 
 
 def test_comments_can_t_add_lines() -> None:

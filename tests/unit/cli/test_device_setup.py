@@ -19,6 +19,7 @@ PLAIN = Wishes(
     gateways=(),
     directories=(),
     allow=(),
+    successors=False,
     break_glass=None,
     console_access=True,
     sshd_directory=None,

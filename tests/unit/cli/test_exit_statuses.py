@@ -13,6 +13,9 @@ from dpki import errors
 from dpki.cli import app as cli
 from dpki.cli.options import JsonOption
 from dpki.errors import DpkiError
+from dpki.explanations import find_explanation
+
+REFUSED = "CertificateRegistryNotActive"
 
 
 def all_errors() -> Iterator[type[DpkiError]]:
@@ -27,7 +30,7 @@ def all_errors() -> Iterator[type[DpkiError]]:
 
 def make(kind: type[DpkiError]) -> DpkiError:
     if issubclass(kind, errors.TransactionReverted):
-        return kind("RegistryNo", {"caller": "0x01"}, hint="try otherwise")
+        return kind(REFUSED, {"caller": "0x01"}, hint="try otherwise")
     return kind("it went wrong", hint="try otherwise")
 
 
@@ -87,8 +90,14 @@ def test_each_error_is_told_once_with_what_to_do_next(
     act_raising(stage, error)
     assert cli.run(["act"]) == error.exit_status
     captured = capsys.readouterr()
-    assert captured.err == f"error: {error.message}\n  next: try otherwise\n"
+    told, _, more = captured.err.partition("  more: ")
+    assert told == f"error: {error.message}\n  next: try otherwise\n"
     assert captured.out == ""
+    if more:
+        name = more.removeprefix("dpki explain ").strip()
+        assert find_explanation(name).exit_status == error.exit_status or name == REFUSED
+    else:
+        assert type(error) in (errors.DpkiError, errors.UsageError)
 
 
 def test_json_has_the_error_as_a_document(

@@ -61,12 +61,27 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "init",
         "deploy",
         "verify",
+        "doctor",
+        "explain",
+        "backup",
+        "bundle list",
+        "bundle retry",
+        "bundle repin",
+        "bundle gc",
+        "restore",
         "devnet up",
         "devnet status",
         "devnet down",
         "ca create",
         "ca list",
         "ca show",
+        "ca profile show",
+        "ca profile lint",
+        "ca rotate",
+        "ca close",
+        "ca suspend",
+        "ca lift",
+        "ca retire",
         "device init",
         "device rekey",
         "device enroll",
@@ -128,7 +143,7 @@ FOR_DEVICES = (
     "dpki.verification.check",
     "dpki.verification.known_hosts",
 )
-LOOKING_ONLY = ("dpki.cli.issuing", "dpki.cli.session", "dpki.cli.ssh_work")
+LOOKING_ONLY = ("dpki.cli.issuing", "dpki.cli.session", "dpki.cli.ssh_work", "dpki.cli.ca_work")
 
 
 @pytest.mark.parametrize("module", [*FOR_DEVICES, *LOOKING_ONLY])

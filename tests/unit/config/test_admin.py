@@ -35,7 +35,9 @@ CONFIG = AdminConfig(
         {"SOFTHSM2_CONF": Path("/x/softhsm2.conf")},
     ),
     passphrase="env:PASSPHRASE",
-    store=StoreConfig(("/ip4/127.0.0.1/tcp/5001",), ("http://127.0.0.1:8080",), (Path("/x"),), 2),
+    store=StoreConfig(
+        ("/ip4/127.0.0.1/tcp/5001",), ("http://127.0.0.1:8080",), (Path("/x"),), 2, "file:/x/token"
+    ),
     wallet=WalletConfig(Pkcs11Uri("acme", "operator"), 5 * 10**16, 5_000_000),
     keys={"hosts": Pkcs11Uri("other", "h", b"\x01"), "users": FileUri("/etc/ca.pem")},
 )
@@ -125,6 +127,11 @@ class TestDomain:
         ("http://127.0.0.1:8080", "localhost", "store.gateways is wrong"),
         ('["/x"]', '["x"]', "store.directories must hold absolute paths"),
         ("copies = 2", "copies = 0", "store.copies is 0"),
+        (
+            'ipfs_token = "file:/x/token"',
+            'ipfs_token = "s3cret"',
+            "store.ipfs_token is wrong: a secret",
+        ),
         ("copies = 2", "copies = 3", "store.copies is wrong: 3 copies are asked for"),
     ],
 )

@@ -44,6 +44,7 @@ FULL = DeviceConfig(
         "root": (Grant(CA, "ops"), Grant(CA, "a/b")),
         "machine$": (Grant(CA, "x"),),
     },
+    successors=True,
     chain=Finality(3, "latest"),
 )
 
@@ -53,6 +54,13 @@ def write(directory: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o600)
     return path
+
+
+def test_successors_are_not_followed_unless_somebody_says_so(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL)
+    assert not load_device_config(tmp_path).successors
+    write(tmp_path, "successors = true\n" + MINIMAL)
+    assert load_device_config(tmp_path).successors
 
 
 def test_reads_back_what_it_writes(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dpki.errors import ConfigError, DpkiError
-from dpki.issuance.database import Database
+from dpki.issuance.database import _STEPS, VERSION, Database
 from dpki.issuance.journal import BatchState, Journal, JournaledBatch, NewCertificate
+from dpki.issuance.placements import Place, Placement
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, Entry, Hash32
 from tests.world import DOMAIN, Ca
@@ -197,10 +198,26 @@ class TestDatabase:
         with pytest.raises(DpkiError, match=r"the journal .* failed"):
             Database(path, DOMAIN.id)
 
+    def test_an_older_one_is_brought_up_to_date(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as past:
+            past.setattr("dpki.issuance.database._STEPS", _STEPS[:1])
+            past.setattr("dpki.issuance.database.VERSION", 1)
+            with Database(path, DOMAIN.id) as old:
+                batch = add(Journal(old), 1)
+        with Database(path, DOMAIN.id) as database:
+            journal = Journal(database)
+            assert journal.load(batch.number) == batch
+            journal.placements.record([Placement(batch.number, 1, "node", Place.KEPT)])
+            assert journal.placements.load() == {(batch.number, 1): {"node": Place.KEPT}}
+            assert database.rows("PRAGMA user_version") == [(VERSION,)]
+
     def test_a_half_made_schema_does_not_stay(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("dpki.issuance.database._SCHEMA", "CREATE TABLE a (b INTEGER); CREATE;")
+        broken = ("CREATE TABLE a (b INTEGER); CREATE;",)
+        monkeypatch.setattr("dpki.issuance.database._STEPS", broken)
         with pytest.raises(DpkiError):
             Database(path, DOMAIN.id)
         monkeypatch.undo()

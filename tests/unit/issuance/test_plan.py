@@ -2,14 +2,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dpki.certificates.profile import Profile
+from dpki.certificates.keys import ssh_blob
+from dpki.certificates.profile import PrincipalRule, Profile
 from dpki.devices.document import make_key_document
-from dpki.errors import CheckedFalse, InvalidPrincipal, UsageError
+from dpki.errors import CheckedFalse, InvalidPrincipal, NotAllowed, UsageError
 from dpki.issuance.plan import (
     CLOCK_SKEW,
     MAXIMUM_SERIAL,
     CertificateRequest,
+    Recipient,
     decide_validity,
     find_recipient,
     find_ssh_authority,
@@ -18,19 +21,21 @@ from dpki.issuance.plan import (
 )
 from dpki.model import AuthorityId, AuthorityKind, DeviceState
 from tests.fakes.issuing import OPERATOR, FakeDevice, FakeDomain
+from tests.raw_certificates import fido_blob
 from tests.world import NOW, Ca, block, snapshot
 
 DAY = timedelta(days=1)
-USERS = Ca.users()
+KEY = ssh_blob(Ed25519PrivateKey.generate().public_key())
+USERS, HOSTS = Ca.users(), Ca.hosts()
 
 
 def request(**changes: object) -> CertificateRequest:
-    plain = CertificateRequest("alice", ("ops",), NOW + timedelta(hours=8), b"key")
+    plain = CertificateRequest("alice", ("ops",), NOW + timedelta(hours=8), KEY)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def plan(*requests: CertificateRequest, ca: Ca = USERS):
-    return plan_batch(snapshot(ca), ca.id, requests, operator=OPERATOR, now=NOW)
+def plan(*requests: CertificateRequest, ca: Ca = USERS, profile: Profile | None = None):
+    return plan_batch(snapshot(ca), ca.id, requests, operator=OPERATOR, now=NOW, profile=profile)
 
 
 class TestValidity:
@@ -112,7 +117,54 @@ class TestPlan:
             plan(request(public_key=None))
 
     def test_private_matters_do_not_show(self) -> None:
-        assert "b'key'" not in repr(plan(request()))
+        assert repr(KEY) not in repr(plan(request()))
+
+
+class TestProfile:
+    """What the profile refuses is refused before anything is signed."""
+
+    STRICT = Profile(
+        AuthorityKind.SSH_USER,
+        timedelta(hours=2),
+        principals=PrincipalRule(("ops",)),
+        key_types=frozenset({"ssh-ed25519"}),
+        reason_required=True,
+    )
+
+    def test_shortens_validity_and_so_does_the_chain(self) -> None:
+        (planned,) = plan(request(reason="T-1"), profile=self.STRICT).certificates
+        assert planned.valid_before == NOW - CLOCK_SKEW + timedelta(hours=2)
+        long = replace(self.STRICT, maximum_validity=90 * DAY)
+        assert plan(request(reason="T-1"), profile=long).profile.maximum_validity == 30 * DAY
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"principals": ("ops", "root")}, "'root'"),
+            ({"reason": ""}, "requires a reason"),
+            ({"public_key": fido_blob("ed25519")}, "sk-ssh-ed25519"),
+        ],
+    )
+    def test_refuses(self, changes: dict[str, object], reason: str) -> None:
+        good = request(reason="T-1")
+        with pytest.raises(NotAllowed, match=reason):
+            plan(good, replace(good, **changes), profile=self.STRICT)  # type: ignore[arg-type]
+
+    def test_is_for_one_kind_of_ca(self) -> None:
+        with pytest.raises(UsageError, match="profile is for ssh-user"):
+            plan(request(reason="T-1"), ca=Ca.hosts(), profile=self.STRICT)
+
+    def test_a_pair_made_here_has_a_type_too(self) -> None:
+        device, chain = FakeDevice.make("gate-1"), FakeDomain.of(HOSTS)
+        chain.devices[device.address] = device.record()
+        wish = request(
+            public_key=None, recipient=Recipient(device.address, device.document.sealing)
+        )
+        rsa_only = replace(Profile.host(DAY), key_types=frozenset({"ssh-rsa"}))
+        arguments = {"operator": OPERATOR, "now": NOW}
+        assert plan_batch(chain.snapshot(), HOSTS.id, [wish], **arguments)
+        with pytest.raises(NotAllowed, match="ssh-ed25519"):
+            plan_batch(chain.snapshot(), HOSTS.id, [wish], profile=rsa_only, **arguments)
 
 
 class TestRecipient:

@@ -51,3 +51,18 @@ def test_too_few_answer_says_who_does_not(tmp_path: Path) -> None:
 def test_one_that_is_down_can_be_spared(tmp_path: Path) -> None:
     stores = [Down("a"), DirectoryStore(tmp_path)]
     Publisher(stores, stores, 1).check()  # type: ignore[arg-type]
+
+
+def test_the_nodes_token_is_asked_for_once_and_late() -> None:
+    nobody = ("/ip4/127.0.0.1/tcp/9", "/ip4/127.0.0.1/tcp/10")
+    asked: list[str] = []
+
+    def source(what: str) -> str:
+        asked.append(what)
+        return "token"
+
+    publisher = open_publisher(StoreConfig(ipfs=nobody, ipfs_token="prompt"), source)
+    assert asked == []
+    with pytest.raises(StoreFailed, match="nobody answers there"):
+        publisher.check()
+    assert asked == ["bearer token of the IPFS nodes"]

@@ -160,3 +160,25 @@ def test_a_block_that_cannot_be_deleted(
 
 def test_it_does_not_confirm_itself(store: KuboStore) -> None:
     assert not store.confirms_itself
+
+
+class TestBearerToken:
+    @pytest.mark.parametrize("address", ["/ip4/10.0.0.1/tcp/5001", "/dns/kubo.example/tcp/80/http"])
+    def test_never_travels_readable(self, address: str) -> None:
+        with pytest.raises(ConfigError, match="readable by everybody") as caught:
+            KuboStore(address, lambda: "x")
+        assert "/https" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        "address", ["/ip6/::1/tcp/5001", "/dns/localhost/tcp/5001", "/dns/a.example/tcp/443/https"]
+    )
+    def test_is_asked_for_when_it_is_needed(self, address: str) -> None:
+        KuboStore(address, lambda: pytest.fail("asked")).close()
+
+    @pytest.mark.parametrize("token", ["two words", "a\r\nX-Injected: 1", "", "bearer:x", "\u00e9"])
+    def test_what_is_none_is_not_repeated(self, token: str) -> None:
+        store = KuboStore(ADDRESS, lambda: token)
+        with pytest.raises(ConfigError, match="not a bearer token") as caught:
+            store.put(DATA)
+        assert token not in str(caught.value) or not token
+        store.close()

@@ -1,0 +1,1 @@
+"""What is missing, too old, misconfigured or unsafe, and the command that mends it."""

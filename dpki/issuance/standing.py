@@ -1,0 +1,87 @@
+"""How what the journal says stands against the chain. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from datetime import datetime
+
+from dpki.chain.snapshot import Authority, Snapshot
+from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.run import Place, place_of
+
+
+class Standing(enum.Enum):
+    """What became of a journaled certificate; the value is what people read."""
+
+    UNFINISHED = "unfinished"
+    """Signed, and not yet anchored as far as the journal knows."""
+    ANCHORED = "anchored"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    VOID = "void"
+    MISSING = "missing on chain"
+    """The journal says anchored; the chain does not, or has another's under its serial."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody may still want its bundle."""
+        return self in (Standing.UNFINISHED, Standing.ANCHORED, Standing.MISSING)
+
+
+def standings_of(
+    batch: JournaledBatch, snapshot: Snapshot, now: datetime
+) -> tuple[tuple[JournaledCertificate, Standing], ...]:
+    """Return each certificate of a batch with what became of it.
+
+    Args:
+        snapshot: It must hold the batch where the journal says that it is anchored.
+    """
+    is_missing = batch.state is BatchState.ANCHORED and place_of(batch, snapshot) is not Place.OURS
+    authority = snapshot.authorities.get(batch.authority)
+    return tuple(
+        (c, _standing(batch, c, authority, is_missing=is_missing, now=now))
+        for c in batch.certificates
+    )
+
+
+def _standing(
+    batch: JournaledBatch,
+    certificate: JournaledCertificate,
+    authority: Authority | None,
+    *,
+    is_missing: bool,
+    now: datetime,
+) -> Standing:
+    if batch.state is BatchState.VOID:
+        return Standing.VOID
+    is_anchored = batch.state is BatchState.ANCHORED and not is_missing
+    if is_anchored and authority is not None and authority.is_revoked(certificate.serial):
+        return Standing.REVOKED
+    # Expired is expired, whatever else: nobody needs to do anything about it any more.
+    if certificate.certificate.valid_before <= now:
+        return Standing.EXPIRED
+    if is_missing:
+        return Standing.MISSING
+    return Standing.ANCHORED if is_anchored else Standing.UNFINISHED
+
+
+def foreign_serials(authority: Authority, batches: Iterable[JournaledBatch]) -> list[range]:
+    """Return the serials that a CA issued and the journal does not know of.
+
+    Another writer's, or this home's own from before it was restored from an older backup.
+
+    Args:
+        batches: The journal's batches of this CA.
+    """
+    ours = sorted(
+        (b.first_serial, b.last_serial) for b in batches if b.state is not BatchState.VOID
+    )
+    found: list[range] = []
+    following = 1
+    for first, last in [*ours, (authority.next_serial, authority.next_serial)]:
+        end = min(first, authority.next_serial)
+        if following < end:
+            found.append(range(following, end))
+        following = max(following, last + 1)
+    return found

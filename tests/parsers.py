@@ -1,0 +1,331 @@
+"""Every parser of untrusted bytes, with valid inputs: what the fuzzers in tests and scripts feed.
+
+A parser turns any bytes into a value or raises `DpkiError`. Nothing else: another exception is a
+traceback in an operator's face, or an agent that dies of a neighbour's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from dpki.agent import login
+from dpki.bundle.cid import cid_of, digest_of_cid
+from dpki.bundle.codec import loads_strict
+from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
+from dpki.bundle.locator import IssuerKey
+from dpki.bundle.seal import SealingSecrets
+from dpki.certificates.keys import (
+    authority_spki,
+    parse_public_key,
+    parse_ssh_public_key,
+    public_blob,
+    public_key_line,
+    spki_of,
+    ssh_blob,
+)
+from dpki.certificates.krl import Revocations, build_krl, parse_krl
+from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.ssh import (
+    build_ssh_certificate,
+    parse_ssh_certificate,
+    ssh_line,
+    verify_ssh_signature,
+)
+from dpki.chain import decode
+from dpki.config.admin import parse_admin_config
+from dpki.config.device import Grant, parse_device_config
+from dpki.config.durations import parse_duration
+from dpki.config.profile import dump_profile, parse_profile
+from dpki.config.urls import verify_url
+from dpki.config.values import verify_multiaddr, verify_secret_source
+from dpki.devices.document import encode_key_document, make_key_document, parse_key_document
+from dpki.devices.enrollment import (
+    encode_request,
+    make_enrollment_request,
+    parse_request,
+    verify_request,
+)
+from dpki.devices.keys import generate_device_keys
+from dpki.devnet.state import FILE, load_state
+from dpki.errors import DpkiError, MalformedInput
+from dpki.issuance.registration import load_issuer_key
+from dpki.model import Address, AuthorityId, AuthorityKind, DomainId, Hash32
+from dpki.model import Path as MerklePath
+from dpki.signer.uri import Pkcs11Uri
+from dpki.transactions.reverts import decode_revert
+from dpki.transactions.wallet import Wallet, load_wallet
+from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
+from tests.raw_certificates import fido_blob
+
+Parse = Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Parser:
+    """A parser of bytes, and inputs that it takes.
+
+    Attributes:
+        parse: Returns a value or raises `DpkiError`; anything else is a defect.
+        seeds: Valid inputs.
+        costly: Whether one call takes so long that only few are made.
+    """
+
+    parse: Parse
+    seeds: tuple[bytes, ...]
+    costly: bool = False
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+CA = Ed25519PrivateKey.generate()
+P256 = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(65537, 2048)
+KEYS = generate_device_keys()
+DOMAIN = DomainId(31337, Address(b"\1" * 20), Hash32(b"\2" * 32))
+REGISTRY = Address(b"\3" * 20)
+CA_ID = AuthorityId(b"\4" * 32)
+CONTEXT = Hash32(b"\5" * 32)
+CLASSICAL, HYBRID = SealingSecrets(KEYS.sealing.x25519, None), KEYS.sealing
+PASSPHRASE = "fuzz"
+
+_SUBJECTS = (
+    ssh_blob(CA.public_key()),
+    ssh_blob(P256.public_key()),
+    ssh_blob(RSA.public_key()),
+    fido_blob("ed25519"),
+    fido_blob("p256"),
+)
+
+
+def _certificates() -> tuple[bytes, ...]:
+    return tuple(
+        build_ssh_certificate(
+            signer,
+            Profile.user(HOUR),
+            Subject(subject, ("ops", "alice"), "alice"),
+            serial=17,
+            key_id="x/17/alice",
+            valid_after=NOW,
+            valid_before=NOW + HOUR,
+        ).blob
+        for signer in (CA, P256, RSA)
+        for subject in _SUBJECTS
+    )
+
+
+def _private_key() -> bytes:
+    return CA.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+_CERTIFICATES = _certificates()
+_PATH = MerklePath(16, 5, (Hash32(b"\6" * 32), Hash32(b"\7" * 32)))
+_BUNDLE = Bundle(certificate=_CERTIFICATES[0], key=_private_key(), path=_PATH, context=CONTEXT)
+_DOCUMENT = make_key_document(KEYS)
+_REQUEST = make_enrollment_request(KEYS, DOMAIN, REGISTRY, _DOCUMENT, NOW + HOUR)
+_KRL = build_krl(
+    [
+        Revocations(_SUBJECTS[0], (3, 5, range(10, 100)), below=3),
+        Revocations(_SUBJECTS[1], range(1, 100, 2)),
+    ],
+    [_SUBJECTS[2]],
+    version=7,
+    generated=NOW,
+    comment="krl",
+)
+_ADMIN = """
+version = 1
+domain = "{domain}"
+[chain]
+chain_id = 31337
+rpc = ["http://127.0.0.1:8545"]
+confirmations = 1
+authority_finality = "latest"
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "dpki"
+pin = "env:PIN"
+[token.environment]
+SOFTHSM2_CONF = "/etc/softhsm2.conf"
+[wallet]
+passphrase = "prompt"
+[store]
+ipfs = ["/ip4/127.0.0.1/tcp/5001"]
+gateways = ["http://127.0.0.1:8080"]
+directories = ["/var/lib/dpki"]
+copies = 2
+"""
+_DEVICE = """
+version = 1
+domain = "{domain}"
+rpc = ["http://127.0.0.1:8545"]
+gateways = ["http://127.0.0.1:8080"]
+directories = ["/var/lib/dpki"]
+[sshd]
+directory = "/etc/ssh/dpki"
+login_user = "nobody"
+reload = []
+[access]
+console_access = true
+outage = "closed"
+maximum_age = "24h"
+[accounts]
+ops = ["{ca}/ops"]
+[chain]
+confirmations = 1
+authority_finality = "finalized"
+"""
+_DEVNET = {
+    "version": 1,
+    "rpc": "http://127.0.0.1:1",
+    "chain_id": 31337,
+    "optimism": False,
+    "ipfs": [],
+    "token": None,
+    "accounts": [],
+    "logs": "/tmp",
+    "processes": [],
+}
+_BLOCK = {"number": "0x7", "hash": "0x" + "ab" * 32, "timestamp": "0x65000000"}
+
+
+def _certificate(data: bytes) -> object:
+    certificate = parse_ssh_certificate(data)
+    verify_ssh_signature(certificate)
+    return certificate
+
+
+def _request(data: bytes) -> object:
+    return verify_request(parse_request(data), DOMAIN, REGISTRY, NOW)
+
+
+def _at_login(data: bytes) -> object:
+    try:
+        return login.parse_certificate(data)
+    except login.Refused as refused:
+        # Standard library only: its refusals are no DpkiError.
+        raise MalformedInput(str(refused)) from refused
+
+
+def _json(parse: Callable[[object], object]) -> Parse:
+    def from_bytes(data: bytes) -> object:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise MalformedInput("not JSON") from error
+        return parse(value)
+
+    return from_bytes
+
+
+def _text(parse: Callable[[str], object]) -> Parse:
+    return lambda data: parse(data.decode("utf-8", "replace"))
+
+
+def _file(parse: Callable[[Path], object], name: str = "file") -> Parse:
+    def from_bytes(data: bytes) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            path.write_bytes(data)
+            path.chmod(0o600)
+            return parse(path)
+
+    return from_bytes
+
+
+def _toml(template: str) -> bytes:
+    return template.format(domain=DOMAIN, ca=CA_ID).encode()
+
+
+def _profiles() -> tuple[bytes, ...]:
+    strict = Profile(
+        AuthorityKind.SSH_USER,
+        HOUR,
+        frozenset({"permit-pty"}),
+        (("source-address", "192.0.2.0/24"), ("verify-required", "")),
+    )
+    text = dump_profile(strict).replace("allow = []", 'allow = ["ops"]')
+    return dump_profile(Profile.user(HOUR)).encode(), text.encode()
+
+
+def _texts(*values: object) -> tuple[bytes, ...]:
+    return tuple(str(value).encode() for value in values)
+
+
+PARSERS: Mapping[str, Parser] = {
+    "certificate": Parser(_certificate, _CERTIFICATES),
+    "certificate-line": Parser(
+        _certificate, _texts(*(ssh_line(parse_ssh_certificate(c), "x") for c in _CERTIFICATES[:5]))
+    ),
+    "certificate-at-login": Parser(_at_login, _CERTIFICATES),
+    "public-key": Parser(parse_ssh_public_key, _SUBJECTS),
+    "public-key-line": Parser(parse_ssh_public_key, _texts(*map(public_key_line, _SUBJECTS))),
+    "ca-key-of-ssh": Parser(authority_spki, _SUBJECTS[:3]),
+    "ca-key": Parser(parse_public_key, (spki_of(CA.public_key()), spki_of(P256.public_key()))),
+    "private-key": Parser(public_blob, (_private_key(),)),
+    "krl": Parser(parse_krl, (_KRL, build_krl((), (), version=1, generated=NOW))),
+    "cbor": Parser(lambda data: loads_strict(data, 1 << 16), (encode_bundle(_BUNDLE),)),
+    "key-document": Parser(parse_key_document, (encode_key_document(_DOCUMENT),)),
+    "enrolment-request": Parser(_request, (encode_request(_REQUEST),)),
+    "bundle": Parser(parse_bundle, (encode_bundle(_BUNDLE),)),
+    "sealed-x25519": Parser(
+        lambda data: open_bundle(data, CLASSICAL, CONTEXT),
+        (seal_bundle(_BUNDLE, CLASSICAL.public),),
+    ),
+    "sealed-hybrid": Parser(
+        lambda data: open_bundle(data, HYBRID, CONTEXT),
+        (seal_bundle(_BUNDLE, HYBRID.public),),
+    ),
+    "sealing-secrets": Parser(SealingSecrets.load, (HYBRID.dump(),)),
+    "proof": Parser(parse_proof, (encode_proof(CertificateProof(DOMAIN, CA_ID, 17, _PATH)),)),
+    "admin-config": Parser(
+        lambda data: parse_admin_config(data.decode("utf-8", "replace"), Path("config.toml")),
+        (_toml(_ADMIN),),
+    ),
+    "device-config": Parser(
+        lambda data: parse_device_config(data.decode("utf-8", "replace")), (_toml(_DEVICE),)
+    ),
+    "profile": Parser(lambda data: parse_profile(data, Path("users.toml")), _profiles()),
+    "keystore": Parser(
+        _file(lambda path: load_wallet(path, lambda _: PASSPHRASE)),
+        (Wallet.create().encrypt(PASSPHRASE, work=2),),
+        costly=True,
+    ),
+    "issuer-key": Parser(_file(load_issuer_key), (IssuerKey.generate().dump(),)),
+    "devnet-state": Parser(
+        _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)
+    ),
+    "block": Parser(
+        _json(lambda value: decode.block(value, "rpc")), (json.dumps(_BLOCK).encode(),)
+    ),
+    "revert": Parser(
+        _json(decode_revert), (b'"0x08c379a0' + b"00" * 31 + b'20"', b'{"data": "0x4e487b71"}')
+    ),
+    "domain-id": Parser(_text(DomainId.parse), _texts(DOMAIN)),
+    "ca-id": Parser(_text(AuthorityId.parse), _texts(CA_ID)),
+    "address": Parser(_text(Address.parse), _texts(REGISTRY)),
+    "cid": Parser(_text(digest_of_cid), _texts(cid_of(CONTEXT))),
+    "grant": Parser(_text(Grant.parse), _texts(f"{CA_ID}/ops")),
+    "key-uri": Parser(_text(Pkcs11Uri.parse), (b"pkcs11:token=acme;object=ssh-user-ca",)),
+    "duration": Parser(_text(parse_duration), (b"8h", b"30d")),
+    "url": Parser(_text(verify_url), (b"https://rpc.example.org/x?y=z", b"http://[::1]:8545")),
+    "multiaddress": Parser(_text(verify_multiaddr), (b"/ip4/127.0.0.1/tcp/5001",)),
+    "secret-source": Parser(_text(verify_secret_source), (b"env:PIN", b"file:/run/pin")),
+}
+
+
+def parses(parser: Parser, data: bytes) -> bool:
+    """Return whether the bytes parse; any exception but `DpkiError` goes on its way."""
+    try:
+        parser.parse(data)
+    except DpkiError:
+        return False
+    return True

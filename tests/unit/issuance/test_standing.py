@@ -1,0 +1,86 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dpki.issuance.journal import NewCertificate
+from dpki.issuance.run import LOST_KEY
+from dpki.issuance.standing import Standing, foreign_serials, standings_of
+from dpki.issuance.workflow import issue_batch
+from dpki.model import Address
+from tests.fakes.issuing import Office
+from tests.world import NOW, snapshot
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    office = Office.open(tmp_path)
+    issue_batch(office.bench(), [office.for_key("alice"), office.for_key("bob")])
+    return office
+
+
+def standings(office: Office, later: timedelta = timedelta()) -> list[Standing]:
+    batches = office.journal.load_all()
+    found = office.chain.snapshot(batches=[(b.authority, b.first_serial) for b in batches])
+    return [s for b in batches for _, s in standings_of(b, found, NOW + later)]
+
+
+def test_anchored(office: Office) -> None:
+    assert standings(office) == [Standing.ANCHORED, Standing.ANCHORED]
+
+
+def test_revoked_is_said_of_one_serial_and_outlasts_expiry(office: Office) -> None:
+    office.ca.revoked = {2}
+    assert standings(office) == [Standing.ANCHORED, Standing.REVOKED]
+    assert standings(office, timedelta(hours=8)) == [Standing.EXPIRED, Standing.REVOKED]
+
+
+def test_expired_at_the_very_second(office: Office) -> None:
+    almost = timedelta(hours=8) - timedelta(seconds=1)
+    assert standings(office, almost) == [Standing.ANCHORED, Standing.ANCHORED]
+    assert standings(office, timedelta(hours=8)) == [Standing.EXPIRED, Standing.EXPIRED]
+
+
+def test_missing_on_chain_is_never_called_revoked(office: Office) -> None:
+    """Another's certificate may have the serial by now, and be revoked."""
+    office.ca.commitments.clear()
+    office.ca.revoked = {1}
+    assert standings(office) == [Standing.MISSING, Standing.MISSING]
+
+
+def test_void_and_unfinished(office: Office) -> None:
+    new = [NewCertificate(office.ca.sign(3), "carol", Address.zero(), False, None)]
+    third = office.journal.add(office.ca.id, new)
+    assert standings(office)[2:] == [Standing.UNFINISHED]
+    office.journal.mark_void(third, LOST_KEY)
+    assert standings(office)[2:] == [Standing.VOID]
+    assert {s for s in Standing if s.is_live} == {
+        Standing.UNFINISHED,
+        Standing.ANCHORED,
+        Standing.MISSING,
+    }
+
+
+class TestForeignSerials:
+    def test_none(self, office: Office) -> None:
+        assert self.found(office) == []
+
+    def test_after_between_and_before(self, office: Office) -> None:
+        office.chain.put_by_another(office.ca.id, 2)
+        assert self.found(office) == [range(3, 5)]
+        issue_batch(office.bench(), [office.for_key("dave")])
+        office.chain.put_by_another(office.ca.id)
+        assert self.found(office) == [range(3, 5), range(6, 7)]
+
+    def test_all(self, tmp_path: Path) -> None:
+        office = Office.open(tmp_path / "other")
+        office.chain.put_by_another(office.ca.id, 7)
+        assert self.found(office) == [range(1, 8)]
+
+    def test_a_journal_ahead_of_the_chain(self, office: Office) -> None:
+        office.ca.next_serial = 1
+        assert self.found(office) == []
+
+    def found(self, office: Office) -> list[range]:
+        authority = snapshot(office.ca).authorities[office.ca.id]
+        return foreign_serials(authority, office.journal.load_all(office.ca.id))
