@@ -7,17 +7,23 @@ X25519 keys and the journal. No secret stands in the configuration: only where t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpki.config.finality import Finality, dump_finality, parse_finality
-from dpki.config.signing import WalletConfig, dump_wallet, parse_keys, parse_wallet
+from dpki.config.signing import TokenConfig as TokenConfig
+from dpki.config.signing import (
+    WalletConfig,
+    dump_token,
+    dump_wallet,
+    parse_keys,
+    parse_token,
+    parse_wallet,
+)
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_url, verify_urls
 from dpki.config.values import (
-    verify_label,
     verify_multiaddr,
     verify_name,
     verify_secret_source,
@@ -108,31 +114,6 @@ class ChainConfig:
 
 
 @dataclass(frozen=True)
-class TokenConfig:
-    """The PKCS#11 token with the CAs' keys.
-
-    People without one have their CAs' keys in files.
-
-    Attributes:
-        module: The vendor's PKCS#11 library.
-        label: The token's label; empty where there is none.
-        pin: Where the PIN comes from; never the PIN.
-        environment: Variables that the library needs, each an absolute path, such as
-            SOFTHSM2_CONF; set unless the environment has them already.
-    """
-
-    module: Path = Path("/")
-    label: str = ""
-    pin: str = "prompt"
-    environment: Mapping[str, Path] = field(default_factory=dict)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether there is a token."""
-        return bool(self.label)
-
-
-@dataclass(frozen=True)
 class StoreConfig:
     """Where sealed bundles are put and read back from.
 
@@ -209,7 +190,7 @@ def _parse(table: Table) -> AdminConfig:
     config = AdminConfig(
         domain=table.parsed("domain", DomainId.parse) if "domain" in table else None,
         chain=_parse_chain(table.table("chain")),
-        token=_parse_token(table.table("token")),
+        token=parse_token(table.table("token")),
         passphrase=passphrase,
         wallet=wallet,
         keys=parse_keys(table.table("keys")),
@@ -301,7 +282,7 @@ def dump_admin_config(config: AdminConfig) -> str:
                 "optimism": config.chain.optimism,
                 **dump_finality(config.chain.finality),
             },
-            "token": _dump_token(config.token),
+            "token": dump_token(config.token),
             "wallet": dump_wallet(config.passphrase, config.wallet),
             **(
                 {"keys": {n: str(k) for n, k in sorted(config.keys.items())}} if config.keys else {}
@@ -315,12 +296,6 @@ def dump_admin_config(config: AdminConfig) -> str:
             },
         }
     )
-
-
-def _dump_token(token: TokenConfig) -> dict[str, Value]:
-    where: dict[str, Value] = {"module": str(token.module), "label": token.label}
-    environment = {name: str(path) for name, path in sorted(token.environment.items())}
-    return {**(where if token.is_there else {}), "pin": token.pin, "environment": environment}
 
 
 def verify_copies(store: StoreConfig) -> StoreConfig:
@@ -360,24 +335,6 @@ def _parse_chain(table: Table) -> ChainConfig:
     )
 
 
-def _parse_token(table: Table) -> TokenConfig:
-    variables = table.table("environment")
-    environment: dict[str, Path] = {}
-    for name in variables.names():
-        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise variables.error(name, "is not the name of an environment variable")
-        environment[name] = _absolute(variables, name)
-    is_there = "label" in table or "module" in table
-    token = TokenConfig(
-        module=_absolute(table, "module") if is_there else Path("/"),
-        label=table.parsed("label", verify_label) if is_there else "",
-        pin=table.parsed("pin", verify_secret_source, "prompt"),
-        environment=environment,
-    )
-    table.close()
-    return token
-
-
 def _parse_store(table: Table) -> StoreConfig:
     ipfs, gateways = table.texts("ipfs", ()), table.texts("gateways", ())
     with table.blame("ipfs"):
@@ -399,10 +356,3 @@ def _parse_store(table: Table) -> StoreConfig:
     table.close()
     with table.blame("copies"):
         return verify_copies(store)
-
-
-def _absolute(table: Table, key: str) -> Path:
-    text = table.text(key)
-    if not text.startswith("/"):
-        raise table.error(key, f"must be an absolute path, not {text[:80]!r}")
-    return Path(text)

@@ -1,5 +1,10 @@
 """Where the admin's signing keys are, and what their transactions may cost.
 
+    [token]
+    module = "/usr/lib/softhsm/libsofthsm2.so"
+    label = "acme"
+    pin = "prompt"
+
 [wallet]
 key = "pkcs11:token=acme;object=operator"    # instead of the keystore
 max_fee = "0.05"                             # ether, for one transaction
@@ -11,13 +16,40 @@ users = "file:/etc/dpki/users.pem"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from dpki.config.amounts import format_ether, parse_ether
 from dpki.config.toml import Table, Value
-from dpki.config.values import verify_name, verify_secret_source
+from dpki.config.values import verify_label, verify_name, verify_secret_source
 from dpki.signer.uri import KeyUri, Pkcs11Uri, parse_key_uri
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    """The PKCS#11 token with the CAs' keys.
+
+    People without one have their CAs' keys in files.
+
+    Attributes:
+        module: The vendor's PKCS#11 library.
+        label: The token's label; empty where there is none.
+        pin: Where the PIN comes from; never the PIN.
+        environment: Variables that the library needs, each an absolute path, such as
+            SOFTHSM2_CONF; set unless the environment has them already.
+    """
+
+    module: Path = Path("/")
+    label: str = ""
+    pin: str = "prompt"
+    environment: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a token."""
+        return bool(self.label)
 
 
 @dataclass(frozen=True)
@@ -33,6 +65,32 @@ class WalletConfig:
     key: Pkcs11Uri | None = None
     maximum_fee: int | None = None
     maximum_gas: int | None = None
+
+
+def parse_token(table: Table) -> TokenConfig:
+    """Parse `[token]`."""
+    variables = table.table("environment")
+    environment: dict[str, Path] = {}
+    for name in variables.names():
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise variables.error(name, "is not the name of an environment variable")
+        environment[name] = _absolute(variables, name)
+    is_there = "label" in table or "module" in table
+    token = TokenConfig(
+        module=_absolute(table, "module") if is_there else Path("/"),
+        label=table.parsed("label", verify_label) if is_there else "",
+        pin=table.parsed("pin", verify_secret_source, "prompt"),
+        environment=environment,
+    )
+    table.close()
+    return token
+
+
+def dump_token(token: TokenConfig) -> dict[str, Value]:
+    """Return what stands in `[token]`."""
+    where: dict[str, Value] = {"module": str(token.module), "label": token.label}
+    environment = {name: str(path) for name, path in sorted(token.environment.items())}
+    return {**(where if token.is_there else {}), "pin": token.pin, "environment": environment}
 
 
 def parse_wallet(table: Table) -> tuple[str, WalletConfig]:
@@ -68,3 +126,10 @@ def parse_keys(table: Table) -> Mapping[str, KeyUri]:
         keys[name] = table.parsed(name, parse_key_uri)
     table.close()
     return keys
+
+
+def _absolute(table: Table, key: str) -> Path:
+    text = table.text(key)
+    if not text.startswith("/"):
+        raise table.error(key, f"must be an absolute path, not {text[:80]!r}")
+    return Path(text)
