@@ -199,10 +199,10 @@ def is_security_key(kind: str) -> bool:
 
 def _without_application(blob: bytes, kind: str) -> bytes:
     """Return the blob of the plain key that a FIDO key's blob wraps."""
-    reader = WireReader(blob, "SSH public key")
-    reader.string()
     if kind not in FIELDS_OF_TYPE:
         raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
+    reader = WireReader(blob, "SSH public key")
+    reader.string()
     fields = [reader.string() for _ in range(FIELDS_OF_TYPE[kind])]
     reader.end()
     application = fields.pop().decode("utf-8", "replace")

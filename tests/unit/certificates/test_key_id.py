@@ -1,6 +1,6 @@
 import pytest
 
-from dpki.certificates.key_id import key_id, reason_of, verify_reason
+from dpki.certificates.key_id import key_id, reason_of, verify_key_id_parts, verify_reason
 from dpki.errors import InvalidPrincipal, UsageError
 from dpki.model import Address, AuthorityId, DomainId, Hash32
 
@@ -22,6 +22,21 @@ def test_other_parts_in_another_order() -> None:
 def test_the_reason_reads_back() -> None:
     assert reason_of(key_id(DOMAIN, CA, 12, "team/alice", "TICKET-17")) == "TICKET-17"
     assert reason_of(key_id(DOMAIN, CA, 12, "team/alice")) == ""
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("serial",),
+        ("person",),
+        ("serial", "person", "person"),
+        ("serial", "person", "mood"),
+        ("reason", "serial", "person"),
+    ],
+)
+def test_schemes_that_tell_too_little(parts: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        verify_key_id_parts(parts)
 
 
 @pytest.mark.parametrize("subject", ["", "al ice", "alice\n", "a" * 129, "ålice", "alice#X"])

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
 from dpki.certificates.keys import (
     authority_id,
     authority_spki,
+    load_subject_key,
     parse_public_key,
     parse_ssh_public_key,
+    public_blob,
     public_key_line,
     spki_of,
     ssh_blob,
@@ -138,6 +140,7 @@ class TestSshKeys:
         blob = base64.b64decode(
             "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
         )
+        assert parse_ssh_public_key(blob).fingerprint == ssh_fingerprint(blob)
         assert ssh_fingerprint(blob) == "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
 
     @pytest.mark.parametrize(
@@ -194,6 +197,18 @@ class TestSshKeys:
         with pytest.raises(MalformedInput, match="this is a private key") as caught:
             parse_ssh_public_key(private)
         assert private.split(b"\n")[1].decode() not in str(caught.value)
+
+    @pytest.mark.parametrize("kind", [b"sk-ssh-rsa@openssh.com", b"ssh-dss"])
+    def test_types_that_no_certificate_can_have(self, kind: bytes) -> None:
+        with pytest.raises(MalformedInput, match=r"not supported|not a valid"):
+            load_subject_key(string(kind) + string(b"x"))
+
+    def test_a_private_dsa_key_is_refused(self) -> None:
+        private = dsa.generate_private_key(1024).private_bytes(
+            Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
+        )
+        with pytest.raises(MalformedInput, match="can't be certified"):
+            public_blob(private)
 
     def test_dsa_is_refused(self) -> None:
         key = dsa.generate_private_key(1024).public_key()

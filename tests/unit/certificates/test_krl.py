@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from dpki.certificates.keys import ssh_blob
 from dpki.certificates.krl import Krl, Revocations, build_krl, parse_krl
 from dpki.certificates.wire import string, uint32, uint64
-from dpki.errors import MalformedInput, UsageError
+from dpki.errors import DpkiError, MalformedInput, UsageError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CA, OTHER, KEY = (ssh_blob(ed25519.Ed25519PrivateKey.generate().public_key()) for _ in range(3))
@@ -110,6 +110,12 @@ class TestBuild:
         assert (krl.version, krl.generated, krl.comment) == (2**64 - 1, NOW, "dpki, block 5")
         with pytest.raises(MalformedInput):
             build(comment="two\nlines")
+
+    def test_nothing_leaves_that_does_not_read_back(self, monkeypatch) -> None:
+        """Wherever the defect may be: sshd would lock everybody out, or let the revoked in."""
+        monkeypatch.setattr("dpki.certificates.krl._encode", lambda krl: EMPTY)
+        with pytest.raises(DpkiError, match="does not read back"):
+            build(Revocations(CA, [1]))
 
 
 class TestParse:
