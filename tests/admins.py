@@ -119,6 +119,16 @@ def save_wallet(home: Home, index: int) -> None:
 def make_admin(
     directory: Path, anvil: Anvil, nodes: tuple[Kubo, Kubo], token: SoftToken, account: int = 0
 ) -> Admin:
+    """Make a home whose bundles go to IPFS; see `make_admin_of`."""
+    store = StoreConfig(
+        ipfs=(nodes[0].addresses.api_multiaddr,), gateways=(nodes[1].addresses.gateway,)
+    )
+    return make_admin_of(directory, anvil, store, token, account)
+
+
+def make_admin_of(
+    directory: Path, anvil: Anvil, store: StoreConfig, token: SoftToken, account: int = 0
+) -> Admin:
     """Make a home; the token's folder is the test process's (see the fixture `softhsm`)."""
     home = Home(directory / "home")
     secrets = directory / "secrets"
@@ -133,10 +143,7 @@ def make_admin(
             chain=ChainConfig(CHAIN_ID, (anvil.url,), finality=Finality(1, "latest")),
             token=TokenConfig(MODULE, token.label, f"file:{secrets / 'pin'}"),
             passphrase=f"file:{secrets / 'passphrase'}",
-            store=StoreConfig(
-                ipfs=(nodes[0].addresses.api_multiaddr,),
-                gateways=(nodes[1].addresses.gateway,),
-            ),
+            store=store,
         )
     )
     return admin

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import authority_id, spki_of, ssh_blob
 from dpki.certificates.profile import ANYBODY, Profile, Subject
+from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.chain import merkle
 from dpki.chain.domain import Domain
@@ -57,7 +58,7 @@ class Ca:
     """A CA with its private key, and what its operator anchored."""
 
     kind: AuthorityKind
-    key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+    key: AuthorityPrivateKey
     maximum_lifetime: timedelta = timedelta(days=30)
     state: AuthorityState = AuthorityState.ACTIVE
     next_serial: int = 1

@@ -11,10 +11,15 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -29,14 +34,18 @@ from dpki.certificates.wire import WireReader, string
 from dpki.errors import MalformedInput
 from dpki.model import AuthorityId
 
-AuthorityPublicKey = Ed25519PublicKey | EllipticCurvePublicKey
-"""What a CA's key can be: Ed25519 or P-256."""
+AuthorityPublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
+"""What a CA's key can be: Ed25519, P-256, P-384, or RSA of 3,072 to 4,096 bits."""
 
 SshSubjectKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 """What an SSH certificate can speak for."""
 
 _MAXIMUM_BLOB = 64 * 1024
 _MINIMUM_RSA_BITS = 2048
+_AUTHORITY_RSA_BITS = range(3072, 4096 + 1)
+"""NIST SP 800-57: 128 bits of strength. What is larger only costs every verifier time."""
+_AUTHORITY_RSA_EXPONENTS = range(65537, 2**256, 2)
+"""FIPS 186-5, section A.1.1."""
 
 FIELDS_OF_TYPE = {
     "ssh-ed25519": 1,
@@ -52,7 +61,9 @@ PROTOCOL.u2f)."""
 
 
 def parse_public_key(spki: bytes) -> AuthorityPublicKey:
-    """Parse a CA's public key: canonical SubjectPublicKeyInfo in DER, of Ed25519 or P-256.
+    """Parse a CA's public key: canonical SubjectPublicKeyInfo in DER.
+
+    It is Ed25519, P-256, P-384, or RSA of 3,072 to 4,096 bits.
 
     Raises:
         MalformedInput: It is something else, or the same key in another spelling.
@@ -64,15 +75,18 @@ def parse_public_key(spki: bytes) -> AuthorityPublicKey:
     if not _is_authority_key(key):
         raise MalformedInput(
             "the CA's public key is of a type that dpki does not know",
-            hint="a CA's key is Ed25519 or P-256",
+            hint="a CA's key is Ed25519, P-256, P-384, or RSA of 3,072 to 4,096 bits",
         )
     if spki_of(key) != spki:
         raise MalformedInput("the CA's public key is not in its canonical encoding")
     return key
 
 
-def spki_of(public_key: AuthorityPublicKey | RSAPublicKey) -> bytes:
-    """Return the canonical SubjectPublicKeyInfo in DER (44 bytes for Ed25519, 91 for P-256)."""
+def spki_of(public_key: AuthorityPublicKey) -> bytes:
+    """Return the canonical SubjectPublicKeyInfo in DER.
+
+    44 bytes for Ed25519, 91 for P-256, 120 for P-384, 422 for RSA-3072.
+    """
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -156,6 +170,7 @@ def parse_ssh_public_key(line_or_blob: bytes | str) -> SshPublicKey:
     return SshPublicKey(blob, comment, kind)
 
 
+@lru_cache(maxsize=256)  # a certificate asks for its holder's key thrice, and always for its CA's
 def load_subject_key(blob: bytes) -> SshSubjectKey:
     """Return the key object of a public key blob; for a FIDO key, that of the key in its token.
 
@@ -281,7 +296,7 @@ def verify_printable(text: str, what: str) -> str:
 def authority_spki(blob: bytes) -> bytes:
     """Return the canonical SubjectPublicKeyInfo of the CA key in an SSH public key blob.
 
-    The key may be one that no dpki CA can have (RSA, P-384): its id is then simply not registered.
+    The key may be one that no CA of a domain can have (P-521, RSA of 2,048 bits).
 
     Raises:
         MalformedInput: It is not a canonical public key blob.
@@ -293,5 +308,8 @@ def authority_spki(blob: bytes) -> bytes:
 
 def _is_authority_key(key: object) -> TypeGuard[AuthorityPublicKey]:
     if isinstance(key, EllipticCurvePublicKey):
-        return isinstance(key.curve, SECP256R1)
+        return isinstance(key.curve, SECP256R1 | SECP384R1)
+    if isinstance(key, RSAPublicKey):
+        exponent = key.public_numbers().e
+        return key.key_size in _AUTHORITY_RSA_BITS and exponent in _AUTHORITY_RSA_EXPONENTS
     return isinstance(key, Ed25519PublicKey)

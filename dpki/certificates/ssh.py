@@ -202,7 +202,8 @@ def verify_ssh_signature(certificate: SshCertificate) -> None:
     Whether that key is a CA's is another question.
 
     Raises:
-        SignatureInvalid: It does not verify, or is made with SHA-1.
+        SignatureInvalid: It does not verify, or is made with SHA-1 or another algorithm that is
+            not accepted; of RSA only `rsa-sha2-256` and `rsa-sha2-512` are (RFC 8332).
     """
     try:
         verify_ssh(certificate.signature, certificate.authority_key, certificate.signed)

@@ -22,7 +22,9 @@ from dpki.cli import (
     init,
     ssh,
     verify,
+    wallet,
 )
+from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
 from dpki.errors import DpkiError
 
@@ -37,7 +39,7 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, ca, device, ssh, bundle, agent):
+for module in (devnet, wallet, ca, device, ssh, bundle, agent):
     app.add_typer(module.app)
 for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
@@ -92,6 +94,8 @@ def run(arguments: Sequence[str]) -> int:
         message = f"dpki failed unexpectedly: {type(error).__name__}"
         output.failure("Unexpected", message, "set DPKI_DEBUG=1 for the traceback", 1)
         return 1
+    finally:
+        AT_END.close()
     if status == INTERRUPTED:
         output.failure("Interrupted", "interrupted", LEFT.get(_command(arguments), ""), INTERRUPTED)
     return status if isinstance(status, int) else 0

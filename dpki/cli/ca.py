@@ -19,6 +19,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,13 +69,14 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Yes, for ever; without i
         "dpki ca create hosts --kind ssh-host --key-type ed25519",
     ),
 )
+@spends
 def create(
     name: NameArgument,
     kind: Annotated[
         str, typer.Option("--kind", metavar="ssh-user|ssh-host", help="What it signs.")
     ],
     key_type: Annotated[
-        str, typer.Option("--key-type", metavar="p256|ed25519", help="The key's type.")
+        str, typer.Option("--key-type", metavar="p256|p384|ed25519|rsa3072", help="The key's type.")
     ] = "p256",
     operator: Annotated[
         str | None,
@@ -85,6 +87,15 @@ def create(
     max_validity: Annotated[
         str, typer.Option("--max-validity", metavar="TIME", help="Longest life of a certificate.")
     ] = "30d",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="URI",
+            help="Where the key is, or is made: pkcs11:…, or file:/PATH (weaker); default: the"
+            " token, by the CA's name.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -95,12 +106,14 @@ def create(
 
     The key is made in the token, never to leave it, and the CA is registered on chain.
     """
+    from dpki.cli.keys import choose_key, say_where
     from dpki.cli.session import open_desk, open_writer, token_keys
     from dpki.issuance.registration import create_authority, rehearse_authority
 
     output = Output(json=json)
     typed = _parse(name, kind, key_type, operator, max_validity)
-    with open_desk(home) as desk:
+    with open_desk(home) as opened:
+        desk = choose_key(opened, name, key, save=not dry_run)
         writer = open_writer(desk, passphrase, output)
         wish = typed.by(writer.account)
         if dry_run:
@@ -112,22 +125,30 @@ def create(
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
     say_receipt(output, receipt)
-    output.say(f"CA {name} signs {wish.kind.label} certificates; its key is in the token")
-    output.result({"ca": str(ca), "name": name, **describe_receipt(receipt)}, ca)
+    where = say_where(output, desk, name)
+    output.say(f"CA {name} signs {wish.kind.label} certificates")
+    output.result({"ca": str(ca), "name": name, **where, **describe_receipt(receipt)}, ca)
 
 
 @app.command("list", epilog=example("dpki ca list"))
 def list_(home: HomeOption = None, json: JsonOption = False) -> None:
     """List the CAs, as they stand on chain."""
     from dpki.chain.snapshot import fetch_snapshot
+    from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
 
     output = Output(json=json)
     with output.working("asking the chain"), open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         names = {ca: name for name, ca in desk.index.authorities().items()}
-    described = [_describe(a, names.get(a.id)) for a in snapshot.authorities.values()]
-    columns = ("name", "kind", "state", "next_serial", "revoked", "maximum_validity", "ca")
+    described = [
+        _describe(a, names.get(a.id)) | describe_key(desk, names.get(a.id))
+        for a in snapshot.authorities.values()
+    ]
+    columns = (
+        *("name", "kind", "state", "next_serial", "revoked", "maximum_validity", "protection"),
+        "ca",
+    )
     output.table(columns, [[row[column] for column in columns] for row in described])
     output.result({"authorities": described, "block": snapshot.block.number})
 
@@ -137,6 +158,7 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
     """Show all about one CA. Prints its public key for OpenSSH."""
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.cli.ca_work import describe_one, find_named, say_live
+    from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
     from dpki.issuance.plan import find_ssh_authority
 
@@ -144,7 +166,7 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
     with output.working("asking the chain"), open_desk(home) as desk:
         snapshot = fetch_snapshot(desk.reader, desk.domain)
         authority = find_ssh_authority(snapshot, find_named(desk, name))
-        document = _describe(authority, name)
+        document = _describe(authority, name) | describe_key(desk, name)
         more, census = describe_one(desk, authority, snapshot)
     for key, value in (document | more).items():
         output.say(f"{key}: {', '.join(value) or '-' if isinstance(value, list) else value}")
@@ -159,6 +181,7 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
         "dpki ca close users --yes    # once everybody has a certificate of the new one",
     ),
 )
+@spends
 def rotate(
     old: Annotated[str, typer.Argument(help="The CA that is to be succeeded.")],
     new: Annotated[str, typer.Argument(help="The new CA's name, and its key's label.")],
@@ -192,6 +215,7 @@ def rotate(
 
 
 @app.command("close", epilog=example("dpki ca close users --dry-run", "dpki ca close users --yes"))
+@spends
 def close(
     name: StateArgument,
     yes: YesOption = False,
@@ -208,6 +232,7 @@ def close(
 
 
 @app.command("suspend", epilog=example("dpki ca suspend users"))
+@spends
 def suspend(
     name: StateArgument,
     dry_run: DryRunOption = False,
@@ -223,6 +248,7 @@ def suspend(
 
 
 @app.command("lift", epilog=example("dpki ca lift users"))
+@spends
 def lift(
     name: StateArgument,
     dry_run: DryRunOption = False,
@@ -237,6 +263,7 @@ def lift(
 @app.command(
     "retire", epilog=example("dpki ca retire users --dry-run", "dpki ca retire users --yes")
 )
+@spends
 def retire(
     name: StateArgument,
     yes: YesOption = False,

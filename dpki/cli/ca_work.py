@@ -16,12 +16,12 @@ from dpki.cli.output import (
     Output,
     describe_receipt,
     describe_rehearsal,
-    format_ether,
     say_receipt,
     say_rehearsal,
 )
 from dpki.cli.session import Desk, now, open_desk, open_writer, token_keys
 from dpki.config.admin import Home
+from dpki.config.amounts import format_ether
 from dpki.config.durations import parse_duration
 from dpki.config.values import verify_name
 from dpki.errors import MalformedInput, UsageError

@@ -15,6 +15,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.spending import limits, spends
 from dpki.errors import ConfigError
 
 
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("deploy", epilog=example("DOMAIN=$(dpki deploy)"))(deploy)
 
 
+@spends
 def deploy(
     governor: Annotated[
         str | None,
@@ -81,6 +83,7 @@ def deploy(
                 guardian=roles[1],
                 registrars=registrars,
                 chain_id=config.chain.chain_id,
+                **limits(config),
             )
             say_rehearsal(output, rehearsal, f"deploy a domain governed by {governed_by}")
             return
@@ -92,6 +95,7 @@ def deploy(
                 guardian=roles[1],
                 registrars=registrars,
                 chain_id=config.chain.chain_id,
+                **limits(config),
                 confirmations=config.chain.finality.confirmations,
             )
     # Said before it is saved: whatever happens now, the id is not lost.

@@ -18,6 +18,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def rekey(
 
 
 @app.command("enroll", epilog=example("dpki device enroll enroll.request --name gate-1"))
+@spends
 def enroll(
     request: RequestArgument,
     name: NameOption,
@@ -173,6 +175,7 @@ def enroll(
 
 
 @app.command("update", epilog=example("dpki device update update.request"))
+@spends
 def update(
     request: RequestArgument,
     dry_run: DryRunOption = False,
@@ -225,6 +228,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 @app.command("retire", epilog=example("dpki device retire gate-1 --yes"))
+@spends
 def retire(
     name: Annotated[str, typer.Argument(help="The device's local name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Yes, for ever.")] = False,

@@ -38,6 +38,7 @@ class Wishes:
     directory: Path | None
     copies: int | None
     keystore: Path | None
+    without_token: bool = False
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +73,12 @@ def init(
     token: Annotated[
         str | None, typer.Option("--token", metavar="LABEL", help="The token's label.")
     ] = None,
+    without_token: Annotated[
+        bool,
+        typer.Option(
+            "--without-token", help="There is no HSM: CA keys go into encrypted files (weaker)."
+        ),
+    ] = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     ipfs: Annotated[
@@ -118,9 +125,12 @@ def init(
         directory=directory,
         copies=copies,
         keystore=import_keystore,
+        without_token=without_token,
     )
     config = make_config(place, wishes)
     verify_chain(config.chain)
+    if not config.token.is_there:
+        output.say("warning: no HSM: CA keys go into files, which is weaker than a token")
     if not config.store.ipfs:
         folders = ", ".join(str(path) for path in config.store.directories)
         output.say(f"warning: no IPFS node: bundles go to {folders}, which nobody else can read")
@@ -215,7 +225,8 @@ def _of_devnet(
     from dpki.config.presets import find_preset
     from dpki.devnet.state import load_state
 
-    if wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token:
+    chosen = wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token
+    if chosen or wishes.without_token:
         raise UsageError(
             "--devnet brings chain and token along",
             hint="leave --chain, --rpc, --chain-id, --module and --token out",
@@ -267,10 +278,13 @@ def _token(wishes: Wishes) -> TokenConfig:
     from dpki.config.admin import TokenConfig
     from dpki.config.values import verify_label
 
-    if wishes.module is None or wishes.token is None:
+    if wishes.without_token and wishes.module is None and wishes.token is None:
+        return TokenConfig(pin=wishes.pin or "prompt")
+    if wishes.without_token or wishes.module is None or wishes.token is None:
         raise UsageError(
             "which token?",
-            hint="give the HSM's PKCS#11 library with --module, and the token's label with --token",
+            hint="give the HSM's PKCS#11 library with --module, and the token's label with --token;"
+            " or --without-token",
         )
     if not wishes.module.is_file():
         raise UsageError(f"there is no PKCS#11 library at {wishes.module}")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from dpki.config.amounts import format_ether
+
 if TYPE_CHECKING:
     from dpki.errors import DpkiError
     from dpki.issuance.progress import Progress, Step
-    from dpki.transactions.sender import Receipt, Rehearsal
-
-_GWEI_PER_ETHER = 10**9
+    from dpki.transactions.account import Receipt
+    from dpki.transactions.sender import Rehearsal
 
 
 class _Display(Protocol):
@@ -140,10 +141,8 @@ class Output:
             self._display = None
 
 
-def format_ether(wei: int) -> str:
-    """Return an amount for people: at most nine decimals, rounded up."""
-    whole, rest = divmod(-(-wei // 10**9), _GWEI_PER_ETHER)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+LOW = 20
+"""For how many more transactions like the last a wallet should have money."""
 
 
 def describe_receipt(receipt: Receipt | None) -> dict[str, object]:
@@ -155,6 +154,7 @@ def describe_receipt(receipt: Receipt | None) -> dict[str, object]:
         "block": receipt.block.number,
         "gas": receipt.gas_used,
         "fee_wei": str(receipt.fee),
+        "balance_wei": None if receipt.balance is None else str(receipt.balance),
     }
 
 
@@ -194,3 +194,8 @@ def say_receipt(output: Output, receipt: Receipt | None) -> None:
         f"transaction {receipt.transaction_hash} in block {receipt.block.number}:"
         f" {receipt.gas_used:,} gas, {format_ether(receipt.fee)} ETH"
     )
+    if receipt.balance is not None and receipt.balance < LOW * receipt.fee:
+        output.say(
+            f"warning: the wallet has {format_ether(receipt.balance)} ETH left, enough for about"
+            f" {receipt.balance // receipt.fee} more such transactions"
+        )

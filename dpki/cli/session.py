@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
+from dpki.cli.spending import limits
 from dpki.config.admin import AdminConfig, Home, find_home, load_admin_config
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
@@ -23,9 +25,14 @@ if TYPE_CHECKING:
     from dpki.issuance.registration import TokenKeys
     from dpki.signer.base import KeyType, Signer
     from dpki.signer.pin import PinSource
-    from dpki.signer.uri import Pkcs11Uri
+    from dpki.signer.uri import KeyUri
     from dpki.transactions.wallet import Wallet
     from dpki.transactions.writer import DomainWriter
+
+
+_KNOWN: dict[str, dict[str, str]] = {}
+"""Secrets that the command has asked for, by source and by what for: a wallet and a CA may share a
+token, and one question is enough."""
 
 
 def now() -> datetime:
@@ -102,14 +109,22 @@ def publisher_of(desk: Desk, output: Output) -> Publisher:
 
 
 def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Output) -> Wallet:
-    """Open the admin's keystore.
+    """Open the admin's wallet: a key in a token, where one is configured, or the keystore.
 
     Raises:
-        PassphraseIncorrect: The passphrase is another.
+        PassphraseIncorrect, PinIncorrect: The secret is another.
         ConfigError: There is no keystore, or no way to ask.
+        TokenError: The token or its key is not there.
     """
     from dpki.transactions.wallet import load_wallet
 
+    if config.wallet.key is not None:
+        from dpki.transactions.token_wallet import open_token_wallet
+
+        pin = token_pin(config, spec, output)
+        wallet = open_token_wallet(config.wallet.key, pin, module_of(config))
+        AT_END.callback(wallet.close)
+        return wallet
     source = secret(spec if spec is not None else config.passphrase, output)
     with output.working("opening the wallet"):
         return load_wallet(home.keystore, source)
@@ -125,7 +140,9 @@ def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
 
     wallet = unlock_wallet(desk.home, desk.config, spec, output)
     confirmations = desk.config.chain.finality.confirmations
-    return DomainWriter(desk.reader, desk.domain, wallet, confirmations=confirmations)
+    return DomainWriter(
+        desk.reader, desk.domain, wallet, confirmations=confirmations, **limits(desk.config)
+    )
 
 
 def token_keys(
@@ -133,19 +150,25 @@ def token_keys(
 ) -> TokenKeys:
     """Return how to reach, or make, the key of a new CA."""
     from dpki.issuance.registration import TokenKeys
-    from dpki.signer.pkcs11 import generate_key
+    from dpki.signer.file import create_key_file
+    from dpki.signer.uri import FileUri
 
-    pin = _pin(desk, spec, output)
+    pin, uri = token_pin(desk.config, spec, output), key_uri(desk, name)
 
     def generate() -> None:
-        generate_key(_uri(desk, name), key_type, pin, desk.config.token.module)
+        if isinstance(uri, FileUri):
+            create_key_file(uri, key_type, pin)
+        else:
+            from dpki.signer.pkcs11 import generate_key
+
+            generate_key(uri, key_type, pin, module_of(desk.config))
 
     return TokenKeys(open=lambda: open_key(desk, name, pin), generate=generate)
 
 
 def signer_source(desk: Desk, name: str, spec: str | None, output: Output) -> _SignerSource:
     """Return what opens a CA's key when it is needed; the PIN is asked for once."""
-    return _SignerSource(desk, name, _pin(desk, spec, output))
+    return _SignerSource(desk, name, token_pin(desk.config, spec, output))
 
 
 @dataclass(frozen=True)
@@ -159,30 +182,50 @@ class _SignerSource:
 
 
 def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Signer]:
-    """Open a CA's key in the token."""
+    """Open a CA's key, in the token or in a file."""
+    from dpki.signer.uri import FileUri
+
+    uri = key_uri(desk, name)
+    if isinstance(uri, FileUri):
+        from dpki.signer.file import open_file_signer
+
+        return open_file_signer(uri, pin)
     from dpki.signer.pkcs11 import open_signer
 
-    return open_signer(_uri(desk, name), pin, desk.config.token.module)
+    return open_signer(uri, pin, module_of(desk.config))
 
 
-def _pin(desk: Desk, spec: str | None, output: Output) -> PinSource:
+def key_uri(desk: Desk, name: str) -> KeyUri:
+    """Return where a CA's key is: as configured, else in the token under the CA's name.
+
+    Where there is no token, it is in a file in the home.
+    """
+    from dpki.signer.uri import FileUri, Pkcs11Uri
+
+    if name in desk.config.keys:
+        return desk.config.keys[name]
+    if not desk.config.token.is_there:
+        return FileUri(str(desk.home.directory / "keys" / f"{name}.pem"))
+    return Pkcs11Uri(token=desk.config.token.label, object=name)
+
+
+def module_of(config: AdminConfig) -> Path | None:
+    """Return the PKCS#11 module's file; None where none is configured."""
+    return config.token.module if config.token.is_there else None
+
+
+def token_pin(config: AdminConfig, spec: str | None, output: Output) -> PinSource:
     """Return the PIN's source, asked once, and prepare the token library's environment."""
-    token = desk.config.token
-    for name, path in token.environment.items():
+    for name, path in config.token.environment.items():
         # The library reads it when it is loaded; what people set themselves goes first.
         os.environ.setdefault(name, str(path))
-    source = secret(spec if spec is not None else token.pin, output)
-    known: list[str] = []
+    source = secret(spec if spec is not None else config.token.pin, output)
+    AT_END.callback(_KNOWN.clear)
+    known = _KNOWN.setdefault(spec if spec is not None else config.token.pin, {})
 
     def once(what: str) -> str:
-        if not known:
-            known.append(source(what))
-        return known[0]
+        if what not in known:
+            known[what] = source(what)
+        return known[what]
 
     return once
-
-
-def _uri(desk: Desk, name: str) -> Pkcs11Uri:
-    from dpki.signer.uri import Pkcs11Uri
-
-    return Pkcs11Uri(token=desk.config.token.label, object=name)

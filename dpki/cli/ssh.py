@@ -23,6 +23,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output
+from dpki.cli.spending import spends
 from dpki.errors import DpkiError, UsageError
 
 app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
@@ -35,6 +36,7 @@ app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
         "dpki ssh issue --ca hosts --device gate-1 --hostname gate-1.example.org",
     ),
 )
+@spends
 def issue(
     ca: CaOption,
     device: Annotated[
@@ -92,6 +94,7 @@ def issue(
 
 
 @app.command("rotate", epilog=example("dpki ssh rotate --device gate-1 --ca hosts --revoke-old"))
+@spends
 def rotate(
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="An enrolled device.")],
     ca: CaOption,
@@ -140,6 +143,7 @@ def rotate(
         "dpki ssh revoke --device gate-1",
     ),
 )
+@spends
 def revoke(
     ca: Annotated[
         str | None, typer.Option("--ca", metavar="NAME", help="The CA's local name.")
@@ -203,6 +207,7 @@ def list_(
 
 
 @app.command("resume", epilog=example("dpki ssh resume"))
+@spends
 def resume(
     pin: PinOption = None,
     passphrase: PassphraseOption = None,

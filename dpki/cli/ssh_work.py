@@ -24,8 +24,9 @@ from dpki.cli.issuing import (
     say_shortened,
     verify_wish,
 )
-from dpki.cli.output import Output, describe_rehearsal, format_ether
+from dpki.cli.output import Output, describe_rehearsal
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.config.amounts import format_ether
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.lock import hold

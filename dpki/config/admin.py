@@ -7,16 +7,23 @@ X25519 keys and the journal. No secret stands in the configuration: only where t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpki.config.finality import Finality, dump_finality, parse_finality
+from dpki.config.signing import TokenConfig as TokenConfig
+from dpki.config.signing import (
+    WalletConfig,
+    dump_token,
+    dump_wallet,
+    parse_keys,
+    parse_token,
+    parse_wallet,
+)
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_url, verify_urls
 from dpki.config.values import (
-    verify_label,
     verify_multiaddr,
     verify_name,
     verify_secret_source,
@@ -24,6 +31,7 @@ from dpki.config.values import (
 from dpki.errors import ConfigError, UsageError
 from dpki.files import make_private_directory, write_atomic
 from dpki.model import DomainId
+from dpki.signer.uri import KeyUri, Pkcs11Uri
 
 VERSION = 1
 
@@ -106,24 +114,6 @@ class ChainConfig:
 
 
 @dataclass(frozen=True)
-class TokenConfig:
-    """The PKCS#11 token with the CAs' keys.
-
-    Attributes:
-        module: The vendor's PKCS#11 library.
-        label: The token's label.
-        pin: Where the PIN comes from; never the PIN.
-        environment: Variables that the library needs, each an absolute path, such as
-            SOFTHSM2_CONF; set unless the environment has them already.
-    """
-
-    module: Path
-    label: str
-    pin: str = "prompt"
-    environment: Mapping[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class StoreConfig:
     """Where sealed bundles are put and read back from.
 
@@ -153,6 +143,8 @@ class AdminConfig:
         passphrase: Where the keystore's passphrase comes from; never the passphrase.
         store: Where bundles go.
         domain: The trust domain, once there is one.
+        wallet: Which account signs transactions, and what they may cost.
+        keys: Where the keys of CAs are that are not the token's of the CA's name.
     """
 
     chain: ChainConfig
@@ -160,6 +152,8 @@ class AdminConfig:
     passphrase: str
     store: StoreConfig
     domain: DomainId | None = None
+    wallet: WalletConfig = field(default_factory=WalletConfig)
+    keys: Mapping[str, KeyUri] = field(default_factory=dict)
 
     def require_domain(self) -> DomainId:
         """Return the domain.
@@ -192,11 +186,14 @@ def parse_admin_config(text: str, path: Path) -> AdminConfig:
 
 
 def _parse(table: Table) -> AdminConfig:
+    passphrase, wallet = parse_wallet(table.table("wallet"))
     config = AdminConfig(
         domain=table.parsed("domain", DomainId.parse) if "domain" in table else None,
         chain=_parse_chain(table.table("chain")),
-        token=_parse_token(table.table("token")),
-        passphrase=_parse_wallet(table.table("wallet")),
+        token=parse_token(table.table("token")),
+        passphrase=passphrase,
+        wallet=wallet,
+        keys=parse_keys(table.table("keys")),
         store=_parse_store(table.table("store")),
     )
     table.close()
@@ -249,6 +246,27 @@ def save_domain(home: Home, domain: DomainId) -> AdminConfig:
     return config
 
 
+def save_key(home: Home, name: str, uri: KeyUri) -> None:
+    """Enter where a CA's key is.
+
+    Raises:
+        ConfigError: Another key is entered for this name.
+    """
+    config = load_admin_config(home)
+    if config.keys.get(name, uri) != uri:
+        raise ConfigError(
+            f"{home.config} already says that the key of {name} is {config.keys[name]}",
+            hint="leave --key out, or choose another name",
+        )
+    _save(home, replace(config, keys={**config.keys, name: uri}))
+
+
+def save_wallet_key(home: Home, uri: Pkcs11Uri | None) -> None:
+    """Enter that the wallet's key is in a token; None for the keystore."""
+    config = load_admin_config(home)
+    _save(home, replace(config, wallet=replace(config.wallet, key=uri)))
+
+
 def dump_admin_config(config: AdminConfig) -> str:
     """Return the text of `config.toml`; the same configuration always gives the same text."""
     top: dict[str, Value] = {"version": VERSION}
@@ -264,15 +282,11 @@ def dump_admin_config(config: AdminConfig) -> str:
                 "optimism": config.chain.optimism,
                 **dump_finality(config.chain.finality),
             },
-            "token": {
-                "module": str(config.token.module),
-                "label": config.token.label,
-                "pin": config.token.pin,
-                "environment": {
-                    name: str(path) for name, path in sorted(config.token.environment.items())
-                },
-            },
-            "wallet": {"passphrase": config.passphrase},
+            "token": dump_token(config.token),
+            "wallet": dump_wallet(config.passphrase, config.wallet),
+            **(
+                {"keys": {n: str(k) for n, k in sorted(config.keys.items())}} if config.keys else {}
+            ),
             "store": {
                 "ipfs": config.store.ipfs,
                 "gateways": config.store.gateways,
@@ -321,29 +335,6 @@ def _parse_chain(table: Table) -> ChainConfig:
     )
 
 
-def _parse_token(table: Table) -> TokenConfig:
-    variables = table.table("environment")
-    environment: dict[str, Path] = {}
-    for name in variables.names():
-        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise variables.error(name, "is not the name of an environment variable")
-        environment[name] = _absolute(variables, name)
-    token = TokenConfig(
-        module=_absolute(table, "module"),
-        label=table.parsed("label", verify_label),
-        pin=table.parsed("pin", verify_secret_source, "prompt"),
-        environment=environment,
-    )
-    table.close()
-    return token
-
-
-def _parse_wallet(table: Table) -> str:
-    passphrase = table.parsed("passphrase", verify_secret_source, "prompt")
-    table.close()
-    return passphrase
-
-
 def _parse_store(table: Table) -> StoreConfig:
     ipfs, gateways = table.texts("ipfs", ()), table.texts("gateways", ())
     with table.blame("ipfs"):
@@ -365,10 +356,3 @@ def _parse_store(table: Table) -> StoreConfig:
     table.close()
     with table.blame("copies"):
         return verify_copies(store)
-
-
-def _absolute(table: Table, key: str) -> Path:
-    text = table.text(key)
-    if not text.startswith("/"):
-        raise table.error(key, f"must be an absolute path, not {text[:80]!r}")
-    return Path(text)

@@ -10,7 +10,7 @@ from eth_account import Account
 
 from dpki.devnet.anvil import CHAIN_ID
 from dpki.errors import UsageError
-from dpki.transactions.wallet import Wallet
+from dpki.transactions.wallet import KeyWallet
 
 COUNT = 10
 """How many Anvil funds, with 10,000 ether each."""
@@ -18,7 +18,7 @@ COUNT = 10
 _MNEMONIC = "test test test test test test test test test test test junk"
 
 
-def development_wallet(index: int = 0, *, chain_id: int) -> Wallet:
+def development_wallet(index: int = 0, *, chain_id: int) -> KeyWallet:
     """Return a funded wallet of the devnet.
 
     Args:
@@ -36,4 +36,4 @@ def development_wallet(index: int = 0, *, chain_id: int) -> Wallet:
     if not 0 <= index < COUNT:
         raise UsageError(f"there are development accounts 0 to {COUNT - 1}, and no {index}")
     Account.enable_unaudited_hdwallet_features()
-    return Wallet.of(Account.from_mnemonic(_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}"))
+    return KeyWallet.of(Account.from_mnemonic(_MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}"))

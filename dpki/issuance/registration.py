@@ -12,9 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from dpki.bundle.locator import IssuerKey
 from dpki.certificates.keys import authority_id, spki_of
 from dpki.chain.domain import Domain
@@ -31,9 +28,11 @@ from dpki.files import create_atomic, load_bounded, make_private_directory
 from dpki.issuance.index import Index
 from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.signer.base import KeyType, Signer
+from dpki.signer.software import make_private_key
 
 if TYPE_CHECKING:
-    from dpki.transactions.sender import Receipt, Rehearsal
+    from dpki.transactions.account import Receipt
+    from dpki.transactions.sender import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 
@@ -277,14 +276,9 @@ def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
         TransactionForbidden: The account is not the governor.
         TransactionFailed, CouldNotCheck: As they say.
     """
-    throwaway = (
-        Ed25519PrivateKey.generate().public_key()
-        if wish.key_type is KeyType.ED25519
-        else ec.generate_private_key(ec.SECP256R1()).public_key()
-    )
     return writer.rehearsal().register_authority(
         wish.kind,
-        spki_of(throwaway),
+        spki_of(make_private_key(wish.key_type).public_key()),
         IssuerKey.generate().public,
         operator=wish.operator,
         maximum_lifetime=wish.maximum_lifetime,

@@ -8,12 +8,17 @@ in hardware.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    NoDigestInfo,
+    Prehashed,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash, HashAlgorithm
 from cryptography.utils import Buffer
 
 from dpki.certificates.keys import AuthorityPublicKey
@@ -22,24 +27,82 @@ from dpki.errors import NotAllowed, TokenError, UsageError
 from dpki.signer.base import KeyType
 
 SignRaw = Callable[[bytes], bytes]
-"""Signs as PKCS#11 does: the message for Ed25519; the SHA-256 digest for P-256, giving r and s."""
+"""Signs as PKCS#11 does: the message for Ed25519 (CKM_EDDSA); the digest for ECDSA, giving r and s
+(CKM_ECDSA); the DigestInfo for RSA (CKM_RSA_PKCS). Every module has these."""
 
-_COORDINATE = 32
+CURVE_HASHES: dict[str, type[HashAlgorithm]] = {"secp256r1": SHA256, "secp384r1": SHA384}
+"""The hash that goes with a curve (RFC 5656, section 6.2.1)."""
+
+DIGEST_INFO: dict[type[HashAlgorithm], bytes] = {
+    SHA256: bytes.fromhex("3031300d060960864801650304020105000420"),
+    SHA384: bytes.fromhex("3041300d060960864801650304020205000430"),
+    SHA512: bytes.fromhex("3051300d060960864801650304020305000440"),
+}
+"""What stands before a digest in a PKCS#1 v1.5 signature (RFC 8017, section 9.2, note 1)."""
 
 
 def adapt(public_key: AuthorityPublicKey, sign: SignRaw) -> AuthorityPrivateKey:
     """Return the private key that signs by calling `sign`."""
     if isinstance(public_key, ed25519.Ed25519PublicKey):
         return Ed25519Adapter(public_key, sign)
-    return P256Adapter(public_key, sign)
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return RsaAdapter(public_key, sign)
+    return EcdsaAdapter(public_key, sign)
 
 
 def key_type_of(public_key: AuthorityPublicKey) -> KeyType:
     """Return what kind of key it is."""
-    return KeyType.ED25519 if isinstance(public_key, ed25519.Ed25519PublicKey) else KeyType.P256
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return KeyType.ED25519
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return KeyType.RSA3072
+    return KeyType.P256 if public_key.key_size == 256 else KeyType.P384
 
 
-class Ed25519Adapter(ed25519.Ed25519PrivateKey):
+def sign_message(key: AuthorityPrivateKey, message: bytes) -> bytes:
+    """Sign with the hash that SSH takes for a key of this type (RFC 5656, 8332, 8709).
+
+    Raises:
+        TokenError: Signing failed, or gave a signature that does not verify; it is withheld.
+    """
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(message)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, PKCS1v15(), SHA512())
+    return key.sign(message, ec.ECDSA(CURVE_HASHES[key.curve.name]()))
+
+
+class _Kept:
+    """What no key does that is kept elsewhere."""
+
+    def private_bytes(self, *_: object, **__: object) -> NoReturn:
+        """Refuse."""
+        raise _no_export()
+
+    def private_bytes_raw(self) -> NoReturn:
+        """Refuse."""
+        raise _no_export()
+
+    def private_numbers(self) -> NoReturn:
+        """Refuse."""
+        raise _no_export()
+
+    def exchange(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: a CA's key signs and does nothing else."""
+        raise NotAllowed("a CA's key does not agree on keys")
+
+    def decrypt(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: a CA's key signs and does nothing else."""
+        raise NotAllowed("a CA's key does not decrypt")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
+class Ed25519Adapter(_Kept, ed25519.Ed25519PrivateKey):
     """An Ed25519 key that signs by calling `sign`, and releases only what verifies."""
 
     def __init__(self, public_key: ed25519.Ed25519PublicKey, sign: SignRaw) -> None:
@@ -64,27 +127,14 @@ class Ed25519Adapter(ed25519.Ed25519PrivateKey):
             raise _bad_signature() from error
         return signature
 
-    def private_bytes(self, *_: object, **__: object) -> NoReturn:
-        """Refuse."""
-        raise _no_export()
 
-    def private_bytes_raw(self) -> NoReturn:
-        """Refuse."""
-        raise _no_export()
-
-    def __copy__(self) -> Ed25519Adapter:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Ed25519Adapter:
-        return self
-
-
-class P256Adapter(ec.EllipticCurvePrivateKey):
-    """A P-256 key that signs by calling `sign`, and releases only what verifies."""
+class EcdsaAdapter(_Kept, ec.EllipticCurvePrivateKey):
+    """A P-256 or P-384 key that signs by calling `sign`, and releases only what verifies."""
 
     def __init__(self, public_key: ec.EllipticCurvePublicKey, sign: SignRaw) -> None:
         self._public_key = public_key
         self._sign = sign
+        self._hashing = CURVE_HASHES[public_key.curve.name]()
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""
@@ -92,16 +142,16 @@ class P256Adapter(ec.EllipticCurvePrivateKey):
 
     @property
     def curve(self) -> ec.EllipticCurve:
-        """P-256."""
+        """P-256 or P-384."""
         return self._public_key.curve
 
     @property
     def key_size(self) -> int:
-        """256."""
+        """256 or 384."""
         return self._public_key.key_size
 
     def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
-        """Sign `data` by ECDSA with SHA-256.
+        """Sign `data` by ECDSA with the hash of the curve: SHA-256, or SHA-384.
 
         Returns:
             The signature in DER, as `cryptography` gives it.
@@ -110,44 +160,82 @@ class P256Adapter(ec.EllipticCurvePrivateKey):
             UsageError: Another algorithm is asked for.
             TokenError: Signing failed, or gave a signature that does not verify; it is withheld.
         """
-        digest = _digest(bytes(data), signature_algorithm)
+        hashing = signature_algorithm.algorithm
+        if not isinstance(signature_algorithm, ec.ECDSA) or not _is(hashing, self._hashing):
+            raise UsageError(
+                f"a CA with a {self.curve.name} key signs by ECDSA with"
+                f" {self._hashing.name.upper()} only"
+            )
+        digest = _digest(bytes(data), hashing, self._hashing)
         raw = self._sign(digest)
-        if len(raw) != 2 * _COORDINATE:
+        size = self._hashing.digest_size
+        if len(raw) != 2 * size:
             raise _bad_signature()
-        r, s = int.from_bytes(raw[:_COORDINATE]), int.from_bytes(raw[_COORDINATE:])
-        signature = encode_dss_signature(r, s)
+        signature = encode_dss_signature(int.from_bytes(raw[:size]), int.from_bytes(raw[size:]))
         try:
-            self._public_key.verify(signature, digest, ec.ECDSA(Prehashed(SHA256())))
+            self._public_key.verify(signature, digest, ec.ECDSA(Prehashed(self._hashing)))
         except InvalidSignature as error:
             raise _bad_signature() from error
         return signature
 
-    def exchange(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: a CA's key signs and does nothing else."""
-        raise NotAllowed("a CA's key does not agree on keys")
 
-    def private_numbers(self) -> NoReturn:
-        """Refuse."""
-        raise _no_export()
+class RsaAdapter(_Kept, rsa.RSAPrivateKey):
+    """An RSA key that signs by calling `sign`, and releases only what verifies."""
 
-    def private_bytes(self, *_: object, **__: object) -> NoReturn:
-        """Refuse."""
-        raise _no_export()
+    def __init__(self, public_key: rsa.RSAPublicKey, sign: SignRaw) -> None:
+        self._public_key = public_key
+        self._sign = sign
 
-    def __copy__(self) -> P256Adapter:
-        return self
+    def public_key(self) -> rsa.RSAPublicKey:
+        """Return the public half."""
+        return self._public_key
 
-    def __deepcopy__(self, memo: dict[int, object]) -> P256Adapter:
-        return self
+    @property
+    def key_size(self) -> int:
+        """Bits of the modulus."""
+        return self._public_key.key_size
+
+    def sign(
+        self,
+        data: Buffer,
+        padding: AsymmetricPadding,
+        algorithm: Prehashed | HashAlgorithm | NoDigestInfo,
+    ) -> bytes:
+        """Sign `data` by RSASSA-PKCS1-v1_5 with SHA-256, SHA-384 or SHA-512.
+
+        Raises:
+            UsageError: Another algorithm is asked for.
+            TokenError: Signing failed, or gave a signature that does not verify; it is withheld.
+        """
+        hashing = next((h for h in DIGEST_INFO if _is(algorithm, h())), None)
+        if hashing is None or not isinstance(padding, PKCS1v15):
+            raise UsageError("a CA with an RSA key signs by PKCS#1 v1.5 with SHA-2 only")
+        digest = _digest(bytes(data), algorithm, hashing())
+        signature = self._sign(DIGEST_INFO[hashing] + digest)
+        try:
+            self._public_key.verify(signature, digest, PKCS1v15(), Prehashed(hashing()))
+        except InvalidSignature as error:
+            raise _bad_signature() from error
+        return signature
 
 
-def _digest(data: bytes, algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
-    hashing = algorithm.algorithm
-    if isinstance(hashing, Prehashed) and hashing.digest_size == _COORDINATE == len(data):
+def _is(asked: object, hashing: HashAlgorithm) -> bool:
+    if isinstance(asked, Prehashed):
+        return asked.digest_size == hashing.digest_size
+    return isinstance(asked, HashAlgorithm) and asked.name == hashing.name
+
+
+def _digest(data: bytes, asked: object, hashing: HashAlgorithm) -> bytes:
+    """Return the digest: of the data, or the data itself where it is one.
+
+    Raises:
+        UsageError: It is said to be a digest, and has not its length.
+    """
+    if isinstance(asked, Prehashed):
+        if len(data) != hashing.digest_size:
+            raise UsageError("what is to be signed is no digest of the hash that is named")
         return data
-    if not isinstance(algorithm, ec.ECDSA) or not isinstance(hashing, SHA256):
-        raise UsageError("a P-256 CA signs by ECDSA with SHA-256 only")
-    hasher = Hash(SHA256())
+    hasher = Hash(hashing)
     hasher.update(data)
     return hasher.finalize()
 

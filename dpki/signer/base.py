@@ -7,14 +7,19 @@ from typing import Protocol, Self
 
 from dpki.certificates.keys import AuthorityPublicKey
 from dpki.certificates.signature import AuthorityPrivateKey
-from dpki.signer.uri import Pkcs11Uri
+from dpki.signer.uri import KeyUri
 
 
 class KeyType(enum.Enum):
-    """What a CA's key can be; the value is what people write."""
+    """What a CA's key can be; the value is what people write.
+
+    RSA3072 is made with 3,072 bits; a key that was made elsewhere may have up to 4,096.
+    """
 
     ED25519 = "ed25519"
     P256 = "p256"
+    P384 = "p384"
+    RSA3072 = "rsa3072"
 
 
 class Signer(Protocol):
@@ -25,7 +30,7 @@ class Signer(Protocol):
     """
 
     @property
-    def uri(self) -> Pkcs11Uri:
+    def uri(self) -> KeyUri:
         """Where the key is."""
         ...
 

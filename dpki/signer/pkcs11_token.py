@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pkcs11
 
 from dpki.errors import NotAllowed, PinIncorrect, TokenError, TokenNotFound
-from dpki.signer.pin import PinSource
+from dpki.signer.pin import PinSource, pin_from_file
 from dpki.signer.uri import Pkcs11Uri
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ _KNOWN_MODULES = (
     Path("/usr/lib64/pkcs11/libsofthsm2.so"),
     Path("/usr/lib64/softhsm/libsofthsm.so"),
 )
+
+_GONE = (
+    pkcs11.DeviceRemoved,
+    pkcs11.DeviceError,
+    pkcs11.TokenNotPresent,
+    pkcs11.SessionHandleInvalid,
+    pkcs11.SessionClosed,
+)
+"""What a token that is pulled out, or an HSM whose connection breaks, makes of any call."""
 
 _COURTESY_SECONDS = 5.0
 
@@ -74,7 +83,9 @@ class Login:
             self.users -= 1
             if self.users == 0:
                 del _logins[self.module, self.slot]
-                self.session.close()
+                with suppress(pkcs11.PKCS11Error):
+                    # The token may be gone; what was done with it is what counts.
+                    self.session.close()
 
 
 @contextmanager
@@ -105,9 +116,24 @@ def talking(what: str) -> Iterator[None]:
             raise TokenError(
                 f"{what}: the token has no user PIN yet", hint="its security officer sets the first"
             ) from error
+        except (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported) as error:
+            raise TokenError(
+                f"{what}: the PKCS#11 module lacks the mechanism",
+                hint="use a key of another type; `pkcs11-tool --list-mechanisms` shows what it has",
+            ) from error
+        except _GONE as error:
+            raise TokenError(
+                f"{what}: the token was removed, or stopped answering",
+                hint="put it back and run the command again; certificates that were being issued go"
+                " on with: dpki ssh resume",
+            ) from error
         except pkcs11.PKCS11Error as error:
             detail = f"{type(error).__name__} {error}".strip()
-            raise TokenError(f"{what}: the PKCS#11 module failed: {detail}") from error
+            raise TokenError(
+                f"{what}: the PKCS#11 module failed: {detail}",
+                hint="see whether the token is still there, and what the module's own log says;"
+                " certificates that were being issued go on with: dpki ssh resume",
+            ) from error
 
 
 def find_module(given: Path | None = None) -> Path:
@@ -154,7 +180,7 @@ def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
 
     Args:
         uri: Names the token; its own module path, where it has one, wins over `module`.
-        pin: Asked for the PIN, once the token is there.
+        pin: Asked for the PIN, once the token is there, unless the URI names a file with it.
         module: The PKCS#11 module's file; found where None.
 
     Raises:
@@ -164,7 +190,8 @@ def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
     """
     path = verify_token(uri, module)
     # Outside the locks: a person may be typing.
-    secret = pin(f"PIN of token {uri.token}")
+    ask = pin_from_file(Path(uri.pin_source)) if uri.pin_source else pin
+    secret = ask(f"PIN of token {uri.token_name}")
     with _alone(path):
         return _log_in(path, uri, secret)
 
@@ -193,7 +220,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _log_in(path: Path, uri: Pkcs11Uri, secret: str) -> Login:
     tag = hashlib.blake2b(secret.encode(), key=_PROCESS_KEY).digest()
-    with talking(f"logging in to token {uri.token!r}"):
+    with talking(f"logging in to token {uri.token_name!r}"):
         token = _find_token(path, uri)
         login = _logins.get((path, token.slot.slot_id))
         if login is None:
@@ -247,7 +274,7 @@ def _match(library: Library, uri: Pkcs11Uri) -> tuple[list[pkcs11.Token], list[s
     matches = [
         token
         for token in tokens
-        if token.label == uri.token
+        if uri.token in ("", token.label)
         and (not uri.serial or token.serial.decode("ascii", "replace").strip() == uri.serial)
     ]
     return matches, [token.label for token in tokens]

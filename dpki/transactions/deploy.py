@@ -10,8 +10,10 @@ from dpki.chain import decode
 from dpki.chain.rpc import Reader
 from dpki.errors import TransactionFailed
 from dpki.model import Address, DomainId
+from dpki.transactions.account import Receipt
 from dpki.transactions.calls import encode_deployment
-from dpki.transactions.sender import MAXIMUM_FEE, WAIT, Receipt, Rehearsal, Sender
+from dpki.transactions.fees import MAXIMUM_FEE
+from dpki.transactions.sender import WAIT, Rehearsal, Sender
 from dpki.transactions.wallet import Wallet
 
 
@@ -26,6 +28,7 @@ def deploy_domain(
     confirmations: int = 1,
     wait: timedelta = WAIT,
     maximum_fee: int = MAXIMUM_FEE,
+    maximum_gas: int | None = None,
 ) -> tuple[DomainId, Receipt]:
     """Deploy TrustDomain and its registries; return the domain's id.
 
@@ -42,6 +45,7 @@ def deploy_domain(
         confirmations: Blocks that the transaction must have, its own included.
         wait: How long to wait for that.
         maximum_fee: Wei that it may cost.
+        maximum_gas: Gas that it may use; None for what it needs.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -50,7 +54,13 @@ def deploy_domain(
         EndpointUnavailable: No answer, or nonsense.
     """
     sender = _sender(
-        reader, wallet, chain_id, confirmations=confirmations, wait=wait, maximum_fee=maximum_fee
+        reader,
+        wallet,
+        chain_id,
+        confirmations=confirmations,
+        wait=wait,
+        maximum_fee=maximum_fee,
+        maximum_gas=maximum_gas,
     )
     receipt = sender.send(None, _init_code(governor, guardian, registrars))
     if receipt.contract is None:
@@ -70,6 +80,7 @@ def rehearse_deployment(
     registrars: Sequence[Address] = (),
     chain_id: int | None = None,
     maximum_fee: int = MAXIMUM_FEE,
+    maximum_gas: int | None = None,
 ) -> Rehearsal:
     """Do everything that `deploy_domain` does before it signs; nothing is sent.
 
@@ -79,7 +90,7 @@ def rehearse_deployment(
         TransactionFailed: Not enough money, or absurd fees.
         EndpointUnavailable: No answer, or nonsense.
     """
-    sender = _sender(reader, wallet, chain_id, maximum_fee=maximum_fee)
+    sender = _sender(reader, wallet, chain_id, maximum_fee=maximum_fee, maximum_gas=maximum_gas)
     return sender.rehearse(None, _init_code(governor, guardian, registrars))
 
 

@@ -1,55 +1,46 @@
 """Sending one transaction, and knowing what became of it.
 
-Simulated before it costs anything; signed here; then followed until it stands in a block. Fees
-follow EIP-1559. Questions go through `chain.rpc`, with its limits, rather than through web3's own
-providers: those follow what an endpoint tells them (CCIP-Read would fetch URLs that it names) and
-bound each read instead of the whole.
+Simulated before it costs anything; signed here; then followed until it stands in a block, as
+another one with the same number and higher fees where it has to be. Fees follow EIP-1559. Questions
+go through `chain.rpc`, with its limits, rather than through web3's own providers: those follow what
+an endpoint tells them (CCIP-Read would fetch URLs that it names) and bound each read instead of the
+whole.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from dpki.chain import decode
-from dpki.chain.domain import verify_chain_id
-from dpki.chain.rpc import Reader, RpcError, fetch_block
-from dpki.errors import EndpointUnavailable, TransactionFailed, WrongDomain
+from dpki.chain.rpc import Reader
+from dpki.config.amounts import format_ether
+from dpki.errors import EndpointUnavailable, TransactionFailed
 from dpki.http import Deadline
-from dpki.model import Address, Block, Hash32
-from dpki.transactions.reverts import decode_revert
-from dpki.transactions.wallet import Wallet
+from dpki.model import Address, Hash32
+from dpki.transactions.account import Account, Receipt, perhaps_sent
+from dpki.transactions.fees import (
+    MAXIMUM_FEE,
+    Fees,
+    Refusal,
+    classify_refusal,
+    raise_fees,
+)
+from dpki.transactions.wallet import SignedTransaction, Wallet
 
 WAIT = timedelta(seconds=120)
 """How long to wait for a block with the transaction in it."""
 
-MAXIMUM_FEE = 2 * 10**17
-"""Wei that one transaction may cost: an endpoint's absurd fees must not empty an account."""
+PATIENCE = timedelta(seconds=30)
+"""How long to wait before the fees are raised: many blocks everywhere, and thrice in `WAIT`."""
 
-_ETHER = 10**18
+_SETTLE = timedelta(seconds=5)
+"""How long an endpoint may know that a number is used, and not yet by which transaction."""
+
+_TRIES = 3
 _REVERTED = 3
 """JSON-RPC error code of a reverted call (geth, and everybody after it)."""
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A transaction that stands in a block.
-
-    Attributes:
-        transaction_hash: Its hash.
-        block: The block.
-        gas_used: Gas.
-        fee: What it cost, in wei; on the OP stack with the part for the layer below.
-        contract: The contract that it made, if any.
-    """
-
-    transaction_hash: Hash32
-    block: Block
-    gas_used: int
-    fee: int
-    contract: Address | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +59,29 @@ class Rehearsal:
 @dataclass(frozen=True)
 class _Plan:
     call: dict[str, Any]
-    priority_fee_per_gas: int
-    maximum_fee_per_gas: int
+    fees: Fees
     rehearsal: Rehearsal
+
+
+@dataclass
+class _Flight:
+    """A transaction on its way, under one number and as many hashes as it was offered with."""
+
+    plan: _Plan
+    nonce: int
+    offers: list[SignedTransaction] = field(default_factory=list)
+    is_at_limit: bool = False
+    used: Deadline | None = None
+    """Runs since the number was seen used, by nobody knows which transaction."""
+
+    @property
+    def name(self) -> Hash32:
+        """The hash of the newest offer."""
+        return self.offers[-1].hash
+
+
+class _NonceTaken(Exception):
+    """The transaction was not taken, as another one has its number."""
 
 
 class Sender:
@@ -82,7 +93,9 @@ class Sender:
         chain_id: The chain that it must be; it also stands in the signature (EIP-155).
         confirmations: How many blocks, its own included, a transaction must have before it counts.
         wait: How long to wait for that.
-        maximum_fee: Wei that one transaction may cost.
+        maximum_fee: Wei that one transaction may cost, with raised fees too.
+        maximum_gas: Gas that one transaction may use; None for what it needs.
+        patience: How long to wait before the fees are raised.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -98,15 +111,18 @@ class Sender:
         confirmations: int = 1,
         wait: timedelta = WAIT,
         maximum_fee: int = MAXIMUM_FEE,
+        maximum_gas: int | None = None,
+        patience: timedelta = PATIENCE,
     ) -> None:
-        verify_chain_id(reader, chain_id)
+        self._account = Account(reader, wallet.address, chain_id)
         self.wallet = wallet
-        self._reader = reader
+        self._endpoint = reader.name
         self.chain_id = chain_id
         self._confirmations = confirmations
         self._wait = wait
         self._maximum_fee = maximum_fee
-        self._with_code: set[Address] = set()
+        self._maximum_gas = maximum_gas
+        self._patience = patience
 
     def rehearse(self, to: Address | None, data: bytes) -> Rehearsal:
         """Do everything that `send` does before it signs; nothing is sent.
@@ -133,173 +149,189 @@ class Sender:
                 message names the transaction, which may still go through.
         """
         plan = self._prepare(to, data)
-        signed = self.wallet.sign_transaction(
-            {
-                "type": 2,
-                "chainId": self.chain_id,
-                "nonce": self._quantity(
-                    "eth_getTransactionCount", str(self.wallet.address), "pending"
-                ),
-                "gas": plan.rehearsal.gas,
-                "maxFeePerGas": plan.maximum_fee_per_gas,
-                "maxPriorityFeePerGas": plan.priority_fee_per_gas,
-                "value": 0,
-                "data": plan.call["data"],
-                **({} if to is None else {"to": str(to)}),
-            }
+        for _ in range(_TRIES):
+            flight = _Flight(plan, self._account.count("pending"))
+            try:
+                self._offer(flight)
+            except _NonceTaken:
+                # Another process with this account was faster; what it did may forbid ours.
+                time.sleep(0.2)
+                plan = self._prepare(to, data)
+            else:
+                return self._follow(flight)
+        raise TransactionFailed(
+            f"another program keeps taking the next number of account {self.wallet.address}",
+            hint="nothing was sent; wait until it has finished, or give it an account of its own",
         )
-        transaction = Hash32(signed.hash)
-        self._submit(bytes(signed.raw_transaction), transaction)
-        return self._follow(transaction, plan.call)
 
     def _prepare(self, to: Address | None, data: bytes) -> _Plan:
         call: dict[str, Any] = {"from": str(self.wallet.address), "data": f"0x{data.hex()}"}
         if to is not None:
-            self._verify_code(to)
+            self._account.verify_code(to)
             call["to"] = str(to)
-        self._simulate(call)
-        # A fifth more than the estimate: the state may have changed when its turn comes.
-        gas = self._gas(call) * 6 // 5
-        tip, fee = self._fees()
-        self._verify_affordable(gas * fee)
-        return _Plan(call, tip, fee, Rehearsal(gas, gas * fee))
-
-    def _verify_code(self, contract: Address) -> None:
-        if contract in self._with_code:
-            return
-        code = decode.data(
-            self._reader.call("eth_getCode", [str(contract), "latest"]), self._reader.name
-        )
-        if not code:
-            # A call to an address without code succeeds and does nothing.
-            raise WrongDomain(
-                f"there is no contract at {contract} on the chain behind {self._reader.name}",
-                hint="compare the domain id and the RPC endpoint with what `dpki deploy` printed",
-            )
-        self._with_code.add(contract)
-
-    def _simulate(self, call: dict[str, Any], block: str = "latest") -> None:
-        try:
-            self._reader.call("eth_call", [call, block])
-        except RpcError as error:
-            raise self._refused(error) from error
+        self._account.simulate(call)
+        gas = self._gas(call)
+        fees = self._account.market()
+        self._verify_affordable(gas * fees.maximum)
+        return _Plan(call, fees, Rehearsal(gas, gas * fees.maximum))
 
     def _gas(self, call: dict[str, Any]) -> int:
-        try:
-            return self._quantity("eth_estimateGas", call)
-        except RpcError as error:
-            raise self._refused(error) from error
-
-    def _fees(self) -> tuple[int, int]:
-        """Return priority fee and maximum fee for a unit of gas; the base fee may double."""
-        latest = decode.mapping(
-            self._reader.call("eth_getBlockByNumber", ["latest", False]), self._reader.name
-        )
-        base = decode.quantity(latest.get("baseFeePerGas"), self._reader.name)
-        try:
-            tip = self._quantity("eth_maxPriorityFeePerGas")
-        except RpcError:
-            tip = 0  # not every node knows the method, and where none is needed none is missed
-        return tip, 2 * base + tip
+        needed = self._account.estimate(call)
+        if self._maximum_gas is not None and needed > self._maximum_gas:
+            raise TransactionFailed(
+                f"the transaction needs {needed:,} gas, and the limit is {self._maximum_gas:,}",
+                hint="nothing was sent; raise --gas-limit, or do less at once",
+            )
+        # A fifth more than the estimate: the state may have changed when its turn comes.
+        return min(needed * 6 // 5, self._maximum_gas or needed * 6 // 5)
 
     def _verify_affordable(self, cost: int) -> None:
         if cost > self._maximum_fee:
             raise TransactionFailed(
-                f"the transaction could cost {_ether(cost)}, and the limit is"
-                f" {_ether(self._maximum_fee)}",
-                hint="compare the endpoint's fees with another's; wait until they fall",
+                f"the transaction could cost {format_ether(cost)} ETH, and the limit is"
+                f" {format_ether(self._maximum_fee)} ETH",
+                hint="nothing was sent; wait until the fees fall, or raise --max-fee",
             )
-        balance = self._quantity("eth_getBalance", str(self.wallet.address), "latest")
+        balance = self._account.balance()
         if balance < cost:
             raise TransactionFailed(
-                f"account {self.wallet.address} has {_ether(balance)} and needs up to"
-                f" {_ether(cost)} on chain"
+                f"account {self.wallet.address} has {format_ether(balance)} ETH and needs up to"
+                f" {format_ether(cost)} ETH on chain"
                 f" {self.chain_id}",
                 hint="send it some; nothing was sent",
             )
 
-    def _submit(self, raw: bytes, transaction: Hash32) -> None:
-        try:
-            self._reader.call("eth_sendRawTransaction", [f"0x{raw.hex()}"])
-        except RpcError as error:
-            # A repeated delivery is refused though the first one arrived ("already known", "nonce
-            # too low").
-            if self._reader.call("eth_getTransactionByHash", [str(transaction)]) is None:
-                raise self._refused(error) from error
-        except EndpointUnavailable as error:
-            raise EndpointUnavailable(
-                f"{error.message}; transaction {transaction} may have been sent",
-                hint="look it up before trying again; the same call can't take effect twice",
-            ) from error
+    # --- sending ---------------------------------------------------------------------------------
 
-    def _follow(self, transaction: Hash32, call: dict[str, Any]) -> Receipt:
+    def _offer(self, flight: _Flight) -> None:
+        """Send the transaction for the first time, for more where the node asks for more.
+
+        Raises:
+            _NonceTaken: Another one has its number; nothing was sent.
+            TransactionFailed: The node would not take it; nothing was sent.
+            EndpointUnavailable: Nobody knows whether it arrived.
+        """
+        for number in range(1, _TRIES + 1):
+            flight.offers = [self._sign(flight)]
+            try:
+                error = self._account.submit(flight.offers[0])
+            except EndpointUnavailable as lost:
+                raise perhaps_sent(lost, flight.name) from lost
+            if error is None:
+                return
+            refusal = classify_refusal(error.rpc_message)
+            if refusal is Refusal.NONCE_TAKEN:
+                raise _NonceTaken from error
+            if refusal is Refusal.OTHER or number == _TRIES or not self._raise(flight):
+                raise self._account.refused(error) from error
+
+    def _sign(self, flight: _Flight) -> SignedTransaction:
+        plan = flight.plan
+        return self.wallet.sign_transaction(
+            {
+                "type": 2,
+                "chainId": self.chain_id,
+                "nonce": flight.nonce,
+                "gas": plan.rehearsal.gas,
+                "maxFeePerGas": plan.fees.maximum,
+                "maxPriorityFeePerGas": plan.fees.tip,
+                "value": 0,
+                "data": plan.call["data"],
+                **({"to": plan.call["to"]} if "to" in plan.call else {}),
+            }
+        )
+
+    def _raise(self, flight: _Flight) -> bool:
+        """Raise the fees; return whether limit and balance allow it."""
+        fees = raise_fees(flight.plan.fees, self._account.market())
+        cost = flight.plan.rehearsal.gas * fees.maximum
+        flight.is_at_limit = cost > self._maximum_fee or cost > self._account.balance()
+        if not flight.is_at_limit:
+            flight.plan = replace(flight.plan, fees=fees)
+        return not flight.is_at_limit
+
+    # --- following -------------------------------------------------------------------------------
+
+    def _follow(self, flight: _Flight) -> Receipt:
         """Wait for the transaction's block, and for as many on top as were asked for."""
-        deadline, pause = Deadline(self._wait), 0.01
+        deadline, patience, pause = Deadline(self._wait), Deadline(self._patience), 0.01
         while not deadline.is_over:
-            receipt = self._receipt(transaction)
-            if receipt is not None:
-                succeeded, found = receipt
-                if not succeeded:
-                    # Why stands nowhere; the same call on the state after it usually tells.
-                    self._simulate(call, hex(found.block.number))
-                    raise TransactionFailed(
-                        f"transaction {transaction} was reverted in block {found.block.number},"
-                        " for a reason that no"
-                        " longer holds",
-                        hint="try again",
-                    )
-                head = self._quantity("eth_blockNumber")
-                if head - found.block.number + 1 >= self._confirmations:
-                    return found
+            try:
+                done, is_in_block = self._look(flight)
+                if done is not None:
+                    return done
+                if patience.is_over and not is_in_block:
+                    self._push(flight)
+                    patience = Deadline(self._patience)
+            except EndpointUnavailable as error:
+                raise perhaps_sent(error, flight.name) from error
             time.sleep(min(pause, deadline.remaining()))
             pause = min(1.5 * pause, 1.0)
+        limit = f"; its fees could not be raised within {format_ether(self._maximum_fee)} ETH"
         raise TransactionFailed(
-            f"transaction {transaction} is in no confirmed block after"
-            f" {self._wait.total_seconds():g} s",
-            hint="it may still go through: look it up before trying again",
+            f"transaction {flight.name} is in no confirmed block after"
+            f" {self._wait.total_seconds():g} s{limit if flight.is_at_limit else ''}",
+            hint="it may still go through: look it up before trying again"
+            + (", with a higher --max-fee" if flight.is_at_limit else ""),
         )
 
-    def _receipt(self, transaction: Hash32) -> tuple[bool, Receipt] | None:
-        """Return whether it succeeded, and its receipt; None while it is in no block."""
-        source = self._reader.name
-        answer = self._reader.call("eth_getTransactionReceipt", [str(transaction)])
-        if answer is None:
-            return None
-        fields = decode.mapping(answer, source)
-        if decode.hash32(fields.get("transactionHash"), source) != transaction:
-            raise decode.nonsense(source, "another transaction's receipt")
-        block = fetch_block(self._reader, decode.hash32(fields.get("blockHash"), source))
-        if block is None:
-            return None  # thrown out by a reorg between the two questions
-        gas = decode.quantity(fields.get("gasUsed"), source)
-        below = decode.quantity(fields["l1Fee"], source) if fields.get("l1Fee") else 0
-        created = fields.get("contractAddress")
-        return decode.quantity(fields.get("status"), source) == 1, Receipt(
-            transaction_hash=transaction,
-            block=block,
-            gas_used=gas,
-            fee=gas * decode.quantity(fields.get("effectiveGasPrice"), source) + below,
-            contract=None if created is None else Address(decode.data(created, source)),
-        )
+    def _look(self, flight: _Flight) -> tuple[Receipt | None, bool]:
+        """Return the receipt once it is confirmed, and whether there is one at all.
 
-    def _quantity(self, method: str, *params: object) -> int:
-        return decode.quantity(self._reader.call(method, params), self._reader.name)
+        A reorg may take the block away again: then there is none, and the waiting goes on.
+        """
+        for offer in reversed(flight.offers):
+            receipt = self._account.receipt(offer.hash)
+            if receipt is None:
+                continue
+            flight.used = None
+            succeeded, found = receipt
+            if not succeeded:
+                # Why stands nowhere; the same call on the state after it usually tells.
+                self._account.simulate(flight.plan.call, hex(found.block.number))
+                raise TransactionFailed(
+                    f"transaction {offer.hash} was reverted in block {found.block.number},"
+                    " for a reason that no longer holds",
+                    hint="try again",
+                )
+            head = self._account.head()
+            if head - found.block.number + 1 < self._confirmations:
+                return None, True
+            return replace(found, balance=self._balance_left()), True
+        self._verify_unused(flight)
+        return None, False
 
-    def _refused(self, error: RpcError) -> TransactionFailed:
-        """Return the exception for what the contract or the node would not take."""
-        text = error.rpc_message.lower()
-        if error.code == _REVERTED or "revert" in text:
-            return decode_revert(error.data)
-        hint = "nothing was sent"
-        if "insufficient funds" in text:
-            hint = f"send account {self.wallet.address} some of the chain's currency"
-        return TransactionFailed(
-            f"{self._reader.name} refused the transaction: {error.rpc_message}", hint=hint
-        )
+    def _balance_left(self) -> int | None:
+        try:
+            return self._account.balance()
+        except EndpointUnavailable:
+            return None  # what was to be done is done
 
+    def _verify_unused(self, flight: _Flight) -> None:
+        """Raise `TransactionFailed` when another transaction has taken the number for good."""
+        if self._account.count("latest") <= flight.nonce:
+            flight.used = None
+        elif flight.used is None:
+            flight.used = Deadline(_SETTLE)
+        elif flight.used.is_over:
+            raise TransactionFailed(
+                f"transaction {flight.name} was replaced: another one of account"
+                f" {self.wallet.address} has its number {flight.nonce}",
+                hint="it has had no effect; find out who else uses the account, then try again",
+            )
 
-def _ether(wei: int) -> str:
-    """Return an amount for people: at most nine decimals, rounded up."""
-    nano = -(-wei // 10**9)
-    whole, rest = divmod(nano, _ETHER // 10**9)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") + " ETH"
+    def _push(self, flight: _Flight) -> None:
+        """Offer a stuck transaction again: the same where it was lost, for more where it waits.
+
+        It is the same call under the same number, so at most one of them takes effect.
+        """
+        if not self._account.is_known(flight.name):
+            self._account.submit(flight.offers[-1])
+            return
+        before = flight.plan
+        if self._raise(flight):
+            offer = self._sign(flight)
+            if self._account.submit(offer) is None:
+                flight.offers.append(offer)
+            else:
+                flight.plan = before

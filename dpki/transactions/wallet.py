@@ -1,23 +1,26 @@
-"""Wallets: one account's key, in an Ethereum keystore at rest.
+"""Wallets: one account's key, in an Ethereum keystore at rest, or in a token (`token_wallet`).
 
-Format: Web3 Secret Storage, version 3, with scrypt, as eth-account writes it.
+Format of keystores: Web3 Secret Storage, version 3, with scrypt, as eth-account writes it.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_hash.auto import keccak
+from eth_keys.datatypes import PrivateKey, Signature
 
-from dpki.errors import ConfigError, PassphraseIncorrect, UsageError
+from dpki.errors import ConfigError, PassphraseIncorrect, SignatureInvalid, UsageError
 from dpki.files import create_atomic, load_bounded, make_private_directory
-from dpki.model import Address
+from dpki.model import Address, Hash32
 from dpki.signer.pin import PinSource
 
 SCRYPT_WORK = 2**18
@@ -29,34 +32,84 @@ _MOST_WORK = {"n": 2**20, "r": 8, "p": 16, "c": 10**7, "dklen": 64}
 
 
 @dataclass(frozen=True)
-class Wallet:
-    """An account that can sign transactions. Its key shows nowhere."""
+class SignedTransaction:
+    """A transaction that can be sent.
+
+    Attributes:
+        raw: Its bytes.
+        hash: Its hash.
+    """
+
+    raw: bytes
+    hash: Hash32
+
+
+class Wallet(ABC):
+    """An account that can sign. Its key shows nowhere.
+
+    Attributes:
+        address: The account.
+    """
+
+    address: Address
+
+    @abstractmethod
+    def sign_digest(self, digest: bytes) -> Signature:
+        """Sign a Keccak-256 digest: low s (EIP-2), and which of the two points is meant.
+
+        Raises:
+            TokenError: The token that holds the key failed.
+        """
+
+    def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:
+        """Return the signed transaction, of which the account is the sender.
+
+        Args:
+            transaction: As eth-account takes it, typed (EIP-2718).
+
+        Raises:
+            SignatureInvalid: The signature is another account's; it is withheld.
+            TokenError: The token that holds the key failed.
+        """
+        digest = bytes(TypedTransaction.from_dict(transaction).hash())
+        signature = self.sign_digest(digest)
+        signer = signature.recover_public_key_from_msg_hash(digest).to_canonical_address()
+        if signer != bytes(self.address):
+            raise SignatureInvalid("the transaction's signature is another account's; not sent")
+        parts = {"v": signature.v, "r": signature.r, "s": signature.s}
+        raw = TypedTransaction.from_dict({**transaction, **parts}).encode()
+        return SignedTransaction(raw, Hash32(keccak(raw)))
+
+    @staticmethod
+    def create() -> KeyWallet:
+        """Return a wallet with a new random key, in memory."""
+        return KeyWallet.of(Account.create())
+
+    @staticmethod
+    def from_key(key: bytes) -> KeyWallet:
+        """Return the wallet of a secp256k1 private key of 32 bytes."""
+        try:
+            return KeyWallet.of(Account.from_key(key))
+        except Exception as error:  # noqa: BLE001 - eth-keys and coincurve raise types of their own
+            # The cause might quote the key: it is cut off.
+            raise UsageError("this is no secp256k1 private key") from _without_details(error)
+
+
+@dataclass(frozen=True)
+class KeyWallet(Wallet):
+    """A wallet whose key is in memory."""
 
     address: Address
     _account: LocalAccount = field(repr=False, compare=False)
 
     @classmethod
-    def create(cls) -> Wallet:
-        """Return a wallet with a new random key."""
-        return cls.of(Account.create())
-
-    @classmethod
-    def from_key(cls, key: bytes) -> Wallet:
-        """Return the wallet of a secp256k1 private key of 32 bytes."""
-        try:
-            return cls.of(Account.from_key(key))
-        except Exception as error:  # noqa: BLE001 - eth-keys and coincurve raise types of their own
-            # The cause might quote the key: it is cut off.
-            raise UsageError("this is no secp256k1 private key") from _without_details(error)
-
-    @classmethod
-    def of(cls, account: LocalAccount) -> Wallet:
+    def of(cls, account: LocalAccount) -> KeyWallet:
         """Return the wallet of an eth-account account."""
         return cls(Address.parse(account.address), account)
 
-    def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:
-        """Return the signed transaction."""
-        return self._account.sign_transaction(transaction)
+    def sign_digest(self, digest: bytes) -> Signature:
+        """Sign a Keccak-256 digest."""
+        return PrivateKey(bytes(self._account.key)).sign_msg_hash(digest)
 
     def encrypt(self, passphrase: str, *, work: int = SCRYPT_WORK) -> bytes:
         """Return the keystore's content."""
@@ -67,9 +120,9 @@ def create_keystore(
     path: Path,
     passphrase: PinSource,
     *,
-    wallet: Wallet | None = None,
+    wallet: KeyWallet | None = None,
     work: int = SCRYPT_WORK,
-) -> Wallet:
+) -> KeyWallet:
     """Write a keystore, private to its owner, and return its wallet.
 
     Args:
@@ -97,23 +150,15 @@ def create_keystore(
     return wallet
 
 
-def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
+def load_wallet(path: Path, passphrase: PinSource) -> KeyWallet:
     """Open a keystore.
 
     Raises:
         ConfigError: It is missing or no keystore.
         PassphraseIncorrect: The passphrase does not open it.
     """
-    if not path.is_file():
-        raise ConfigError(f"there is no wallet at {path}", hint="`dpki init` makes one")
-    try:
-        keystore = json.loads(load_bounded(path, limit=_LIMIT))
-        claimed = keystore["address"]
-        _verify_work(keystore["crypto" if "crypto" in keystore else "Crypto"]["kdfparams"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(
-            f"{path} is no Ethereum keystore", hint="restore it from a backup"
-        ) from error
+    keystore = _load_keystore(path)
+    claimed = keystore["address"]
     secret = passphrase(f"passphrase for the wallet {path.name}")
     try:
         key = Account.decrypt(keystore, secret)
@@ -138,6 +183,33 @@ def load_wallet(path: Path, passphrase: PinSource) -> Wallet:
             f"{path} names another account than the one in it", hint="restore it from a backup"
         )
     return wallet
+
+
+def claimed_account(path: Path) -> Address:
+    """Return the account that a keystore says it holds, without opening it.
+
+    Raises:
+        ConfigError: It is missing or no keystore.
+    """
+    try:
+        return Address(bytes.fromhex(str(_load_keystore(path)["address"]).removeprefix("0x")))
+    except ValueError as error:
+        raise ConfigError(f"{path} names no account", hint="restore it from a backup") from error
+
+
+def _load_keystore(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"there is no wallet at {path}", hint="`dpki init` makes one")
+    try:
+        keystore: dict[str, Any] = json.loads(load_bounded(path, limit=_LIMIT))
+        if not keystore["address"]:
+            raise ValueError
+        _verify_work(keystore["crypto" if "crypto" in keystore else "Crypto"]["kdfparams"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is no Ethereum keystore", hint="restore it from a backup"
+        ) from error
+    return keystore
 
 
 def _verify_work(parameters: Mapping[str, object]) -> None:

@@ -7,8 +7,10 @@ from datetime import timedelta
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.model import Address
+from dpki.transactions.account import Receipt
 from dpki.transactions.actions import DomainActions
-from dpki.transactions.sender import MAXIMUM_FEE, WAIT, Receipt, Rehearsal, Sender
+from dpki.transactions.fees import MAXIMUM_FEE
+from dpki.transactions.sender import PATIENCE, WAIT, Rehearsal, Sender
 from dpki.transactions.wallet import Wallet
 
 
@@ -21,7 +23,9 @@ class DomainWriter(DomainActions[Receipt]):
         wallet: The account that signs.
         confirmations: Blocks that a transaction must have, its own included, before it counts.
         wait: How long to wait for that.
-        maximum_fee: Wei that one transaction may cost.
+        maximum_fee: Wei that one transaction may cost, with raised fees too.
+        maximum_gas: Gas that one transaction may use; None for what it needs.
+        patience: How long to wait before the fees are raised.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -37,6 +41,8 @@ class DomainWriter(DomainActions[Receipt]):
         confirmations: int = 1,
         wait: timedelta = WAIT,
         maximum_fee: int = MAXIMUM_FEE,
+        maximum_gas: int | None = None,
+        patience: timedelta = PATIENCE,
     ) -> None:
         super().__init__(domain)
         self._sender = Sender(
@@ -46,6 +52,8 @@ class DomainWriter(DomainActions[Receipt]):
             confirmations=confirmations,
             wait=wait,
             maximum_fee=maximum_fee,
+            maximum_gas=maximum_gas,
+            patience=patience,
         )
 
     @property

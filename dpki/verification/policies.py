@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from dpki.certificates.keys import parse_public_key
 from dpki.certificates.ssh import SshCertificate, verify_ssh_signature
 from dpki.chain import merkle
 from dpki.chain.snapshot import Authority, Snapshot
-from dpki.errors import DpkiError
+from dpki.errors import DpkiError, MalformedInput
 from dpki.model import (
     Address,
     AuthorityState,
@@ -92,6 +93,15 @@ def judge(
 def find_authority(certificate: SshCertificate, snapshot: Snapshot) -> Authority | None:
     """Return the domain's CA whose key the certificate names, if there is one."""
     return snapshot.authorities.get(certificate.authority_id)
+
+
+def authority_key(case: Case) -> Failure | None:
+    """Refuse a certificate of a CA whose key no CA may have, such as RSA of 2,048 bits."""
+    try:
+        parse_public_key(case.authority.public_key)
+    except MalformedInput:
+        return Verdict.REFUSED, "its CA's key is too weak, or of a type that no CA may have"
+    return None
 
 
 def signature(case: Case) -> Failure | None:
@@ -190,6 +200,7 @@ def time(case: Case) -> Failure | None:
 
 
 RULES: tuple[Rule, ...] = (
+    authority_key,
     signature,
     kind,
     validity,

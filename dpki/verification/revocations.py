@@ -14,7 +14,7 @@ SSH_KINDS = frozenset({AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST})
 def authority_key(authority: Authority) -> bytes | None:
     """Return a CA's SSH public key blob; None where its key is no canonical one that we know.
 
-    Whoever registered such a key gains nothing: no certificate names it by this id.
+    Whoever registered such a key gains nothing: neither sshd nor `judge` takes its certificates.
     """
     try:
         return ssh_blob(parse_public_key(authority.public_key))

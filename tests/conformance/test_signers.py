@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PSS, PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dpki.certificates.keys import parse_public_key, spki_of, ssh_blob
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate, verify_ssh_signature
-from dpki.errors import NotAllowed, TokenError
+from dpki.errors import NotAllowed, TokenError, UsageError
+from dpki.signer.adapters import sign_message
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import generate_key, open_signer
 from dpki.signer.software import SoftwareSigner
@@ -25,6 +27,13 @@ from tests.soft_tokens import SoftHsmFolder, SoftToken
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SUBJECT = Subject(ssh_blob(ed25519.Ed25519PrivateKey.generate().public_key()), ("a",), "a")
+
+X509_HASHES = {
+    KeyType.ED25519: None,
+    KeyType.P256: SHA256(),
+    KeyType.P384: SHA384(),
+    KeyType.RSA3072: SHA256(),
+}
 
 OpenSigner = Callable[[], Signer]
 
@@ -56,16 +65,17 @@ def signer(make: OpenSigner) -> Iterator[Signer]:
 
 
 def sign(signer: Signer, message: bytes) -> bytes:
-    if isinstance(signer.private_key, ed25519.Ed25519PrivateKey):
-        return signer.private_key.sign(message)
-    return signer.private_key.sign(message, ec.ECDSA(SHA256()))
+    return sign_message(signer.private_key, message)
 
 
 def verify(signer: Signer, signature: bytes, message: bytes) -> None:
-    if isinstance(signer.public_key, ed25519.Ed25519PublicKey):
-        signer.public_key.verify(signature, message)
+    key = signer.public_key
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, message)
+    elif isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, message, PKCS1v15(), SHA512())
     else:
-        signer.public_key.verify(signature, message, ec.ECDSA(SHA256()))
+        key.verify(signature, message, ec.ECDSA(SHA256() if key.key_size == 256 else SHA384()))
 
 
 def test_says_what_it_is(signer: Signer, key_type: KeyType) -> None:
@@ -109,7 +119,7 @@ def test_signs_x509(signer: Signer, key_type: KeyType) -> None:
         .serial_number(1)
         .not_valid_before(NOW)
         .not_valid_after(NOW + HOUR)
-        .sign(signer.private_key, SHA256() if key_type is KeyType.P256 else None)
+        .sign(signer.private_key, X509_HASHES[key_type])
     )
     certificate.verify_directly_issued_by(certificate)
 
@@ -126,15 +136,30 @@ def test_its_key_can_t_be_had(signer: Signer) -> None:
             key.private_numbers()
 
 
-def test_its_key_agrees_on_nothing(signer: Signer) -> None:
-    if isinstance(signer.private_key, ec.EllipticCurvePrivateKey):
-        peer = ec.generate_private_key(ec.SECP256R1()).public_key()
+def test_its_key_agrees_on_nothing_and_opens_nothing(signer: Signer, key_type: KeyType) -> None:
+    key = signer.private_key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        peer = ec.generate_private_key(key.curve).public_key()
         with pytest.raises(NotAllowed):
-            signer.private_key.exchange(ec.ECDH(), peer)
-        assert signer.private_key.key_size == 256
-        assert signer.private_key.curve.name == "secp256r1"
-    else:
-        assert not hasattr(signer.private_key, "exchange")
+            key.exchange(ec.ECDH(), peer)
+        assert key.key_size == (256 if key_type is KeyType.P256 else 384)
+        assert key.curve.name == f"secp{key.key_size}r1"
+    elif isinstance(key, rsa.RSAPrivateKey):
+        with pytest.raises(NotAllowed):
+            key.decrypt(bytes(384), OAEP(MGF1(SHA256()), SHA256(), None))
+        assert key.key_size == 3072
+
+
+def test_signs_with_no_other_algorithm(signer: Signer) -> None:
+    key = signer.private_key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        with pytest.raises(UsageError):
+            key.sign(b"x", ec.ECDSA(SHA512()))
+    elif isinstance(key, rsa.RSAPrivateKey):
+        with pytest.raises(UsageError):
+            key.sign(b"x", PKCS1v15(), SHA1())
+        with pytest.raises(UsageError):
+            key.sign(b"x", PSS(MGF1(SHA256()), 32), SHA256())
 
 
 def test_copies_are_the_same_key(signer: Signer) -> None:

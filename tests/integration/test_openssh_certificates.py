@@ -30,6 +30,12 @@ from tests.raw_certificates import fido_blob
 from tests.soft_tokens import SoftHsmFolder
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+ALGORITHMS = {
+    KeyType.ED25519: "ssh-ed25519",
+    KeyType.P256: "ecdsa-sha2-nistp256",
+    KeyType.P384: "ecdsa-sha2-nistp384",
+    KeyType.RSA3072: "rsa-sha2-512",
+}
 PROFILE = Profile.user(timedelta(hours=8))
 
 
@@ -98,7 +104,7 @@ class TestSshKeygen:
         certificate = issue(cas[ca_type], profile, subject.blob, "alice")
         (tmp_path / "id-cert.pub").write_text(ssh_line(certificate, "x") + "\n")
         said = describe(tmp_path / "id-cert.pub")
-        algorithm = {KeyType.ED25519: "ssh-ed25519", KeyType.P256: "ecdsa-sha2-nistp256"}[ca_type]
+        algorithm = ALGORITHMS[ca_type]
         assert said[0] == f"Type: {certificate.type} user certificate"
         assert subject.fingerprint in said[1]
         assert ssh_fingerprint(certificate.authority_key) in said[2]
@@ -202,7 +208,8 @@ class TestLogin:
         )
         (stage.directory / "host-cert.pub").write_text(ssh_line(certificate) + "\n")
         trusted = stage.directory / "trusted"
-        trusted.write_text(public_key_line(ssh_blob(cas[KeyType.P256].public_key)) + "\n")
+        users = [cas[key_type] for key_type in KeyType if key_type is not KeyType.ED25519]
+        trusted.write_text("".join(public_key_line(ssh_blob(ca.public_key)) + "\n" for ca in users))
         return stage.start_sshd(
             "login",
             [
@@ -229,7 +236,17 @@ class TestLogin:
         line = ssh_line(issue(signer, PROFILE, subject, principal))
         (stage.directory / "user-cert.pub").write_text(line + "\n")
 
-    def test_works_in_both_directions(self, stage: Stage, server: Sshd, client: Client) -> None:
+    @pytest.mark.parametrize("ca_type", [KeyType.P256, KeyType.P384, KeyType.RSA3072])
+    def test_works_in_both_directions(
+        self,
+        stage: Stage,
+        server: Sshd,
+        client: Client,
+        user: Path,
+        cas: dict[KeyType, Pkcs11Signer],
+        ca_type: KeyType,
+    ) -> None:
+        self.certify(stage, user, cas[ca_type], stage.account)
         assert admits(stage, server, client)
 
     @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pkcs11
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
 from pkcs11 import Attribute, MechanismFlag, ObjectClass
 from pkcs11._pkcs11 import LocalDomainParameters as Curve
 
@@ -27,12 +25,14 @@ from dpki.errors import (
     UsageError,
 )
 from dpki.signer import pkcs11_token
+from dpki.signer.adapters import sign_message
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import TokenKey, generate_key, list_keys, open_signer
 from dpki.signer.pkcs11_token import find_module
 from dpki.signer.uri import Pkcs11Uri
 from tests.soft_tokens import SoftHsmFolder, SoftToken
 
+SECRETS = {KeyType.RSA3072: Attribute.PRIVATE_EXPONENT}
 ED25519 = bytes.fromhex("06032b6570")
 
 
@@ -81,10 +81,11 @@ def objects(token: SoftToken) -> int:
 
 
 def sign(signer: Signer) -> None:
-    if isinstance(signer.private_key, EllipticCurvePrivateKey):
-        signer.private_key.sign(b"message", ECDSA(SHA256()))
-    else:
-        signer.private_key.sign(b"message")
+    sign_message(signer.private_key, b"message")
+
+
+def never(what: str) -> str:
+    raise AssertionError(f"asked for the {what}")
 
 
 class TestGenerate:
@@ -109,7 +110,7 @@ class TestGenerate:
             }
             assert {name: key[Attribute[name]] for name in is_as_it_must_be} == is_as_it_must_be
             with pytest.raises(pkcs11.AttributeSensitive):
-                _ = key[Attribute.VALUE]
+                _ = key[SECRETS.get(key_type, Attribute.VALUE)]
             for name, value in (("SENSITIVE", False), ("EXTRACTABLE", True)):
                 with pytest.raises(pkcs11.PKCS11Error):
                     key[Attribute[name]] = value
@@ -212,6 +213,19 @@ class TestTokens:
         with pytest.raises(KeyNotFound):
             open_signer(one.uri("ca", serial=serials[0]), one.ask)
         with open_signer(one.uri("ca", serial=serials[1]), one.ask) as signer:
+            sign(signer)
+
+    def test_the_serial_alone_names_one_and_its_file_has_the_pin(
+        self, fresh: SoftToken, tmp_path: Path
+    ) -> None:
+        with direct(fresh) as session:
+            serial = session.token.serial.decode().strip()
+        pin = tmp_path / "pin"
+        pin.write_text(fresh.pin)
+        pin.chmod(0o600)
+        uri = Pkcs11Uri(object="ca", serial=serial, pin_source=str(pin))
+        generate_key(uri, KeyType.P256, never)
+        with open_signer(uri, never) as signer:
             sign(signer)
 
     def test_one_that_was_made_after_the_module_was_loaded(self, softhsm: SoftHsmFolder) -> None:

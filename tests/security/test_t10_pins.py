@@ -114,7 +114,7 @@ class TestUris:
         [
             f"pkcs11:token=acme;object=ca?pin-value={SECRET}",
             f"pkcs11:token=acme;object=ca;pin-value={SECRET}",
-            f"pkcs11:token=acme;object=ca?pin-source=file:/{SECRET}",
+            f"pkcs11:token=acme;object=ca?pin-source={SECRET}",
             f"pkcs11:token=acme;token={SECRET}",
             f"pkcs11:token=acme;pin={SECRET}",
             f"pkcs11:token=acme;object={SECRET}%",

@@ -32,8 +32,21 @@ SK_ED25519 = string(b"sk-ssh-ed25519@openssh.com") + string(ED25519.public_bytes
 SK_P256 = string(b"sk-ecdsa-sha2-nistp256@openssh.com") + string(b"nistp256") + string(POINT)
 
 
+def rsa_key(bits: int, exponent: int = 65537) -> rsa.RSAPublicKey:
+    """Return a public key of this size; nobody knows its factors."""
+    return rsa.RSAPublicNumbers(exponent, (1 << bits - 1) | 1).public_key()
+
+
+P384 = ec.generate_private_key(ec.SECP384R1()).public_key()
+RSA3072 = rsa_key(3072)
+
+
 class TestAuthorityKeys:
-    @pytest.mark.parametrize(("key", "size"), [(ED25519, 44), (P256, 91)])
+    @pytest.mark.parametrize(
+        ("key", "size"),
+        [(ED25519, 44), (P256, 91), (P384, 120), (RSA3072, 422)],
+        ids=["ed25519", "p256", "p384", "rsa3072"],
+    )
     def test_round_trip(self, key, size) -> None:
         spki = spki_of(key)
         assert len(spki) == size
@@ -44,16 +57,29 @@ class TestAuthorityKeys:
     @pytest.mark.parametrize(
         "key",
         [
-            ec.generate_private_key(ec.SECP384R1()).public_key(),
+            ec.generate_private_key(ec.SECP521R1()).public_key(),
             ec.generate_private_key(ec.SECP256K1()).public_key(),
-            rsa.generate_private_key(65537, 2048).public_key(),
+            rsa_key(2048),
+            rsa_key(3071),
+            rsa_key(4097),
+            rsa_key(3072, exponent=3),
         ],
-        ids=["P-384", "secp256k1", "RSA"],
+        ids=["P-521", "secp256k1", "RSA-2048", "RSA-3071", "RSA-4097", "exponent 3"],
     )
     def test_other_types_are_refused(self, key) -> None:
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         with pytest.raises(MalformedInput, match="of a type that dpki does not know"):
             parse_public_key(spki)
+
+    def test_rsa_keys_have_one_spelling(self) -> None:
+        """Without its NULL parameters it is the same key, and would be another CA."""
+        spki = spki_of(RSA3072)
+        oid = bytes.fromhex("300d06092a864886f70d0101010500")
+        short = bytes.fromhex("300b06092a864886f70d010101")
+        assert oid in spki
+        inner = spki[4:].replace(oid, short)
+        with pytest.raises(MalformedInput):
+            parse_public_key(b"\x30\x82" + len(inner).to_bytes(2) + inner)
 
     def test_compressed_point_is_refused(self) -> None:
         point = P256.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)

@@ -98,6 +98,9 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "ssh list",
         "ssh resume",
         "ssh known-hosts",
+        "wallet show",
+        "wallet create",
+        "wallet use",
         "agent once",
         "agent status",
     }

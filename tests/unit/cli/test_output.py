@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from dpki.cli.output import Output, describe_receipt, format_ether
+from dpki.cli.output import Output, describe_receipt
+from dpki.config.amounts import format_ether
 from dpki.model import Address, Hash32
-from dpki.transactions.sender import Receipt
+from dpki.transactions.account import Receipt
 from tests.world import block
 
 

@@ -15,10 +15,13 @@ from dpki.config.admin import (
     find_home,
     load_admin_config,
     save_domain,
+    save_key,
 )
 from dpki.config.finality import Finality
+from dpki.config.signing import WalletConfig
 from dpki.errors import ConfigError, UsageError
 from dpki.model import Address, DomainId, Hash32
+from dpki.signer.uri import FileUri, Pkcs11Uri
 
 DOMAIN = DomainId(31337, Address(b"\x11" * 20), Hash32(b"\x22" * 32))
 CONFIG = AdminConfig(
@@ -35,6 +38,8 @@ CONFIG = AdminConfig(
     store=StoreConfig(
         ("/ip4/127.0.0.1/tcp/5001",), ("http://127.0.0.1:8080",), (Path("/x"),), 2, "file:/x/token"
     ),
+    wallet=WalletConfig(Pkcs11Uri("acme", "operator"), 5 * 10**16, 5_000_000),
+    keys={"hosts": Pkcs11Uri("other", "h", b"\x01"), "users": FileUri("/etc/ca.pem")},
 )
 
 
@@ -50,6 +55,20 @@ class TestRoundTrip:
         assert dump_admin_config(CONFIG) == home.config.read_text()
         assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
         assert stat.S_IMODE(home.directory.stat().st_mode) == 0o700
+
+    def test_a_home_without_a_token(self, home: Home) -> None:
+        config = replace(CONFIG, token=TokenConfig(pin="env:PIN"))
+        create_admin_config(home, config)
+        assert load_admin_config(home) == config
+        assert not config.token.is_there
+
+    def test_where_a_key_is_is_said_once(self, home: Home) -> None:
+        create_admin_config(home, CONFIG)
+        save_key(home, "more", FileUri("/etc/more.pem"))
+        save_key(home, "more", FileUri("/etc/more.pem"))
+        with pytest.raises(ConfigError, match="already says that the key of more"):
+            save_key(home, "more", FileUri("/etc/another.pem"))
+        assert load_admin_config(home).keys == {**CONFIG.keys, "more": FileUri("/etc/more.pem")}
 
     def test_never_overwrites(self, home: Home) -> None:
         create_admin_config(home, CONFIG)
@@ -85,9 +104,15 @@ class TestDomain:
     [
         ("[chain]", "[chain]\nx = 1", "chain.x is not a known key"),
         ("[token]", "[token]\nPIN = '1234'", "token.PIN is not a known key"),
-        ("[wallet]", "[wallet]\nkey = '0x'", "wallet.key is not a known key"),
+        ('"pkcs11:token=acme;object=operator"', '"0x"', "wallet.key is wrong"),
+        ("[wallet]", "[wallet]\nsecret = '0x'", "wallet.secret is not a known key"),
+        ('"0.05"', '"much"', "wallet.max_fee is wrong"),
+        ("gas_limit = 5000000", "gas_limit = 20999", "wallet.gas_limit is 20999"),
+        ("[keys]", "[keys]\nusers2 = '/ca.pem'", "keys.users2 is wrong"),
+        ("[keys]", "[keys]\n'Us ers' = 'file:/ca.pem'", "keys.Us ers is wrong"),
         ("[store]", "[store]\nx = 1", "store.x is not a known key"),
-        ("[token]", "[tokens]", "token.module is missing"),
+        ("[token]", "[tokens]", "tokens is not a known key"),
+        ('label = "acme"', "", "token.label is missing"),
         ('"file:/run/pin"', '"1234"', "token.pin is wrong"),
         ('"env:PASSPHRASE"', '"hunter2"', "wallet.passphrase is wrong"),
         ('"acme"', '"ac;me"', "token.label is wrong"),

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, Hash
 
 from dpki.errors import TokenError, UsageError
-from dpki.signer.adapters import Ed25519Adapter, P256Adapter, adapt, key_type_of
+from dpki.signer.adapters import EcdsaAdapter, Ed25519Adapter, adapt, key_type_of
 from dpki.signer.base import KeyType
 
 ED25519 = ed25519.Ed25519PrivateKey.generate()
@@ -21,7 +21,7 @@ def raw(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
 
 def test_adapts_by_type() -> None:
     assert isinstance(adapt(ED25519.public_key(), ED25519.sign), Ed25519Adapter)
-    assert isinstance(adapt(P256.public_key(), lambda digest: raw(P256, digest)), P256Adapter)
+    assert isinstance(adapt(P256.public_key(), lambda digest: raw(P256, digest)), EcdsaAdapter)
     assert key_type_of(ED25519.public_key()) is KeyType.ED25519
     assert key_type_of(P256.public_key()) is KeyType.P256
 
@@ -40,14 +40,14 @@ def test_p256_gets_the_digest_and_gives_der() -> None:
         seen.append(digest)
         return raw(P256, digest)
 
-    signature = P256Adapter(P256.public_key(), sign).sign(b"message", SHA256_ECDSA)
+    signature = EcdsaAdapter(P256.public_key(), sign).sign(b"message", SHA256_ECDSA)
     P256.public_key().verify(signature, b"message", SHA256_ECDSA)
     hasher = Hash(SHA256())
     hasher.update(b"message")
     digest = hasher.finalize()
     assert seen == [digest]
     prehashed = ec.ECDSA(Prehashed(SHA256()))
-    signature = P256Adapter(P256.public_key(), sign).sign(digest, prehashed)
+    signature = EcdsaAdapter(P256.public_key(), sign).sign(digest, prehashed)
     P256.public_key().verify(signature, b"message", SHA256_ECDSA)
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_ed25519_signature_is_withheld(answer: bytes) -> None:
     ids=["empty", "zeros", "ones", "of another key", "of another digest", "a byte too long"],
 )
 def test_a_wrong_p256_signature_is_withheld(answer) -> None:
-    key = P256Adapter(P256.public_key(), answer)
+    key = EcdsaAdapter(P256.public_key(), answer)
     with pytest.raises(TokenError, match="withheld"):
         key.sign(b"message", SHA256_ECDSA)
 
@@ -86,11 +86,11 @@ def test_other_algorithms_are_refused_before_signing(algorithm) -> None:
         raise AssertionError("signed")
 
     with pytest.raises(UsageError):
-        P256Adapter(P256.public_key(), never).sign(b"message", algorithm)
+        EcdsaAdapter(P256.public_key(), never).sign(b"message", algorithm)
 
 
 def test_a_digest_of_another_length_is_refused() -> None:
-    key = P256Adapter(P256.public_key(), lambda digest: raw(P256, digest))
+    key = EcdsaAdapter(P256.public_key(), lambda digest: raw(P256, digest))
     with pytest.raises(UsageError):
         key.sign(bytes(31), ec.ECDSA(Prehashed(SHA256())))
 

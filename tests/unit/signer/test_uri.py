@@ -1,7 +1,7 @@
 import pytest
 
 from dpki.errors import ConfigError
-from dpki.signer.uri import Pkcs11Uri
+from dpki.signer.uri import FileUri, KeyUri, Pkcs11Uri, parse_key_uri
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,13 @@ from dpki.signer.uri import Pkcs11Uri
             "pkcs11:token=a;object=k?module-path=/usr/lib/x.so",
             Pkcs11Uri("a", "k", module_path="/usr/lib/x.so"),
         ),
+        ("pkcs11:serial=607b;object=k", Pkcs11Uri(object="k", serial="607b")),
+        (
+            "pkcs11:token=a;object=k?pin-source=/etc/pin&module-path=/x.so",
+            Pkcs11Uri("a", "k", module_path="/x.so", pin_source="/etc/pin"),
+        ),
+        ("pkcs11:token=a?pin-source=file:/a%20pin", Pkcs11Uri("a", pin_source="/a pin")),
+        ("pkcs11:token=a?pin-source=file:///etc/pin", Pkcs11Uri("a", pin_source="/etc/pin")),
     ],
 )
 def test_parse(text: str, uri: Pkcs11Uri) -> None:
@@ -60,9 +67,37 @@ def test_canonical_spelling() -> None:
         "pkcs11:token=acme?module-name=softhsm",
         "pkcs11:token=acme?module-path=a&module-path=b",
         "pkcs11:token=acme;module-path=/x.so",
+        "pkcs11:token=acme?module-path=x.so",
+        "pkcs11:token=acme?pin-source=1234",
+        "pkcs11:token=acme?pin-source=|cat /etc/pin",
+        "pkcs11:token=acme?pin-source=%7Ccat",
+        "pkcs11:token=acme?pin-value=1234",
+        "pkcs11:token=acme;pin-value=1234",
+        "pkcs11:token=acme;pin-source=/etc/pin",
         f"pkcs11:token={'a' * 33}",
     ],
 )
 def test_refuses_everything_else(text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         Pkcs11Uri.parse(text)
+    assert "1234" not in f"{caught.value.message} {caught.value.hint}", "it may be a PIN"
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("pkcs11:token=a;object=k", Pkcs11Uri("a", "k")),
+        ("file:/var/ca%20key.pem", FileUri("/var/ca key.pem")),
+        ("file:///var/ca.pem", FileUri("/var/ca.pem")),
+    ],
+)
+def test_keys_are_in_tokens_or_files(text: str, uri: KeyUri) -> None:
+    assert parse_key_uri(text) == uri
+    assert parse_key_uri(str(uri)) == uri
+
+
+@pytest.mark.parametrize("text", ["file:", "file:ca.pem", "file://host/ca.pem", "file:/%ff", "/x"])
+def test_other_places_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_key_uri(text)

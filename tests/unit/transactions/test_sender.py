@@ -71,8 +71,7 @@ class Node(FakeChain):
         return hex(self.balance)
 
     def _eth_getTransactionCount(self, address: str, block: str) -> str:  # noqa: N802
-        assert block == "pending"
-        return hex(len(self.sent) + 5)
+        return hex(len(self.sent) + 5 if block == "pending" else len(self.receipts) + 5)
 
     def _eth_sendRawTransaction(self, raw: str) -> str:  # noqa: N802
         self.take(raw)
@@ -108,6 +107,14 @@ def sender(node: Node, **options: Any) -> Sender:
 
 def refusal(code: int, message: str, data: object = None) -> RpcError:
     return RpcError("fake", "?", code, message, data)
+
+
+def fees_of(raw: str) -> tuple[int, int]:
+    from eth_account.typed_transactions import TypedTransaction
+    from hexbytes import HexBytes
+
+    signed = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    return signed["maxPriorityFeePerGas"], signed["maxFeePerGas"]
 
 
 def test_sends_and_reports() -> None:
@@ -211,6 +218,15 @@ class TestNothingIsSent:
         assert "currency" in caught.value.hint
 
 
+def test_the_gas_limit_cuts_the_reserve_and_no_more() -> None:
+    node = Node()
+    assert sender(node, maximum_gas=110_000).rehearse(TO, b"").gas == 110_000
+    assert sender(node, maximum_gas=500_000).rehearse(TO, b"").gas == 120_000
+    with pytest.raises(TransactionFailed, match="needs 100,000 gas, and the limit is 99,999"):
+        sender(node, maximum_gas=99_999).send(TO, b"")
+    assert node.sent == []
+
+
 def test_a_node_that_knows_no_priority_fee() -> None:
     node = Node()
     node.fail["eth_maxPriorityFeePerGas"] = refusal(-32601, "method not found")
@@ -252,6 +268,61 @@ class TestAfterSending:
 
         node._eth_sendRawTransaction = take_and_refuse  # type: ignore[method-assign]
         assert sender(node).send(TO, b"").gas_used == 80_000
+
+    def test_a_number_that_was_taken_meanwhile_is_replaced_by_the_next(self) -> None:
+        node = Node()
+        first: list[str] = []
+
+        def refuse_once(raw: str) -> str:
+            if not first:
+                first.append(raw)
+                node.sent.append({"raw": "0x", "from": "another process"})
+                raise refusal(-32000, "nonce too low: next nonce 6, tx nonce 5")
+            node.take(raw)
+            return "0x"
+
+        node._eth_sendRawTransaction = refuse_once  # type: ignore[method-assign]
+        assert sender(node).send(TO, b"").gas_used == 80_000
+        assert node.sent[-1]["raw"] != first[0]
+
+    def test_a_number_that_is_always_taken(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = refusal(-32000, "nonce too low")
+        with pytest.raises(TransactionFailed, match="keeps taking the next number"):
+            sender(node).send(TO, b"")
+
+    def test_a_fee_that_is_too_low_is_raised(self) -> None:
+        node = Node()
+        offered: list[str] = []
+
+        def refuse_once(raw: str) -> str:
+            offered.append(raw)
+            if len(offered) == 1:
+                raise refusal(-32000, "max fee per gas less than block base fee")
+            node.take(raw)
+            return "0x"
+
+        node._eth_sendRawTransaction = refuse_once  # type: ignore[method-assign]
+        sender(node).send(TO, b"")
+        assert [fees_of(raw) for raw in offered] == [
+            (GWEI, 21 * GWEI),
+            (GWEI * 9 // 8, 21 * GWEI * 9 // 8),
+        ]
+
+    def test_a_fee_that_is_too_low_and_may_not_be_raised(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = refusal(-32000, "transaction underpriced")
+        with pytest.raises(TransactionFailed, match="underpriced") as caught:
+            sender(node, maximum_fee=120_000 * 22 * GWEI).send(TO, b"")
+        assert "--max-fee" in caught.value.hint
+
+    def test_an_endpoint_that_dies_while_it_waits_names_the_transaction(self) -> None:
+        node = Node()
+        node.fail["eth_getTransactionReceipt"] = EndpointUnavailable("fake: gone")
+        with pytest.raises(
+            EndpointUnavailable, match=r"fake: gone; transaction 0x[0-9a-f]{64} may have been sent"
+        ):
+            sender(node).send(TO, b"")
 
     def test_a_delivery_that_was_refused(self) -> None:
         node = Node()

@@ -6,9 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.model import Address, AuthorityKind, AuthorityState, DeviceState, Hash32
+from dpki.signer.base import KeyType
+from dpki.signer.software import make_private_key
 from dpki.verification.policies import judge
 from dpki.verification.verdict import Finding, Verdict
 from tests.world import NOW, Ca, block, moved, snapshot
@@ -26,6 +29,29 @@ def test_anchored_signed_and_in_time_is_valid(users: Ca) -> None:
     finding = judge(certificate, anchoring, snapshot(users), NOW)
     assert finding.verdict is Verdict.VALID
     assert (finding.authority, finding.serial, finding.exit_status) == (users.id, 1, 0)
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_every_type_of_ca_key_will_do(key_type: KeyType) -> None:
+    ca = Ca(AuthorityKind.SSH_USER, make_private_key(key_type))
+    certificate, anchoring = ca.issue()
+    assert judge(certificate, anchoring, snapshot(ca), NOW).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    "key",
+    [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP521R1())],
+    ids=["RSA-2048", "P-521"],
+)
+def test_a_ca_whose_key_no_ca_may_have_is_refused(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+) -> None:
+    """The contract can't see inside a key: a governor may have registered anything."""
+    ca = Ca(AuthorityKind.SSH_USER, key)
+    certificate, anchoring = ca.issue()
+    finding = judge(certificate, anchoring, snapshot(ca), NOW)
+    assert finding.verdict is Verdict.REFUSED
+    assert "too weak" in finding.reason
 
 
 @pytest.mark.parametrize("position", range(5))

@@ -1,0 +1,122 @@
+"""`dpki wallet`: the account that signs transactions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
+from dpki.cli.output import Output
+from dpki.errors import UsageError
+
+if TYPE_CHECKING:
+    from dpki.config.admin import AdminConfig, Home
+    from dpki.signer.uri import Pkcs11Uri
+
+app = typer.Typer(name="wallet", help="The account that signs.", no_args_is_help=True)
+
+KEYSTORE = "keystore"
+
+
+@app.command("show", epilog=example("dpki wallet show"))
+def show(
+    passphrase: PassphraseOption = None, home: HomeOption = None, json: JsonOption = False
+) -> None:
+    """Show the wallet's account, where its key is, and what it has. Prints the account."""
+    from dpki.chain.rpc import Endpoint
+    from dpki.cli.session import unlock_wallet
+    from dpki.config.admin import find_home, load_admin_config
+    from dpki.config.amounts import format_ether
+    from dpki.transactions.account import Account
+
+    output = Output(json=json)
+    place = find_home(home)
+    config = load_admin_config(place)
+    address = unlock_wallet(place, config, passphrase, output).address
+    with Endpoint(config.chain.rpc[0]) as endpoint:
+        account = Account(endpoint, address, config.chain.chain_id)
+        balance, sent = account.balance(), account.count("latest")
+        waiting = account.count("pending") - sent
+    where = str(config.wallet.key or place.keystore)
+    output.say(f"key: {where}")
+    output.say(f"balance: {format_ether(balance)} ETH on chain {config.chain.chain_id}")
+    output.say(f"transactions: {sent} in blocks, {waiting} waiting")
+    if balance == 0:
+        output.say("warning: the account can pay for nothing; send it some")
+    document = {
+        "account": str(address),
+        "key": where,
+        "protection": "token" if config.wallet.key else "file",
+        "balance_wei": str(balance),
+        "transactions": sent,
+        "waiting": waiting,
+    }
+    output.result(document, address)
+
+
+@app.command("create", epilog=example("dpki wallet create operator"))
+def create(
+    name: Annotated[str, typer.Argument(help="The new key's label in the token.")],
+    pin: PinOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a wallet's key in the token, and use it from now on. Prints its account.
+
+    No key that signs transactions then lies on a disk. The keystore stays where it is.
+    """
+    from dpki.cli.session import module_of, token_pin
+    from dpki.config.admin import find_home, load_admin_config, save_wallet_key
+    from dpki.config.values import verify_name
+    from dpki.signer.uri import Pkcs11Uri
+    from dpki.transactions.token_wallet import create_token_wallet
+
+    output = Output(json=json)
+    place = find_home(home)
+    config = load_admin_config(place)
+    if not config.token.is_there:
+        raise UsageError("there is no token in the configuration", hint="add [token] to it")
+    uri = Pkcs11Uri(token=config.token.label, object=verify_name(name))
+    address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
+    save_wallet_key(place, uri)
+    output.say(f"the wallet is now {uri}; give its account money and roles: {address}")
+    output.result({"account": str(address), "key": str(uri)}, address)
+
+
+@app.command("use", epilog=example("dpki wallet use 'pkcs11:token=acme;object=operator'"))
+def use(
+    which: Annotated[
+        str, typer.Argument(metavar="URI|keystore", help="A key in a token, or the keystore.")
+    ],
+    pin: PinOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Sign with another key from now on. Prints its account."""
+    from dpki.config.admin import find_home, load_admin_config, save_wallet_key
+    from dpki.signer.uri import Pkcs11Uri
+
+    output = Output(json=json)
+    place = find_home(home)
+    config = load_admin_config(place)
+    uri = None if which == KEYSTORE else Pkcs11Uri.parse(which)
+    account = _account(place, config, uri, pin, output)
+    save_wallet_key(place, uri)
+    output.result({"account": account, "key": str(uri or place.keystore)}, account)
+
+
+def _account(
+    place: Home, config: AdminConfig, uri: Pkcs11Uri | None, pin: str | None, output: Output
+) -> str:
+    """Return the account of a wallet that is there, and opens."""
+    from dpki.cli.session import module_of, token_pin
+    from dpki.transactions.token_wallet import open_token_wallet
+    from dpki.transactions.wallet import claimed_account
+
+    if uri is None:
+        return str(claimed_account(Path(place.keystore)))
+    wallet = open_token_wallet(uri, token_pin(config, pin, output), module_of(config))
+    wallet.close()
+    return str(wallet.address)

@@ -1,0 +1,166 @@
+"""The command line with every place that a key can be in: token, file, and the wallet's in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dpki.chain.rpc import Endpoint
+from dpki.config.admin import StoreConfig, TokenConfig
+from dpki.devnet.anvil import Anvil
+from dpki.files import write_atomic
+from tests.admins import Admin, Result, Run, make_admin_of, runner, state_of
+from tests.openssh import keygen
+from tests.soft_tokens import SoftHsmFolder, SoftToken
+
+PASSPHRASE = "twelve letters and more"
+
+
+@pytest.fixture(scope="module")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
+    with Anvil(tmp_path_factory.mktemp("anvil")) as anvil:
+        yield anvil
+
+
+@pytest.fixture
+def dpki(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
+
+
+@pytest.fixture
+def token(softhsm: SoftHsmFolder) -> SoftToken:
+    return softhsm.token()
+
+
+@pytest.fixture
+def admin(tmp_path: Path, anvil: Anvil, token: SoftToken) -> Admin:
+    return make_admin_of(tmp_path, anvil, StoreConfig(directories=(tmp_path / "store",)), token)
+
+
+@pytest.fixture
+def engineer(tmp_path: Path) -> Path:
+    assert keygen("-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "alice").returncode == 0
+    return tmp_path / "alice.pub"
+
+
+def done(result: Result) -> dict[str, object]:
+    assert result.status == 0, result.err
+    return result.document
+
+
+def issue(dpki: Run, admin: Admin, key: Path) -> Result:
+    who = ("--identity", "alice", "--principal", "ops", "--for", "1h")
+    return dpki("ssh", "issue", "--ca", "users", "--key", key, *who, *admin.option)
+
+
+def balance(anvil: Anvil, account: object, wei: int) -> None:
+    with Endpoint(anvil.url) as endpoint:
+        endpoint.call("anvil_setBalance", [str(account), hex(wei)])
+
+
+def test_without_any_hsm(dpki: Run, admin: Admin, engineer: Path, tmp_path: Path) -> None:
+    """CA keys in files, and that they are weaker is said wherever they show."""
+    secret = tmp_path / "secrets" / "ca"
+    write_atomic(secret, PASSPHRASE.encode())
+    admin.write(replace(admin.config, token=TokenConfig(pin=f"file:{secret}")))
+    done(dpki("deploy", *admin.option))
+    made = dpki("ca", "create", "users", "--kind", "ssh-user", "--key-type", "p384", *admin.option)
+    assert done(made)["protection"] == "file (weaker)"
+    assert "warning: its key is in a file: weaker than a token" in made.err
+    (listed,) = done(dpki("ca", "list", *admin.option))["authorities"]  # type: ignore[misc]
+    assert listed["protection"] == "file (weaker)"  # type: ignore[index]
+    shown = dpki("ca", "show", "users", *admin.option)
+    assert done(shown)["protection"] == "file (weaker)"
+    assert done(shown)["key"] == f"file:{admin.home.directory}/keys/users.pem"
+    assert "protection: file (weaker)" in shown.err
+    assert done(issue(dpki, admin, engineer))["serial"] == 1
+    write_atomic(secret, b"another passphrase")
+    before = state_of_admin(admin)
+    refused = issue(dpki, admin, engineer)
+    assert (refused.status, refused.document["error"]["type"]) == (4, "PassphraseIncorrect")
+    assert state_of_admin(admin) == before
+
+
+def state_of_admin(admin: Admin) -> dict[str, tuple[int, str]]:
+    class Url:
+        url = admin.config.chain.rpc[0]
+
+    return state_of(Url, admin.home.directory).files  # type: ignore[arg-type]
+
+
+def test_no_key_on_any_disk(
+    dpki: Run, admin: Admin, anvil: Anvil, engineer: Path, token: SoftToken
+) -> None:
+    """The operator's key is in the token, beside the CA's: made, funded, used for everything."""
+    account = done(dpki("wallet", "create", "operator", *admin.option))["account"]
+    poor = dpki("deploy", *admin.option)
+    assert poor.status == 1
+    assert f"{account} has 0 ETH" in poor.message
+    balance(anvil, account, 10**18)
+    admin.home.keystore.unlink()
+    done(dpki("deploy", *admin.option))
+    key = f"pkcs11:token={token.label};object=the-ca"
+    created = ("ca", "create", "users", "--kind", "ssh-user", "--key-type", "rsa3072")
+    assert done(dpki(*created, "--key", key, *admin.option))["key"] == key
+    assert done(issue(dpki, admin, engineer))["serial"] == 1
+    assert "rsa-sha2-512" in keygen("-L", "-f", engineer.with_name("alice-cert.pub")).stdout
+    shown = done(dpki("wallet", "show", *admin.option))
+    assert (shown["account"], shown["protection"], shown["waiting"]) == (account, "token", 0)
+    other = dpki(*created, "--key", "file:/x/ca.pem", *admin.option)
+    assert (other.status, other.document["error"]["type"]) == (2, "ConfigError")
+
+
+def test_a_wallet_that_runs_dry_is_warned_about(dpki: Run, admin: Admin, anvil: Anvil) -> None:
+    account = done(dpki("wallet", "show", *admin.option))["account"]
+    balance(anvil, account, 10**16)
+    deployed = dpki("deploy", *admin.option)
+    assert done(deployed)["balance_wei"] is not None
+    assert "warning: the wallet has 0.0" in deployed.err
+    balance(anvil, account, 10**20)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (("--gas-limit", "100000"), "gas, and the limit is 100,000"),
+        (("--max-fee", "0.00001"), "ETH, and the limit is 0.00001 ETH"),
+    ],
+)
+def test_limits_that_are_too_low(
+    dpki: Run, admin: Admin, limit: tuple[str, ...], message: str
+) -> None:
+    before = state_of_admin(admin)
+    refused = dpki("deploy", *limit, *admin.option)
+    assert refused.status == 1
+    assert message in refused.message
+    assert "nothing was sent" in refused.document["error"]["hint"]
+    assert state_of_admin(admin) == before
+
+
+def test_limits_from_the_configuration(dpki: Run, admin: Admin) -> None:
+    config = admin.config
+    admin.write(replace(config, wallet=replace(config.wallet, maximum_gas=100_000)))
+    assert "the limit is 100,000" in dpki("deploy", *admin.option).message
+    done(dpki("deploy", "--gas-limit", "9000000", "--max-fee", "1", *admin.option))
+
+
+@pytest.mark.parametrize("amount", ["", "much", "-1", "0", "nan", "1e-18", "0.0000000001"])
+def test_amounts_that_are_none(dpki: Run, admin: Admin, amount: str) -> None:
+    assert dpki("deploy", f"--max-fee={amount}", *admin.option).status == 2
+
+
+def test_the_keystore_again(dpki: Run, admin: Admin) -> None:
+    before = done(dpki("wallet", "show", *admin.option))["account"]
+    made = done(dpki("wallet", "create", "operator", *admin.option))
+    assert made["account"] != before
+    assert done(dpki("wallet", "use", "keystore", *admin.option))["account"] == before
+    assert done(dpki("wallet", "show", *admin.option))["account"] == before
+    assert (
+        done(dpki("wallet", "use", str(made["key"]), *admin.option))["account"] == made["account"]
+    )
+    missing = dpki("wallet", "use", f"{made['key']}-2", *admin.option)
+    assert (missing.status, missing.document["error"]["type"]) == (1, "KeyNotFound")
+    assert done(dpki("wallet", "show", *admin.option))["account"] == made["account"]
