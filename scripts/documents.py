@@ -172,7 +172,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where one is old")
     check = parser.parse_args().check
     stale = []
-    for name, text in (("docs/errors.md", errors_page()), ("docs/install/share/man/man1/dpki.1", manual())):
+    for name, text in (
+        ("docs/errors.md", errors_page()),
+        ("docs/install/share/man/man1/dpki.1", manual()),
+    ):
         path = REPOSITORY / name
         if check and (not path.is_file() or path.read_text() != text):
             stale.append(name)

@@ -79,7 +79,8 @@ def create(
     if not config.token.is_there:
         raise UsageError("there is no token in the configuration", hint="add [token] to it")
     uri = Pkcs11Uri(token=config.token.label, object=verify_name(name))
-    address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
+    with output.working("making a key in the token"):
+        address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
     save_wallet_key(place, uri)
     output.say(f"the wallet is now {uri}; give its account money and roles: {address}")
     output.result({"account": str(address), "key": str(uri)}, address)
@@ -117,6 +118,7 @@ def _account(
 
     if uri is None:
         return str(claimed_account(Path(place.keystore)))
-    wallet = open_token_wallet(uri, token_pin(config, pin, output), module_of(config))
-    wallet.close()
+    with output.working("trying the key"):
+        wallet = open_token_wallet(uri, token_pin(config, pin, output), module_of(config))
+        wallet.close()
     return str(wallet.address)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,17 @@ NESTED = [
 ]
 
 
+@pytest.fixture
+def ordinary_recursion() -> Iterator[None]:
+    """Python's own limit: a library of the contract tests, in the same process, lifts it by far."""
+    lifted = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(lifted)
+
+
 @by_parser
+@pytest.mark.usefixtures("ordinary_recursion")
 def test_nested_by_the_thousand(name: str) -> None:
     for data in NESTED:
         assert not parses(PARSERS[name], data)

@@ -271,7 +271,7 @@ def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
     world.writer.issue(world.hosts.id, world.hosts.next_serial, flood)
     asked: list[timedelta] = []
 
-    def slow(digest: Hash32, sources: object, deadline: timedelta) -> bytes:
+    def slow(digest: Hash32, sources: object, deadline: timedelta, **_: object) -> bytes:
         asked.append(deadline)
         clock[0] += deadline.total_seconds()
         raise ContentUnavailable("nobody has it")
