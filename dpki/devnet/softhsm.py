@@ -107,9 +107,15 @@ def create_token(hsm: SoftHsm, label: str, pin_file: Path, *, pin: str | None = 
     officer_pin = secrets.token_hex(8)
     write_atomic(pin_file, user_pin.encode())
     command = [tool, "--init-token", "--free", "--label", label]
-    status = _run_on_terminal(
-        command, [officer_pin, officer_pin, user_pin, user_pin], {**os.environ, **hsm.environment}
-    )
+    try:
+        status = _run_on_terminal(
+            command,
+            [officer_pin, officer_pin, user_pin, user_pin],
+            {**os.environ, **hsm.environment},
+        )
+    except ServiceFailed:
+        pin_file.unlink(missing_ok=True)
+        raise
     if status != 0:
         pin_file.unlink(missing_ok=True)
         raise ServiceFailed(
@@ -143,8 +149,17 @@ def _run_on_terminal(command: list[str], answers: list[str], environment: dict[s
 
     Returns:
         Its exit status; -1 where it did not end in time.
+
+    Raises:
+        ServiceFailed: This system has no pseudo-terminals.
     """
-    master, terminal = pty.openpty()
+    try:
+        master, terminal = pty.openpty()
+    except OSError as error:
+        raise ServiceFailed(
+            f"there is no terminal to give the token's PIN on: {error}",
+            hint="mount the pseudo-terminals: mount -t devpts devpts /dev/pts",
+        ) from error
     end = time.monotonic() + _ANSWER.total_seconds()
     try:
         try:
