@@ -36,11 +36,6 @@ class BatchState(enum.Enum):
     ANCHORED = "anchored"
     VOID = "void"
 
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether something is still to be done."""
-        return self in (BatchState.ISSUED, BatchState.SEALED, BatchState.PUBLISHED)
-
 
 _NEXT = {
     BatchState.ISSUED: (BatchState.SEALED, BatchState.VOID),

@@ -59,19 +59,6 @@ def key_type_of(public_key: AuthorityPublicKey) -> KeyType:
     return KeyType.P256 if public_key.key_size == 256 else KeyType.P384
 
 
-def sign_message(key: AuthorityPrivateKey, message: bytes) -> bytes:
-    """Sign with the hash that SSH takes for a key of this type (RFC 5656, 8332, 8709).
-
-    Raises:
-        TokenError: Signing failed, or gave a signature that does not verify; it is withheld.
-    """
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(message)
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(message, PKCS1v15(), SHA512())
-    return key.sign(message, ec.ECDSA(CURVE_HASHES[key.curve.name]()))
-
-
 class _Kept:
     """What no key does that is kept elsewhere."""
 

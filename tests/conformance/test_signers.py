@@ -18,10 +18,10 @@ from dpki.certificates.keys import parse_public_key, spki_of, ssh_blob
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate, verify_ssh_signature
 from dpki.errors import NotAllowed, TokenError, UsageError
-from dpki.signer.adapters import sign_message
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import generate_key, open_signer
 from dpki.signer.software import SoftwareSigner
+from tests.signing import sign_message
 from tests.soft_tokens import SoftHsmFolder, SoftToken
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,11 +12,11 @@ from dpki.certificates.keys import ssh_blob
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate
 from dpki.errors import PinIncorrect, TokenError
-from dpki.signer.adapters import sign_message
 from dpki.signer.base import KeyType
 from dpki.signer.pkcs11 import generate_key, list_keys, open_signer
 from dpki.signer.uri import Pkcs11Uri
 from tests.device import open_device
+from tests.signing import sign_message
 from tests.tpm import LABEL, Tpm, open_tpm
 
 

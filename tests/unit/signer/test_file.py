@@ -24,10 +24,10 @@ from dpki.errors import (
     PassphraseIncorrect,
     UsageError,
 )
-from dpki.signer.adapters import sign_message
 from dpki.signer.base import KeyType
 from dpki.signer.file import create_key_file, open_file_signer
 from dpki.signer.uri import FileUri
+from tests.signing import sign_message
 
 PASSPHRASE = "correct horse battery"
 FAST = 2**4
