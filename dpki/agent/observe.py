@@ -7,6 +7,7 @@ removals still take effect, additions wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from dpki.chain.rpc import Reader, fetch_block
 from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
-from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
+from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
 from dpki.model import AuthorityKind, Block, Hash32
@@ -256,7 +257,12 @@ class _Opener:
 
     def forget_others(self, known: Sequence[Known]) -> None:
         """Remove the kept bundles of certificates that no longer matter."""
-        keep = {self._digest(lead).hex() for lead in known if self._is_live(lead)}
+        keep = set()
+        for lead in known:
+            # A CA with an unusable issuer's key has no bundles; `best` has said so.
+            with suppress(MalformedInput):
+                if self._is_live(lead):
+                    keep.add(self._digest(lead).hex())
         for path in self.cache.glob("*"):
             if path.name not in keep:
                 path.unlink(missing_ok=True)

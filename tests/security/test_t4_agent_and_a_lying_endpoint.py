@@ -18,6 +18,7 @@ from dpki.errors import ContentUnavailable, CouldNotCheck, EndpointUnavailable
 from dpki.model import AuthorityState, Entry, Hash32
 from tests.chain_world import ChainWorld, Liar, open_world
 from tests.device import private_key_file
+from tests.world import Ca
 
 
 @pytest.fixture
@@ -284,3 +285,22 @@ def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
     assert seen.host is not None
     assert seen.host.certificate == good
     assert any("used up" in problem for problem in seen.problems)
+
+
+def test_a_ca_with_an_unusable_issuer_key_holds_nothing_up(world: ChainWorld) -> None:
+    """A low-order point, which the contract can't tell: its leads lead nowhere, all else goes on."""
+    good = world.issue_host()
+    odd = Ca.hosts()
+    world.writer.register_authority(
+        odd.kind,
+        odd.spki,
+        Hash32(bytes([1]) + bytes(31)),
+        operator=world.writer.account,
+        maximum_lifetime=timedelta(days=30),
+    )
+    lead = Entry(Hash32(b"\x01" * 32), world.keys.address, good.valid_before, Hash32(b"\x02" * 32))
+    world.writer.issue(odd.id, 1, [lead])
+    seen = world.observe()
+    assert seen.host is not None
+    assert seen.host.certificate == good
+    assert any("low order" in problem for problem in seen.problems)
