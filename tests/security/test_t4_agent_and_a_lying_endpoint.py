@@ -288,7 +288,7 @@ def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
 
 
 def test_a_ca_with_an_unusable_issuer_key_holds_nothing_up(world: ChainWorld) -> None:
-    """A low-order point, which no contract can't tell: its leads lead nowhere, others go on."""
+    """A low-order point, which no contract can tell: its leads lead nowhere, others go on."""
     good = world.issue_host()
     odd = Ca.hosts()
     world.writer.register_authority(
