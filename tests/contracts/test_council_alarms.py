@@ -65,7 +65,7 @@ class TestSuspension:
         council.wait(DAY)
         before = council.contract.currentTable()
         _, receipt = act(council, Kind.SUSPENSION, 0, 1, 2)
-        assert events(receipt)[-1][1]["moved"] is False
+        assert not events(receipt)[-1][1]["moved"]
         assert council.contract.currentTable() == before
 
     def test_is_rejected_when_no_third_is_left(self, council):

@@ -709,6 +709,16 @@ class TestRemovedMembers:
         council.approve(later, newcomer)
         assert council.round(later).approvals == 0b1000
 
+    def test_who_takes_the_seat_is_not_taken_for_who_voted(self, council, newcomer):
+        """In a round that was settled before, too."""
+        opened = council.propose(council.removing(), by=1)
+        council.execute(opened, *[council.signed(opened, n) for n in (1, 2, 3)])
+        council.wait(1)
+        self.remove(council, 3, council.own("addMember", newcomer, Role.ROOT))
+        assert council.round(opened).approvals == 0b1110
+        assert council.contract.voteOf(opened.id, newcomer.address) == (0, 0)
+        assert council.contract.voteOf(opened.id, council.members[2].address) == (1, 1)
+
     def test_who_comes_back_has_none_either(self, council, errors):
         """I4: removed and added again, in one round, is no second vote."""
         opened = council.propose(council.removing(), by=1)
