@@ -16,7 +16,7 @@ import {ITrustDomain} from "./interfaces/ITrustDomain.sol";
 /// @title RootCouncil
 /// @notice Rounds: what members propose, how they vote, and what is then done.
 /// @dev Invariants (those of members and weights are at the head of CouncilMembers):
-/// I1. Nothing but an executed round makes the council call another contract, or change itself but for I8.
+/// I1. Nothing but an executed round makes the council call another contract, or change itself but for M6's settlement.
 /// I2. A round is executed at most once, before its deadline, while its votes suffice, and not before its delay has
 ///     passed since they last came to.
 /// I3. A round makes exactly the calls that its id was made of, all of them or none.
