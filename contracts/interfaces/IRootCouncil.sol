@@ -6,9 +6,9 @@ import {ITrustDomain} from "./ITrustDomain.sol";
 /// @title IRootCouncil
 /// @notice Weighted roots that decide together: the governor, and the guardian, of a trust domain.
 /// @dev Members hold seats, numbered 0 to 127. Weights stand in numbered tables that are written once: a round names
-/// the table of its opening, so that what is frozen can not change. A round is approved while the votes that stand suffice,
-/// until it is executed or its deadline comes: a vote can be withdrawn for as long, and a removed member's is struck.
-/// Executed and Rejected are for ever.
+/// the table of its opening, so that what is frozen can not change. A round is approved while the votes that stand
+/// suffice, until it is executed or its deadline comes: a vote can be withdrawn for as long, and a removed member's is
+/// struck. Executed and Rejected are for ever.
 interface IRootCouncil {
     /// @notice What a member is. It sets its first weight and its weight's bounds; only roots propose decisions.
     enum Role {
