@@ -178,10 +178,10 @@ def load_subject_key(blob: bytes) -> SshSubjectKey:
         MalformedInput: It is none, not in canonical form, or RSA under 2,048 bits.
     """
     kind = _type_of(blob)
+    if kind not in FIELDS_OF_TYPE:
+        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     plain = _without_application(blob, kind) if is_security_key(kind) else blob
     key = _load(plain, kind)
-    if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
-        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     if ssh_blob(key) != plain:
         raise MalformedInput("the SSH public key is not in its canonical encoding")
     if isinstance(key, RSAPublicKey) and key.key_size < _MINIMUM_RSA_BITS:
@@ -199,8 +199,6 @@ def is_security_key(kind: str) -> bool:
 
 def _without_application(blob: bytes, kind: str) -> bytes:
     """Return the blob of the plain key that a FIDO key's blob wraps."""
-    if kind not in FIELDS_OF_TYPE:
-        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     reader = WireReader(blob, "SSH public key")
     reader.string()
     fields = [reader.string() for _ in range(FIELDS_OF_TYPE[kind])]
@@ -236,13 +234,15 @@ def public_blob(private_key: bytes) -> bytes:
     return ssh_blob(public)
 
 
-def _load(blob: bytes, kind: str) -> object:
+def _load(blob: bytes, kind: str) -> SshSubjectKey:
     try:
-        return load_ssh_public_key(
+        key = load_ssh_public_key(
             _type_of(blob).encode("ascii", "replace") + b" " + base64.b64encode(blob)
         )
     except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise MalformedInput(f"the SSH public key is not a valid {kind[:60]!r} key") from error
+    assert isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey), kind
+    return key
 
 
 def decode_line(line_or_blob: bytes | str, what: str) -> tuple[str, bytes, str]:
