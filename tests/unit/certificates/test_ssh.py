@@ -23,7 +23,7 @@ from dpki.certificates.ssh import (
 from dpki.certificates.wire import string
 from dpki.errors import MalformedInput, NotAllowed, SignatureInvalid, UsageError
 from dpki.model import AuthorityKind, Hash32
-from tests.raw_certificates import RawCertificate, fido_blob, options
+from tests.raw_certificates import RawCertificate, fido_blob, options, strings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -211,6 +211,8 @@ class TestParse:
             ({"reserved": b"x"}, "reserved"),
             ({"key_id": b"a\x1b[2J"}, "control character"),
             ({"key_id": b"\xff"}, "not text"),
+            ({"principals": b""}, "principals: a certificate without"),
+            ({"principals": strings(b"a,b")}, "principals: 'a,b' is not"),
             ({"subject": string(bytes(31))}, "not a valid"),
             ({"type": b"ssh-ed25519"}, "not a type of SSH certificate"),
             ({"type": b"ssh-dss-cert-v01@openssh.com"}, "not a type of SSH certificate"),
