@@ -182,6 +182,7 @@ class TestSshKeys:
             string(b"ecdsa-sha2-nistp256") + string(b"nistp256") + string(POINT[:-1] + b"\0"),
             string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0\0" + b"\xc1" * 256),
             string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 128),
+            string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 70_000),
             SK_ED25519,
             SK_ED25519 + string(b"ssh:") + b"\0",
             SK_ED25519 + string(b"https://example.org"),
@@ -256,6 +257,11 @@ class TestSshKeys:
         )
         with pytest.raises(MalformedInput, match="can't be certified"):
             public_blob(private)
+
+    def test_what_openssh_can_t_hold_is_no_subject(self) -> None:
+        assert load_subject_key(ssh_blob(rsa_key(16384)))
+        with pytest.raises(MalformedInput, match="16385 bits is too large"):
+            load_subject_key(ssh_blob(rsa_key(16385)))
 
     def test_weak_rsa_names_the_reason(self) -> None:
         key = rsa.generate_private_key(65537, 1024).public_key()

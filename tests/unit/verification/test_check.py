@@ -24,6 +24,8 @@ from tests.fakes.chain import START, FakeChain, entries
 
 HOUR = timedelta(hours=1)
 NOW = START + timedelta(minutes=30)
+# Addresses also read without their checksum; a proof file has one spelling.
+OTHER_SPELLING = f"eip155:31337:0x{'ab' * 20}@0x{'00' * 32}"
 
 
 @dataclass
@@ -206,6 +208,8 @@ class TestProof:
             {"count": 1001},
             {"siblings": (b"short",)},
             {"siblings": ("text",)},
+            {"domain": "eip155"},
+            {"domain": OTHER_SPELLING},
         ],
         ids=str,
     )
