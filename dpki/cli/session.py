@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
-from dpki.cli.spending import limits
+from dpki.cli.spending import limits, turn
 from dpki.config.admin import AdminConfig, Home, find_home, load_admin_config
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from dpki.chain.rpc import Reader
     from dpki.issuance.publishing import Publisher
     from dpki.issuance.registration import TokenKeys
+    from dpki.model import Address
     from dpki.signer.base import KeyType, Signer
     from dpki.signer.pin import PinSource
-    from dpki.signer.uri import KeyUri
+    from dpki.signer.uri import KeyUri, Pkcs11Uri
+    from dpki.transactions.sender import Sender
     from dpki.transactions.wallet import Wallet
     from dpki.transactions.writer import DomainWriter
 
@@ -130,6 +132,48 @@ def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Out
         return load_wallet(home.keystore, source)
 
 
+def account_of(
+    home: Home, config: AdminConfig, uri: Pkcs11Uri | None, spec: str | None, output: Output
+) -> Address:
+    """Return the account of a wallet that is there: a key in a token, or (None) the keystore.
+
+    The keystore tells without its passphrase; the token's key has to be opened.
+
+    Raises:
+        PinIncorrect, TokenError: The token or its key is not there, or does not open.
+        ConfigError: There is no keystore.
+    """
+    from dpki.transactions.token_wallet import open_token_wallet
+    from dpki.transactions.wallet import claimed_account
+
+    if uri is None:
+        return claimed_account(home.keystore)
+    with output.working("trying the key"):
+        wallet = open_token_wallet(uri, token_pin(config, spec, output), module_of(config))
+        wallet.close()
+    return wallet.address
+
+
+def open_sender(
+    home: Home, config: AdminConfig, reader: Reader, spec: str | None, output: Output
+) -> Sender:
+    """Return what sends the account's transactions, whatever they do.
+
+    Raises:
+        As `unlock_wallet`, and WrongDomain or EndpointUnavailable.
+    """
+    from dpki.transactions.sender import Sender
+
+    return Sender(
+        reader,
+        unlock_wallet(home, config, spec, output),
+        config.chain.chain_id,
+        confirmations=config.chain.finality.confirmations,
+        turn=turn(output),
+        **limits(config),
+    )
+
+
 def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     """Return a writer with the admin's account.
 
@@ -141,7 +185,12 @@ def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     wallet = unlock_wallet(desk.home, desk.config, spec, output)
     confirmations = desk.config.chain.finality.confirmations
     return DomainWriter(
-        desk.reader, desk.domain, wallet, confirmations=confirmations, **limits(desk.config)
+        desk.reader,
+        desk.domain,
+        wallet,
+        confirmations=confirmations,
+        turn=turn(output),
+        **limits(desk.config),
     )
 
 

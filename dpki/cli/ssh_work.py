@@ -24,12 +24,10 @@ from dpki.cli.issuing import (
     say_shortened,
     verify_wish,
 )
-from dpki.cli.output import Output, describe_rehearsal
+from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.session import Desk, now, open_desk, open_writer
-from dpki.config.amounts import format_ether
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
-from dpki.issuance.lock import hold
 from dpki.issuance.plan import BatchPlan
 from dpki.issuance.revocation import (
     RevocationPlan,
@@ -274,9 +272,7 @@ def _issue(
 def _rehearse_issue(output: Output, writer: DomainWriter, plan: BatchPlan) -> dict[str, object]:
     cost = rehearse_anchor(writer, plan)
     would = f"sign and anchor serial {plan.first_serial} of CA {plan.authority.id}"
-    output.say(
-        f"would {would}: at most {cost.gas:,} gas, {format_ether(cost.fee)} ETH; nothing was signed"
-    )
+    output.say(f"would {would}: {format_cost(cost)}; nothing was signed")
     return describe_rehearsal(cost, would) | {"certificates": describe_plan(plan)}
 
 
@@ -295,8 +291,7 @@ def _revoke(
     chain = LiveChain(desk.reader, desk.domain, writer)
     described: list[dict[str, object]] = []
     for plan in plans:
-        # Under the lock: two processes with one wallet would take the same nonce.
-        with output.working("revoking"), hold(desk.home.lock):
+        with output.working("revoking"):
             anchored = revoke(chain, plan)
         described.append(
             {
@@ -314,10 +309,9 @@ def _revoke(
 def _rehearse(output: Output, writer: DomainWriter, plans: Sequence[RevocationPlan]) -> None:
     rehearsal = writer.rehearsal()
     costs = [rehearsal.revoke(plan.ca, chunk) for plan in plans for chunk in chunks(plan.serials)]
-    gas, fee = sum(cost.gas for cost in costs), sum(cost.fee for cost in costs)
+    cost = sum(costs[1:], costs[0])
     serials = [serial for plan in plans for serial in plan.serials]
     output.say(
-        f"would revoke {', '.join(map(str, serials))}: at most {gas:,} gas,"
-        f" {format_ether(fee)} ETH; nothing was sent"
+        f"would revoke {', '.join(map(str, serials))}: {format_cost(cost)}; nothing was sent"
     )
-    output.result({"dry_run": True, "serials": serials, "gas": gas, "fee_wei": str(fee)}, gas)
+    output.result(describe_rehearsal(cost, "revoke") | {"serials": serials}, cost.gas)

@@ -32,6 +32,7 @@ FLOORS = [
     ["signer"],
     ["certificates"],
     ["model"],
+    ["locks"],
     ["files", "http"],
     ["explanations"],
     ["errors"],

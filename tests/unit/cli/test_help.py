@@ -101,6 +101,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "wallet show",
         "wallet create",
         "wallet use",
+        "wallet pending",
+        "wallet unstick",
         "agent once",
         "agent status",
     }
@@ -133,6 +135,16 @@ def test_whatever_spends_can_be_rehearsed() -> None:
     }
     assert spends - rehearsable == NO_REHEARSAL
     assert rehearsable - spends == {("bundle", "gc")}
+
+
+def test_whatever_sends_has_the_same_options() -> None:
+    senders = 0
+    for path, command in COMMANDS.items():
+        names = {param.name for param in command.params}
+        if names & {"max_fee", "gas_limit"}:
+            assert names >= {"max_fee", "gas_limit", "dry_run", "yes", "json", "passphrase"}, path
+            senders += 1
+    assert senders > 10
 
 
 def test_what_can_not_be_undone_asks_or_can_be_rehearsed() -> None:
