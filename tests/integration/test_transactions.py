@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -337,17 +338,27 @@ class TestBlocks:
             )
             with pytest.raises(TransactionFailed, match="no confirmed block") as caught:
                 impatient.set_guardian(deployed.guardian.address)
-            assert "look it up" in caught.value.hint
+            assert "dpki wallet pending" in caught.value.hint
         finally:
             deployed.endpoint.call("evm_mine")
             deployed.endpoint.call("evm_setAutomine", [True])
 
-    def test_the_loser_of_a_race_learns_why(self, deployed: Deployed, ca: AuthorityId) -> None:
-        """Two writers anchor under the same serial; both simulations pass, one block holds both."""
+    def test_the_loser_of_a_race_learns_why(
+        self,
+        deployed: Deployed,
+        ca: AuthorityId,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Two machines anchor under the same serial; both simulations pass, one block holds both.
+
+        What makes processes of one user take turns is in a folder that machines don't share.
+        """
         outcomes: list[object] = []
 
-        def issue() -> None:
+        def issue(machine: str) -> None:
             with Endpoint(deployed.anvil.url) as endpoint:
+                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
                 writer = DomainWriter(Behind(endpoint), deployed.domain, deployed.operator)
                 try:
                     outcomes.append(writer.issue(ca, 1, fresh_entries(1)))
@@ -356,7 +367,7 @@ class TestBlocks:
 
         deployed.endpoint.call("evm_setAutomine", [False])
         try:
-            threads = [Thread(target=issue) for _ in range(2)]
+            threads = [Thread(target=issue, args=[machine]) for machine in ("one", "other")]
             for number, thread in enumerate(threads, 1):
                 thread.start()
                 until(lambda number=number: pending(deployed) == number)
