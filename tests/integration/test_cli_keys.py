@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dpki.chain.rpc import Endpoint
-from dpki.config.admin import StoreConfig, TokenConfig
+from dpki.config.admin import Home, StoreConfig, TokenConfig
 from dpki.devnet.anvil import Anvil
 from dpki.files import write_atomic
-from tests.admins import Admin, Result, Run, make_admin_of, runner, state_of
+from dpki.signer.pkcs11 import list_keys
+from tests.admins import MODULE, Admin, Result, Run, make_admin_of, runner, state_of
 from tests.openssh import keygen
 from tests.soft_tokens import SoftHsmFolder, SoftToken
 
@@ -59,6 +60,73 @@ def issue(dpki: Run, admin: Admin, key: Path) -> Result:
 def balance(anvil: Anvil, account: object, wei: int) -> None:
     with Endpoint(anvil.url) as endpoint:
         endpoint.call("anvil_setBalance", [str(account), hex(wei)])
+
+
+def test_with_keys_in_the_token_only(
+    dpki: Run, anvil: Anvil, token: SoftToken, engineer: Path, tmp_path: Path
+) -> None:
+    """No key that signs anything is on a disk: neither a CA's nor an account's."""
+    pin, home = tmp_path / "pin", tmp_path / "home"
+    write_atomic(pin, token.pin.encode())
+    words = (
+        *("init", "--rpc", anvil.url, "--chain-id", "31337", "--module", MODULE),
+        *("--token", token.label, "--pin", f"file:{pin}", "--directory", tmp_path / "bundles"),
+        *("--wallet", str(token.uri("operator")), "--home", home),
+    )
+    made = done(dpki(*words))
+    assert made["key"] == str(token.uri("operator"))
+    balance(anvil, made["account"], 10**18)
+    admin = Admin(Home(home))
+    done(dpki("deploy", *admin.option))
+    done(dpki("ca", "create", "users", "--kind", "ssh-user", *admin.option))
+    assert done(issue(dpki, admin, engineer))["serial"] == 1
+    assert done(dpki("wallet", "show", *admin.option))["protection"] == "token"
+    assert done(dpki("wallet", "pending", *admin.option))["account"] == made["account"]
+
+    files = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    # That one only masks locators (X25519); it signs nothing.
+    assert {name for name in files if name.endswith((".key", ".pem", ".json"))} == {
+        "issuers/users.key"
+    }
+    for name in files:
+        content = (home / name).read_bytes()
+        assert b"PRIVATE KEY" not in content
+        assert b"ciphertext" not in content
+    # Made once: another home opens the same.
+    again = done(dpki(*words[:-1], tmp_path / "second"))
+    assert again["account"] == made["account"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "more", "status", "message"),
+    [
+        ("pkcs11:token={}", (), 2, "--wallet names no key"),
+        ("operator", (), 2, "this is not a PKCS#11 URI"),
+        ("pkcs11:token=nowhere;object=operator", (), 1, "nowhere"),
+        ("pkcs11:token={};object=operator", ("--import-keystore", "x.json"), 2, "two wallets"),
+    ],
+)
+def test_a_wallet_that_can_not_be_made_leaves_nothing(
+    dpki: Run,
+    anvil: Anvil,
+    token: SoftToken,
+    tmp_path: Path,
+    uri: str,
+    more: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    pin, home = tmp_path / "pin", tmp_path / "home"
+    write_atomic(pin, token.pin.encode())
+    result = dpki(
+        *("init", "--rpc", anvil.url, "--chain-id", "31337", "--module", MODULE),
+        *("--token", token.label, "--pin", f"file:{pin}", "--directory", tmp_path / "bundles"),
+        *("--wallet", uri.format(token.label), "--home", home, *more),
+    )
+    assert result.status == status, result.err
+    assert message in result.message
+    assert not home.exists()
+    assert list_keys(token.uri(), token.ask, MODULE) == ()
 
 
 def test_without_any_hsm(dpki: Run, admin: Admin, engineer: Path, tmp_path: Path) -> None:
