@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
 from dpki.cli.spending import limits, turn
-from dpki.config.admin import AdminConfig, Home, find_home, load_admin_config
+from dpki.config.admin import AdminConfig, Home, find_home, key_uri, load_admin_config
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
 from dpki.issuance.journal import Journal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dpki.model import Address
     from dpki.signer.base import KeyType, Signer
     from dpki.signer.pin import PinSource
-    from dpki.signer.uri import KeyUri, Pkcs11Uri
+    from dpki.signer.uri import Pkcs11Uri
     from dpki.transactions.sender import Sender
     from dpki.transactions.wallet import Wallet
     from dpki.transactions.writer import DomainWriter
@@ -202,7 +202,7 @@ def token_keys(
     from dpki.signer.file import create_key_file
     from dpki.signer.uri import FileUri
 
-    pin, uri = token_pin(desk.config, spec, output), key_uri(desk, name)
+    pin, uri = token_pin(desk.config, spec, output), key_uri(desk.home, desk.config, name)
 
     def generate() -> None:
         if isinstance(uri, FileUri):
@@ -234,7 +234,7 @@ def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Si
     """Open a CA's key, in the token or in a file."""
     from dpki.signer.uri import FileUri
 
-    uri = key_uri(desk, name)
+    uri = key_uri(desk.home, desk.config, name)
     if isinstance(uri, FileUri):
         from dpki.signer.file import open_file_signer
 
@@ -242,20 +242,6 @@ def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Si
     from dpki.signer.pkcs11 import open_signer
 
     return open_signer(uri, pin, module_of(desk.config))
-
-
-def key_uri(desk: Desk, name: str) -> KeyUri:
-    """Return where a CA's key is: as configured, else in the token under the CA's name.
-
-    Where there is no token, it is in a file in the home.
-    """
-    from dpki.signer.uri import FileUri, Pkcs11Uri
-
-    if name in desk.config.keys:
-        return desk.config.keys[name]
-    if not desk.config.token.is_there:
-        return FileUri(str(desk.home.directory / "keys" / f"{name}.pem"))
-    return Pkcs11Uri(token=desk.config.token.label, object=name)
 
 
 def module_of(config: AdminConfig) -> Path | None:
