@@ -310,11 +310,11 @@ def next_steps(old: str, new: str, kind: AuthorityKind) -> tuple[str, ...]:
         give = (
             "devices that follow successors trust it once it is final and the agent ran",
             "other devices: name it in [accounts] of their device.toml",
-            f"then give everybody a new certificate: dpki ssh issue --ca {new} …",
+            f"then give everybody a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     else:
         give = (
             "let every client fetch the new @cert-authority line: dpki ssh known-hosts …",
-            f"then give every device a new certificate: dpki ssh rotate --ca {new} --device …",
+            f"then give every device a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     return (*give, f"then, and what {old} issued runs out by itself: dpki ca close {old}")

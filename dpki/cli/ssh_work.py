@@ -108,7 +108,7 @@ def rotate_one(
             serials = ", ".join(str(serial) for plan in plans for serial in plan.serials)
             output.say(f"and then revoke, for ever: {serials or 'nothing'}")
         elif revoke_old:
-            document["revoked"] = _revoke(output, desk, writer, plans)
+            document["revoked"] = revoke_plans(output, desk, writer, plans)
     output.result(document, document.get("certificate", document.get("gas")))
 
 
@@ -151,7 +151,7 @@ def revoke_some(
         if dry_run:
             _rehearse(output, writer, plans)
             return
-        revoked = _revoke(output, desk, writer, plans)
+        revoked = revoke_plans(output, desk, writer, plans)
     output.result(
         {"revoked": revoked},
         "\n".join(str(serial) for plan in plans for serial in plan.serials),
@@ -285,9 +285,10 @@ def _of_device(
     return {ca: list(serials) for ca, serials in found.items() if only is None or ca == only}
 
 
-def _revoke(
+def revoke_plans(
     output: Output, desk: Desk, writer: DomainWriter, plans: Sequence[RevocationPlan]
 ) -> list[dict[str, object]]:
+    """Revoke, and tell what was revoked."""
     chain = LiveChain(desk.reader, desk.domain, writer)
     described: list[dict[str, object]] = []
     for plan in plans:
