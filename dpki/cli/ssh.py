@@ -235,9 +235,10 @@ def list_(
     list_all(Output(json=json), home, ca)
 
 
-@app.command("resume", epilog=example("dpki ssh resume"))
+@app.command("resume", epilog=example("dpki ssh resume --dry-run", "dpki ssh resume"))
 @spends
 def resume(
+    dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -247,9 +248,9 @@ def resume(
 
     Batches of the journal are anchored, or signed again where another took their serials.
     """
-    from dpki.cli.ssh_work import resume_all
+    from dpki.cli.resume import resume_all
 
-    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase)
+    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
 @app.command(

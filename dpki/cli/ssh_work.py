@@ -38,7 +38,7 @@ from dpki.issuance.revocation import (
     revoke,
 )
 from dpki.issuance.standing import Standing, foreign_serials, standings_of
-from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
+from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
 
@@ -155,42 +155,6 @@ def revoke_some(
     output.result(
         {"revoked": revoked},
         "\n".join(str(serial) for plan in plans for serial in plan.serials),
-    )
-
-
-def resume_all(
-    output: Output, home: Path | None, *, pin: str | None, passphrase: str | None
-) -> None:
-    """Finish every CA's unfinished batches; one CA's trouble does not keep the others waiting.
-
-    Raises:
-        DpkiError: The first CA's trouble, after all were tried.
-    """
-    released: list[dict[str, object]] = []
-    troubles: list[DpkiError] = []
-    with open_desk(home) as desk:
-        names = {ca: name for name, ca in desk.index.authorities().items()}
-        concerned = [ca for ca in desk.journal.authorities() if ca in names]
-        if not concerned:
-            output.say("nothing was ever issued with this home")
-            output.result({"released": []})
-            return
-        writer = open_writer(desk, passphrase, output)
-        for ca in concerned:
-            try:
-                with output.steps() as progress:
-                    bench = make_bench(desk, writer, names[ca], ca, pin, output, progress)
-                    outcome = resume(bench)
-                report(output, outcome)
-                released += [describe_released(r) for r in outcome.finished]
-            except DpkiError as error:
-                output.say(f"{names[ca]}: {error.message}")
-                troubles.append(error)
-    if troubles:
-        raise troubles[0]
-    output.say(f"{len(released)} certificates were released" if released else "nothing was left")
-    output.result(
-        {"released": released}, "\n".join(str(r["certificate"]) for r in released) or None
     )
 
 

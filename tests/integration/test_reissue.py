@@ -115,7 +115,7 @@ def test_what_the_new_one_may_not_issue_holds_nobody_else_up(world: World) -> No
     profile = world.admin.home.profile("users-2")
     profile.parent.mkdir(exist_ok=True)
     profile.write_text(
-        'version = 1\nkind = "ssh-user"\nprincipals = ["ops"]\nmaximum_validity = "1d"\n'
+        'version = 1\nkind = "ssh-user"\nmaximum_validity = "1d"\n[principals]\nallow = ["ops"]\n'
     )
     rehearsed = ok(rotate(world, "users", "users-2", "--dry-run"))
     assert [one["subject"] for one in rehearsed["left_out"]] == ["bob"]  # type: ignore[attr-defined]

@@ -60,6 +60,16 @@ def test_every_command_explains_itself(
         assert param.help, f"{path}: {param.name} is not explained"
 
 
+GROUPS = sorted({path[:-1] for path in COMMANDS})
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=" ".join)
+def test_no_summary_is_cut_off(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path, "--help"]) == 0
+    listed = capsys.readouterr().out.split("Commands:")[1]
+    assert "..." not in listed
+
+
 def test_the_commands_are_the_ones_that_are_documented() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "init",
@@ -117,9 +127,8 @@ def test_no_secret_can_be_given_itself() -> None:
                 assert not {"secret", "password", "private"} & set(param.name.split("_")), path
 
 
-# Those ask for a passphrase of another kind, and spend nothing; what `ssh resume` goes on with was
-# agreed to when it began, and the first half of it is done.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("ssh", "resume"), ("wallet", "show")}
+# Those ask for a passphrase of another kind, or spend nothing.
+NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show")}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:

@@ -10,6 +10,7 @@ from dpki.issuance.reissue import plan_renewals
 from dpki.issuance.standing import Standing
 from dpki.model import Address
 
+NOBODY = Address.zero()
 GATE = Address(b"\x01" * 20)
 A, R, E, V, U = (
     Standing.ANCHORED,
@@ -32,7 +33,7 @@ class Fake:
     subject: str = "alice"
     key: bytes = b"k"
     principals: tuple[str, ...] = ("ops",)
-    device: Address = Address.zero()
+    device: Address = NOBODY
 
     @property
     def certificate(self) -> Parsed:
