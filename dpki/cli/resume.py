@@ -41,7 +41,8 @@ def resume_all(
         concerned = [ca for ca in desk.journal.authorities() if ca in names]
         if not concerned:
             output.say("nothing was ever issued with this home")
-            output.result({"released": []})
+            nothing = {"dry_run": True, "batches": [], "gas": 0, "fee_wei": "0"}
+            output.result(nothing if dry_run else {"released": []})
             return
         writer = open_writer(desk, passphrase, output)
         if dry_run:
