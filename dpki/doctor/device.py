@@ -170,7 +170,9 @@ class _Ward:
         """Whether sshd can read the KRL, and whether it holds all that the chain revoked."""
         path = self.files.krl
         try:
-            installed = parse_krl(verify_krl(_read(path)))
+            content = _read(path)
+            verify_krl(path)
+            installed = parse_krl(content)
         except DpkiError as error:
             return from_error("KRL", error, where=str(path), mend=self.run_agent)
         if snapshot is None:

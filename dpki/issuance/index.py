@@ -50,7 +50,8 @@ class Index:
     def authorities(self) -> dict[str, AuthorityId]:
         """Return every named CA, by name."""
         rows = self._database.rows("SELECT name, id FROM authorities ORDER BY name")
-        return {cast(str, name): AuthorityId(cast(bytes, identifier)) for name, identifier in rows}
+        with self._database.decoded():
+            return {cast(str, name): AuthorityId(cast(bytes, id)) for name, id in rows}
 
     def find_authority(self, name: str) -> AuthorityId:
         """Return the CA of this name.
@@ -106,14 +107,15 @@ class Index:
     def devices(self) -> tuple[NamedDevice, ...]:
         """Return every named device, by name."""
         rows = self._database.rows("SELECT name, address, document FROM devices ORDER BY name")
-        return tuple(
-            NamedDevice(
-                cast(str, name),
-                Address(cast(bytes, address)),
-                parse_key_document(cast(bytes, document)),
+        with self._database.decoded():
+            return tuple(
+                NamedDevice(
+                    cast(str, name),
+                    Address(cast(bytes, address)),
+                    parse_key_document(cast(bytes, document)),
+                )
+                for name, address, document in rows
             )
-            for name, address, document in rows
-        )
 
     def find_device(self, name: str) -> NamedDevice:
         """Return the device of this name.

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dpki.errors import DpkiError
+from dpki.files import translated
 
 PATIENCE = timedelta(minutes=2)
 _PAUSE_SECONDS = 0.05
@@ -24,12 +25,10 @@ def hold(path: Path, patience: timedelta = PATIENCE) -> Iterator[None]:
     only one of them; but one would have signed for nothing.
 
     Raises:
-        DpkiError: Another process held it all the time.
+        DpkiError: Another process held it all the time, or it could not be made.
     """
-    try:
+    with translated(path, "nothing was begun"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DpkiError(f"could not open {path}: {error.strerror}") from error
     try:
         _acquire(descriptor, path, time.monotonic() + patience.total_seconds())
         yield

@@ -32,6 +32,7 @@ FLOORS = [
     ["signer"],
     ["certificates"],
     ["model"],
+    ["sqlite"],
     ["files", "http"],
     ["explanations"],
     ["errors"],
