@@ -70,6 +70,7 @@ def create(
     from dpki.cli.session import module_of, token_pin
     from dpki.config.admin import find_home, load_admin_config, save_wallet_key
     from dpki.config.values import verify_name
+    from dpki.files import verify_writable
     from dpki.signer.uri import Pkcs11Uri
     from dpki.transactions.token_wallet import create_token_wallet
 
@@ -79,6 +80,7 @@ def create(
     if not config.token.is_there:
         raise UsageError("there is no token in the configuration", hint="add [token] to it")
     uri = Pkcs11Uri(token=config.token.label, object=verify_name(name))
+    verify_writable(place.config)
     with output.working("making a key in the token"):
         address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
     save_wallet_key(place, uri)

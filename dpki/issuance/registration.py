@@ -24,7 +24,7 @@ from dpki.devices.enrollment import (
     verify_request,
 )
 from dpki.errors import CheckedFalse, KeyNotFound, UsageError
-from dpki.files import create_atomic, load_bounded, make_private_directory
+from dpki.files import create_atomic, load_bounded, make_private_directory, verify_writable
 from dpki.issuance.index import Index
 from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.signer.base import KeyType, Signer
@@ -105,8 +105,10 @@ def create_authority(
         )
     public_key = _find_key(keys, wish)
     if public_key is None:
-        # Nothing is made in the token, for good, before the chain would take it.
+        # Nothing is made in the token, for good, before the chain and the disk would take it.
         rehearse_authority(writer, wish)
+        make_private_directory(issuer_key_file.parent)
+        verify_writable(issuer_key_file)
         keys.generate()
         public_key = _find_key(keys, wish)
     if public_key is None:
