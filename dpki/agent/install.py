@@ -138,13 +138,13 @@ def _replace_drop_in(config: DeviceConfig, options: list[tuple[str, str]], drop_
     with translated(path):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with written_beside(path, before or b"", mode=PUBLIC) as earlier:
-        write_atomic(path, drop_in, mode=PUBLIC)
         try:
+            write_atomic(path, drop_in, mode=PUBLIC)
             verify_effective(config.sshd.binary, config.sshd.config, options, config.accounts)
         except BaseException:
             with translated(path, "look at it, and restart sshd only when it is right"):
                 if before is None:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
                 else:
                     earlier.replace(path)
             raise
