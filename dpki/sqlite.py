@@ -96,6 +96,9 @@ def translated(path: Path, schema: Schema) -> Iterator[None]:
     """Turn what SQLite refuses into a `DpkiError`."""
     try:
         yield
+    # A damaged file can make SQLite speak in bytes that are no text, or ask for gigabytes.
+    except (UnicodeDecodeError, MemoryError) as error:
+        raise DpkiError(f"{schema.what} {path} is damaged", hint=schema.recovery) from error
     except sqlite3.Error as error:
         raise DpkiError(
             f"{schema.what} {path} failed: {error}", hint=_remedy(error, path, schema)

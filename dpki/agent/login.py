@@ -149,8 +149,9 @@ def look_up(path: str, account: str, blob: bytes) -> str:
             return "\n".join(allowed_principals(index, account, blob, time.time()))
         finally:
             index.close()
-    except (ValueError, TypeError, KeyError, sqlite3.Error, OSError) as error:
-        raise Unchecked(str(error)) from error
+    # A damaged file can make SQLite ask for gigabytes.
+    except (ValueError, TypeError, KeyError, MemoryError, sqlite3.Error, OSError) as error:
+        raise Unchecked(str(error) or type(error).__name__) from error
 
 
 def main(arguments: list[str]) -> int:
