@@ -50,7 +50,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     """
     with written_beside(path, data, mode=mode) as temporary, translated(path):
         temporary.replace(path)
-        fsync_directory(path.parent)
+        with translated(path, "it is the earlier one or the new one"):
+            fsync_directory(path.parent)
 
 
 def create_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
@@ -70,8 +71,13 @@ def create_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
                 f"{path} exists already and is not overwritten",
                 hint="move it away first, if it really is to be given up",
             ) from error
-        temporary.unlink()
-        fsync_directory(path.parent)
+        try:
+            temporary.unlink()
+            fsync_directory(path.parent)
+        except BaseException:
+            # Nobody was told that it is there.
+            path.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -113,7 +119,7 @@ def verify_writable(path: Path) -> None:
 
 @contextmanager
 def staged(target: Path, word: str) -> Iterator[Path]:
-    """Yield a new private folder beside `target`, for the block to fill and to rename to it.
+    """Yield a new private folder beside `target`, for the block to fill and to `settle`.
 
     It is gone after the block, if it has not become `target`; and what earlier processes left that
     were killed in theirs is swept away first.
@@ -137,6 +143,21 @@ def staged(target: Path, word: str) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def settle(stage: Path, target: Path) -> None:
+    """Give a staged folder its name, durably: in place of nothing, or of an empty folder.
+
+    Raises:
+        OSError: Something has come there meanwhile, or it can't be made durable; it is not there.
+    """
+    stage.rename(target)
+    try:
+        fsync_directory(target.parent)
+    except BaseException:
+        # Removing needs no room, unlike a rename; and nobody was told that it is there.
+        shutil.rmtree(target, ignore_errors=True)
+        raise
 
 
 def _sweep_stages(target: Path, word: str) -> None:

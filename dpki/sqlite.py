@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki import files
-from dpki.errors import ConfigError, DpkiError
+from dpki.errors import ConfigError, DpkiError, MalformedInput
 
 PATIENCE_SECONDS = 30
 """How long to wait for another process to finish its transaction."""
+
+_SMALLEST_PAGE = 512
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ def open_database(
     schema: Schema,
     *pragmas: str,
     check: Callable[[sqlite3.Connection], None] = lambda connection: None,
+    fill: Callable[[sqlite3.Connection], object] = lambda connection: None,
 ) -> sqlite3.Connection:
     """Open a file of this schema; made, private, where there is none, else brought up to date.
 
     Args:
         pragmas: Set once the file is known to be ours.
         check: Looks, before anything is changed, into one that was there already.
+        fill: Writes what a new one must never be without.
 
     Raises:
         ConfigError: It is of a later version, or something else; it is as it was.
@@ -59,6 +63,9 @@ def open_database(
     with files.translated(path, "it was not opened"):
         # SQLite gives its side files the permissions of the main one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # SQLite takes a file of one byte for a new one.
+        if 0 < path.stat().st_size < _SMALLEST_PAGE:
+            raise DpkiError(f"{schema.what} {path} is damaged", hint=schema.recovery)
     with translated(path, schema):
         connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_SECONDS)
         try:
@@ -66,7 +73,7 @@ def open_database(
                 check(connection)
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}")
-            _bring_up_to_date(connection, schema)
+            _bring_up_to_date(connection, schema, fill)
         except BaseException:
             connection.close()
             raise
@@ -110,7 +117,8 @@ def decoded(path: Path, schema: Schema) -> Iterator[None]:
     """Turn values that we never wrote, as a damaged file may hold them, into a `DpkiError`."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    # OSError: what the system says of a time beyond all time.
+    except (MalformedInput, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise DpkiError(f"{schema.what} {path} is damaged", hint=schema.recovery) from error
 
 
@@ -132,10 +140,15 @@ def _verify(connection: sqlite3.Connection, path: Path, schema: Schema) -> bool:
     return version > 0
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, schema: Schema) -> None:
+def _bring_up_to_date(
+    connection: sqlite3.Connection, schema: Schema, fill: Callable[[sqlite3.Connection], object]
+) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _run(connection, schema.steps[_version(connection) :])
+        version = _version(connection)
+        _run(connection, schema.steps[version:])
+        if version == 0:
+            fill(connection)
         # Written at each opening: a full disk shows itself before anything else is begun.
         connection.execute(f"PRAGMA user_version = {schema.version}")
         connection.execute("COMMIT")

@@ -69,7 +69,7 @@ from dpki.devices.enrollment import (
 )
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
 from dpki.devnet.state import FILE, load_state
-from dpki.errors import DpkiError, MalformedInput
+from dpki.errors import ConfigError, DpkiError, MalformedInput
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
 from dpki.issuance.journal import Journal, NewCertificate
@@ -262,11 +262,11 @@ def _file(parse: Callable[[Path], object], name: str = "file") -> Parse:
 
 
 def _unchanged(path: Path, opened: Callable[[], Opened]) -> Opened:
-    """Open a database; one that is refused is as it was."""
+    """Open a database; one that is none of ours is as it was."""
     before = path.read_bytes()
     try:
         return opened()
-    except DpkiError:
+    except ConfigError:
         assert path.read_bytes() == before
         raise
 

@@ -36,6 +36,7 @@ from dpki.files import (
     fsync_directory,
     load_bounded,
     make_private_directory,
+    settle,
     staged,
     translated,
 )
@@ -126,8 +127,7 @@ def save_device_keys(directory: Path, keys: DeviceKeys) -> None:
         _write_all(stage, keys)
         with translated(directory, "no keys were kept"):
             # Fails when somebody else was quicker: a rename replaces no folder that holds files.
-            stage.rename(directory)
-            fsync_directory(directory.parent)
+            settle(stage, directory)
 
 
 def load_device_keys(directory: Path) -> DeviceKeys:

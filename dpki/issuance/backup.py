@@ -28,9 +28,9 @@ from dpki.config.admin import Home, load_admin_config
 from dpki.errors import ConfigError, DpkiError, MalformedInput, PassphraseIncorrect
 from dpki.files import (
     create_atomic,
-    fsync_directory,
     load_bounded,
     make_private_directory,
+    settle,
     staged,
     translated,
     write_atomic,
@@ -106,8 +106,7 @@ def restore(home: Home, file: Path, source: PinSource) -> tuple[str, ...]:
         _verify_restored(Home(stage))
         with translated(target, "nothing was restored"):
             # Replaces an empty folder, and fails where something has come into it meanwhile.
-            stage.rename(target)
-            fsync_directory(target.parent)
+            settle(stage, target)
     return tuple(sorted(files))
 
 

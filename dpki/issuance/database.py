@@ -132,11 +132,10 @@ class Database:
             "synchronous = FULL",
             "foreign_keys = ON",
             check=lambda connection: self._verify_domain(connection, domain),
+            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
         )
         try:
-            with self.transaction():
-                if not self.rows("SELECT id FROM domain"):
-                    self.change("INSERT INTO domain VALUES (?)", str(domain))
+            # Once more: somebody else may have made it at the same moment, for another domain.
             self._verify_domain(self._connection, domain)
         except BaseException:
             self._connection.close()
@@ -199,7 +198,9 @@ class Database:
     def _verify_domain(self, connection: sqlite3.Connection, domain: DomainId) -> None:
         with self._translated():
             found = connection.execute("SELECT id FROM domain").fetchall()
-        if found not in ([], [(str(domain),)]):
+        if len(found) != 1:
+            raise DpkiError(f"the journal {self._path} is damaged", hint=SCHEMA.recovery)
+        if found != [(str(domain),)]:
             raise ConfigError(
                 f"{self._path} belongs to the trust domain {found[0][0]}, not to {domain}",
                 hint="use another home for another domain: --home",
