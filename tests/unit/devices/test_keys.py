@@ -118,6 +118,13 @@ class TestSave:
             save_device_keys(tmp_path / "keys", keys)
         assert list(tmp_path.iterdir()) == []
 
+    def test_what_a_killed_one_left_is_swept(self, tmp_path: Path, keys: DeviceKeys) -> None:
+        left = tmp_path / ".keys.0123456789ab.tmp"
+        left.mkdir()
+        (left / "identity.key").write_text("somebody's")
+        save_device_keys(tmp_path / "keys", keys)
+        assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
 
 class TestLoad:
     def test_no_keys(self, tmp_path: Path) -> None:
