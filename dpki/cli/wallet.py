@@ -9,7 +9,7 @@ import typer
 
 from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
 from dpki.cli.output import Output
-from dpki.errors import UsageError
+from dpki.errors import DpkiError, UsageError
 
 if TYPE_CHECKING:
     from dpki.config.admin import AdminConfig, Home
@@ -83,7 +83,13 @@ def create(
     verify_writable(place.config)
     with output.working("making a key in the token"):
         address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
-    save_wallet_key(place, uri)
+    try:
+        save_wallet_key(place, uri)
+    except DpkiError as error:
+        raise DpkiError(
+            f"the key {uri} is in the token, but {error.message}",
+            hint=f"make room, then: dpki wallet use '{uri}'",
+        ) from error
     output.say(f"the wallet is now {uri}; give its account money and roles: {address}")
     output.result({"account": str(address), "key": str(uri)}, address)
 

@@ -226,6 +226,30 @@ def test_issuing_revoking_and_the_rest(site: Site, monkeypatch: pytest.MonkeyPat
     site.squeezed("ssh", "known-hosts", *domain, *known)
 
 
+def test_rotation_and_upkeep(site: Site) -> None:
+    ready(site)
+    ok(site.call(*issue(site)))
+    site.squeezed("ca", "rotate", "users", "users-2", *site.admin.option, sends=True)
+    request = site.disk / "update.request"
+    site.squeezed("device", "rekey", "--dir", site.device, "--out", request)
+    site.squeezed("device", "update", request, *site.admin.option, sends=True)
+    site.squeezed("bundle", "repin", *site.admin.option)
+    ok(site.home("ssh", "revoke", "--device", "gate-1"))
+    site.squeezed("bundle", "gc", *site.admin.option)
+
+
+def test_a_wallets_key_that_is_made_is_told_when_it_can_not_be_saved(site: Site) -> None:
+    messages = []
+    for _ in walk(site.disk):
+        made = site.home("wallet", "create", "operator")
+        messages.append(site.refused(made))
+        if "is in the token" in messages[-1]:
+            break
+    assert len(messages) == 3
+    uri = made.document["error"]["hint"].partition("dpki wallet use ")[2].strip("'")
+    ok(site.home("wallet", "use", uri))
+
+
 def test_the_agent_from_the_chain_to_sshd(site: Site) -> None:
     """Its database, its cache and what it installs; what was installed stays, whole."""
     ready(site)
