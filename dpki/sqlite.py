@@ -143,13 +143,14 @@ def _verify(connection: sqlite3.Connection, path: Path, schema: Schema) -> bool:
 def _bring_up_to_date(
     connection: sqlite3.Connection, schema: Schema, fill: Callable[[sqlite3.Connection], object]
 ) -> None:
+    if _version(connection) == schema.version:
+        return  # whoever only looks needs no room
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection)
         _run(connection, schema.steps[version:])
         if version == 0:
             fill(connection)
-        # Written at each opening: a full disk shows itself before anything else is begun.
         connection.execute(f"PRAGMA user_version = {schema.version}")
         connection.execute("COMMIT")
     except BaseException:

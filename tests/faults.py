@@ -23,7 +23,16 @@ import pytest
 from dpki.errors import DpkiError
 
 _NEW = os.O_CREAT | os.O_WRONLY | os.O_RDWR | os.O_TRUNC
-_WRITING = ("BEGIN IMMEDIATE", "INSERT", "REPLACE", "UPDATE", "DELETE", "CREATE", "COMMIT")
+_WRITING = (
+    "BEGIN IMMEDIATE",
+    "INSERT",
+    "REPLACE",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "COMMIT",
+    "PRAGMA user_version =",
+)
 # Which of an event's arguments is the name that needs room.
 _NAMES = {"os.mkdir": 0, "os.link": 1, "os.rename": 1}
 
@@ -68,10 +77,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             return
     elif event in _NAMES:
         path = arguments[_NAMES[event]]
-        if os.path.lexists(path):
-            return  # a name that is there takes no more room
     else:
         return
+    if os.path.lexists(path):
+        return  # a name that is there takes no more room
     path = str(Path(path).absolute())
     if _now[-1].refuses(event, path):
         raise _now[-1].error(path)

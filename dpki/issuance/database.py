@@ -181,6 +181,15 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def verify_writable(self) -> None:
+        """Find out, before a transaction is sent, whether it could be recorded.
+
+        Raises:
+            DpkiError: The disk is full or read-only, say.
+        """
+        with self.transaction():
+            self.change(f"PRAGMA user_version = {SCHEMA.version}")
+
     def verify(self) -> None:
         """Let SQLite look at every page.
 

@@ -83,6 +83,14 @@ class Index:
                 encode_key_document(document),
             )
 
+    def verify_writable(self) -> None:
+        """Find out, before a transaction is sent, whether a name could be recorded.
+
+        Raises:
+            DpkiError: It could not.
+        """
+        self._database.verify_writable()
+
     def verify_free(self, name: str, address: Address) -> None:
         """Refuse a name that stands for another device, and a device that has another name.
 

@@ -27,7 +27,7 @@ from dpki.transactions import wallet
 from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
 from tests.admins import MODULE, PASSPHRASE, Admin, Result, make_admin_of, runner
-from tests.faults import leftovers, resting, walk
+from tests.faults import leftovers, refusing, resting, walk
 from tests.issuing_world import ok
 from tests.small_disk import Disk, on_a_small_disk
 from tests.soft_tokens import SoftHsmFolder, SoftToken
@@ -213,7 +213,11 @@ def test_issuing_revoking_and_the_rest(site: Site, monkeypatch: pytest.MonkeyPat
         return found.verdict
 
     assert verdict() is Verdict.VALID
-    site.squeezed("ssh", "revoke", "--certificate", file, *site.admin.option)
+    # What needs no record needs no room: whoever revokes may be in a hurry.
+    with refusing(1, site.disk) as refusal:
+        ok(site.home("ssh", "revoke", "--certificate", file))
+        ok(site.home("ssh", "list"))
+    assert refusal.changes == []
     assert site.height() == before + 1
     assert verdict() is Verdict.REVOKED
 
@@ -266,6 +270,8 @@ def test_the_agent_from_the_chain_to_sshd(site: Site) -> None:
                 times += 1
                 site.refused(done)
     assert times > 10
+    with refusing(1, site.disk):
+        ok(site.call("agent", "status", "--dir", site.device))
     report = ok(site.call(*once))
     assert (report["problems"], report["host_serial"]) == ([], 1)
 
