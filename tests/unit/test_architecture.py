@@ -33,6 +33,7 @@ FLOORS = [
     ["certificates"],
     ["model"],
     ["locks"],
+    ["sqlite"],
     ["files", "http"],
     ["explanations"],
     ["errors"],
