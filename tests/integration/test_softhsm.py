@@ -27,7 +27,7 @@ from dpki.errors import (
 from dpki.signer import pkcs11_token
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import TokenKey, generate_key, list_keys, open_signer
-from dpki.signer.pkcs11_token import find_module
+from dpki.signer.pkcs11_module import find_module
 from dpki.signer.uri import Pkcs11Uri
 from tests.signing import sign_message
 from tests.soft_tokens import SoftHsmFolder, SoftToken

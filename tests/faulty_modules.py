@@ -1,0 +1,26 @@
+"""A PKCS#11 module that fails where it is told to, before SoftHSM's; see faulty_module.c."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("faulty_module.c")
+
+FAULT = "DPKI_FAULT"
+LOG = "DPKI_FAULT_LOG"
+
+DEVICE_REMOVED = "0x32"
+MECHANISM_INVALID = "0x70"
+PIN_LOCKED = "0xa4"
+TOKEN_NOT_PRESENT = "0xe0"
+GENERAL_ERROR = "0x5"
+
+
+def build_faulty_module(directory: Path, real: Path) -> Path:
+    """Compile the module into a folder, to hand calls on to the real one."""
+    module = directory / "libfaulty.so"
+    command = ["cc", "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(module)]
+    command += [f'-DREAL_MODULE="{real}"', str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    return module
