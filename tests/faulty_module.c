@@ -63,7 +63,7 @@ static number reach(const char *where, int call, char *how, size_t size) {
     if (strcmp(kind, "exit") == 0) exit(7);
     while (strcmp(kind, "hang") == 0) pause();
     snprintf(how, size, "%s", kind);
-    return strtoul(kind, NULL, 16);
+    return kind[0] == '0' ? strtoul(kind, NULL, 16) : 0;
   }
   return 0;
 }
@@ -112,11 +112,13 @@ static number sign_init(number session, void *mechanism, number key) {
 }
 
 static number sign(number session, unsigned char *data, number length, unsigned char *signature, number *size) {
+  number (*call)(number, unsigned char *, number, unsigned char *, number *) = (void *)real.table[SIGN];
+  /* Asked for the size only. */
+  if (signature == NULL) return call(session, data, length, signature, size);
   REACH("C_Sign")
   if (fault) return fault;
-  number result = ((number(*)(number, unsigned char *, number, unsigned char *, number *))real.table[SIGN])(
-      session, data, length, signature, size);
-  if (result == 0 && signature != NULL && strcmp(how, "garble") == 0) signature[*size - 1] ^= 1;
+  number result = call(session, data, length, signature, size);
+  if (result == 0 && strcmp(how, "garble") == 0) signature[*size - 1] ^= 1;
   return result;
 }
 
@@ -127,7 +129,7 @@ static number generate_key_pair(number session, void *mechanism, struct attribut
   if (strcmp(how, "careless") == 0)
     for (number i = 0; i < private_count; i++)
       if (private[i].type == CKA_SENSITIVE) *(unsigned char *)private[i].value = 0;
-  if (fault && how[0] == '0') return fault;
+  if (fault) return fault;
   return ((number(*)(number, void *, struct attribute *, number, struct attribute *, number, number *,
                      number *))real.table[GENERATE_KEY_PAIR])(session, mechanism, public, public_count, private,
                                                               private_count, public_key, private_key);

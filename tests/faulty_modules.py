@@ -12,7 +12,9 @@ LOG = "DPKI_FAULT_LOG"
 
 DEVICE_REMOVED = "0x32"
 MECHANISM_INVALID = "0x70"
+PIN_EXPIRED = "0xa3"
 PIN_LOCKED = "0xa4"
+PIN_NOT_INITIALIZED = "0x102"
 TOKEN_NOT_PRESENT = "0xe0"
 GENERAL_ERROR = "0x5"
 
@@ -24,3 +26,14 @@ def build_faulty_module(directory: Path, real: Path) -> Path:
     command += [f'-DREAL_MODULE="{real}"', str(SOURCE), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
     return module
+
+
+def workers(parent: int | None = None) -> set[int]:
+    """Return the processes that a process (this one by default) has for PKCS#11 modules."""
+    found = set()
+    for task in Path(f"/proc/{parent or 'self'}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"pkcs11_worker" in command:
+                found.add(child)
+    return found
