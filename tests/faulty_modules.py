@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("faulty_module.c")
@@ -37,3 +39,21 @@ def workers(parent: int | None = None) -> set[int]:
             if b"pkcs11_worker" in command:
                 found.add(child)
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is there, and no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Wait for what must happen soon."""
+    for _ in range(1500):
+        if reached():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it was never reached")

@@ -46,7 +46,7 @@ PATIENT_SECONDS = {"load": 120.0, "login": 300.0, "generate": 600.0}
 """Where it may take longer: at some HSMs somebody has to authenticate by hand, and a card looks for
 the primes of an RSA key for minutes."""
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """How long a process that is to end may take for it, before it is killed."""
 
 _RESUME = "certificates that were being issued go on with: dpki ssh resume"

@@ -9,8 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +35,8 @@ from tests.faulty_modules import (
     PIN_LOCKED,
     PIN_NOT_INITIALIZED,
     TOKEN_NOT_PRESENT,
+    is_running,
+    wait_until,
     workers,
 )
 from tests.signing import sign_message
@@ -412,10 +412,8 @@ while True:
             [sys.executable, "-c", program, str(token.uri("ca")), str(faulty_module)],
             env=os.environ | {"TEST_PIN": token.pin, LOG: str(calls)},
         )
-        reached = {"load": 1} if where == "load" else {"C_Sign": 2}
-        wait_until(
-            lambda: calls.exists() and reached.items() <= Counter(calls.read_text().split()).items()
-        )
+        name, count = ("load", 1) if where == "load" else ("C_Sign", 2)
+        wait_until(lambda: calls.exists() and calls.read_text().split().count(name) == count)
         (worker,) = workers(parent.pid)
         parent.kill()
         parent.wait()
@@ -424,19 +422,3 @@ while True:
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if reached():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it was never reached")
