@@ -206,8 +206,8 @@ class ModuleProcess:
             return TokenError(f"{what}: {self._ended}")
         return ModuleFailed(
             f"{what}: the PKCS#11 module {self._module} {self._ended}",
-            hint="nothing that was being signed was released; run the command again, and see what the"
-            f" module's own log says; {_RESUME}",
+            hint="nothing that was being signed was released; see what the module's own log says,"
+            f" and run the command again; {_RESUME}",
         )
 
     def _fail(self, how: str, *, grace: float) -> None:

@@ -288,18 +288,27 @@ class TestLies:
         assert list_keys(fresh.uri(), fresh.ask) == ()
 
 
+def test_a_token_is_found_without_its_pin(
+    token: SoftToken, faulty_module: Path, calls: Callable[[str], int]
+) -> None:
+    assert verify_token(token.uri(), faulty_module) == faulty_module
+    assert (calls("C_Initialize"), calls("C_Login")) == (1, 0)
+
+
 class TestProcess:
     """The process itself, where another answers in its place."""
 
     FAKE = """#!{python}
-import json, os, socket, sys
+import json, os, socket, sys, time
 from dpki.signer.pkcs11_wire import receive, send
 channel = socket.socket(fileno=int(sys.argv[4]))
 answers = json.loads(os.environ["FAKE_ANSWERS"])
 while True:
     answer = answers[receive(channel)["do"]]
-    if isinstance(answer, str):
-        channel.sendall(bytes.fromhex(answer))
+    if isinstance(answer, list):
+        for part in answer:
+            time.sleep(0.05)
+            channel.sendall(bytes.fromhex(part))
     else:
         send(channel, answer)
 """
@@ -328,9 +337,15 @@ while True:
         ids=["too long", "no JSON", "no object", "too much", "too deep"],
     )
     def test_no_message(self, token: SoftToken, fake: Callable[..., None], raw: bytes) -> None:
-        fake(tokens=raw.hex())
+        fake(tokens=[raw.hex()])
         error = refused(lambda: list_keys(token.uri(), token.ask))
         assert "answered nonsense" in error.message
+
+    def test_a_message_in_parts(self, token: SoftToken, fake: Callable[..., None]) -> None:
+        whole = b'{"is": [{"label": "%s"}]}' % token.label.encode()
+        parts = [b"\0", b"\0\0", bytes([len(whole)]) + whole[:5], whole[5:]]
+        fake(tokens=[part.hex() for part in parts])
+        verify_token(token.uri(), None)
 
     @pytest.mark.parametrize(
         "answers",

@@ -23,7 +23,7 @@ from dpki.errors import (
     TokenNotFound,
     UsageError,
 )
-from dpki.signer import pkcs11_token
+from dpki.signer import pkcs11_module, pkcs11_token
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import TokenKey, generate_key, list_keys, open_signer
 from dpki.signer.pkcs11_module import find_module
@@ -375,6 +375,12 @@ class TestModules:
         monkeypatch.setenv("DPKI_PKCS11_MODULE", "/no/other.so")
         error = self.refused(token, None)
         assert "/no/other.so" in error.message
+        assert "DPKI_PKCS11_MODULE" in error.hint
+
+    def test_none_is_known(self, token: SoftToken, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pkcs11_module, "_KNOWN_MODULES", (Path("/no/fourth.so"),))
+        error = self.refused(token, None)
+        assert "no PKCS#11 module was found" in error.message
         assert "DPKI_PKCS11_MODULE" in error.hint
 
     def test_no_module(self, token: SoftToken, tmp_path: Path) -> None:
