@@ -15,7 +15,8 @@ import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 /// I1. Only the governor names watchdogs.
 /// I2. A watched authority has 1 to 32 watchdogs, no two alike, each of weight at least 1, and a threshold that is at
 ///     least 1 and that they can reach.
-/// I3. Watched is for ever: `version` only rises, and `from`, the next serial when it was set first, never changes.
+/// I3. Watched is for ever: `version` only rises, and `firstSerial`, the next one when it was set first, never
+///     changes.
 /// I4. Only a watchdog's own call or signature confirms for it, and only its own call objects.
 /// I5. A signature confirms one batch (its commitment), under one version, on one chain, for one contract, up to its
 ///     deadline.
@@ -24,7 +25,8 @@ import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 /// I7. `confirmed` is set in the moment in which `weight` reaches the threshold, and for ever; naming others voids
 ///     everything short of it, and nothing else.
 /// I8. A relayed confirmation that does not count keeps none of the others from counting.
-/// I9. Only what the certificate registry holds can be confirmed: a batch, under its commitment, from `from` on.
+/// I9. Only what the certificate registry holds can be confirmed: a batch, under its commitment, from the watch's
+///     first serial on.
 contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
     /// @dev Where a watchdog stands in its authority's list, while `version` is the watch's. One word.
     struct Seat {
@@ -56,7 +58,7 @@ contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
         uint256 count = watchdogs_.length;
         require(count > 0 && count <= MAXIMUM_WATCHDOGS, WatchdogRegistryInvalidWatchdogs(count));
         Watch memory next = _watches[ca];
-        if (next.version == 0) next.from = issuer.nextSerial;
+        if (next.version == 0) next.firstSerial = issuer.nextSerial;
         next.version += 1;
 
         uint256 total = 0;
@@ -72,7 +74,7 @@ contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
         next.threshold = threshold;
         next.total = uint32(total);
         _watches[ca] = next;
-        emit WatchChanged(ca, next.version, next.from, threshold, watchdogs_);
+        emit WatchChanged(ca, next.version, next.firstSerial, threshold, watchdogs_);
     }
 
     // -- the operator ----------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
     }
 
     function _isWatched(Watch memory current, uint32 firstSerial) internal pure returns (bool) {
-        return current.version != 0 && firstSerial >= current.from;
+        return current.version != 0 && firstSerial >= current.firstSerial;
     }
 
     function _isSeated(Watch memory current, Seat memory seat) internal pure returns (bool) {

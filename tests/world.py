@@ -49,6 +49,7 @@ DOMAIN = Domain(
     authorities=Address(b"\x02" * 20),
     certificates=Address(b"\x03" * 20),
     devices=Address(b"\x04" * 20),
+    watchdogs=Address(b"\x05" * 20),
     block=block(1, NOW - timedelta(days=1)),
 )
 

@@ -28,12 +28,12 @@ interface IWatchdogRegistry {
     /// @notice How an authority is watched; all zero when it is not.
     /// @dev One word, `version` lowest.
     /// @param version Rises by one with every change; what was confirmed in part under another version is void.
-    /// @param from The first serial that has to be confirmed; it never changes.
+    /// @param firstSerial The first serial that has to be confirmed; it never changes.
     /// @param threshold The weight that has to confirm.
     /// @param total The weight of all its watchdogs.
     struct Watch {
         uint32 version;
-        uint32 from;
+        uint32 firstSerial;
         uint32 threshold;
         uint32 total;
     }
@@ -85,7 +85,9 @@ interface IWatchdogRegistry {
     }
 
     /// @notice `watchdogs` watch the authority from here on, and nobody else.
-    event WatchChanged(bytes32 indexed ca, uint32 version, uint32 from, uint32 threshold, Watchdog[] watchdogs);
+    event WatchChanged(
+        bytes32 indexed ca, uint32 version, uint32 firstSerial, uint32 threshold, Watchdog[] watchdogs
+    );
 
     /// @notice The operator laid out a batch's certificates, sealed for the watchdogs: `parcels` are the digests.
     event ReviewRequested(bytes32 indexed ca, uint32 indexed firstSerial, bytes32[] parcels);

@@ -11,7 +11,7 @@ from dpki.chain.rpc import Reader, fetch_block
 from dpki.errors import WrongDomain
 from dpki.model import Address, Block, DomainId, Hash32
 
-DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address)"))
+DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address,address)"))
 _HINT = "compare the domain id and the RPC endpoint with what `dpki deploy` printed"
 
 
@@ -24,6 +24,7 @@ class Domain:
         authorities: The AuthorityRegistry's address.
         certificates: The CertificateRegistry's address.
         devices: The DeviceRegistry's address.
+        watchdogs: The WatchdogRegistry's address.
         block: The block that the domain was deployed in.
     """
 
@@ -31,6 +32,7 @@ class Domain:
     authorities: Address
     certificates: Address
     devices: Address
+    watchdogs: Address
     block: Block
 
 
@@ -93,8 +95,10 @@ def verify_chain_id(reader: Reader, expected: int) -> None:
         )
 
 
-def _created(log: object, domain_id: DomainId, source: str) -> tuple[Address, Address, Address]:
-    """Return the addresses of the three registries from the DomainCreated event."""
+def _created(
+    log: object, domain_id: DomainId, source: str
+) -> tuple[Address, Address, Address, Address]:
+    """Return the addresses of the four registries from the DomainCreated event."""
     fields = decode.mapping(log, source)
     topics = [
         decode.hash32(topic, source) for topic in decode.sequence(fields.get("topics"), source)
@@ -105,8 +109,13 @@ def _created(log: object, domain_id: DomainId, source: str) -> tuple[Address, Ad
         or decode.hash32(fields.get("blockHash"), source) != domain_id.block_hash
         or len(topics) != 2
         or topics[0] != DOMAIN_CREATED
-        or len(data) != 96
-        or any(any(data[i : i + 12]) for i in (0, 32, 64))
+        or len(data) != 128
+        or any(any(data[i : i + 12]) for i in (0, 32, 64, 96))
     ):
         raise decode.nonsense(source, "the DomainCreated event is not the one asked for")
-    return Address(data[12:32]), Address(data[44:64]), Address(data[76:96])
+    return (
+        Address(data[12:32]),
+        Address(data[44:64]),
+        Address(data[76:96]),
+        Address(data[108:128]),
+    )

@@ -62,8 +62,8 @@ def test_no_contract_there(where: str) -> None:
         {"topics": []},
         {"topics": ["0x" + "77" * 32] * 2},
         {"data": "0x"},
-        {"data": "0x" + "77" * 96},
-        {"data": "0x" + "00" * 128},
+        {"data": "0x" + "77" * 128},
+        {"data": "0x" + "00" * 160},
     ],
 )
 def test_a_forged_event_is_nonsense(change: dict[str, object]) -> None:

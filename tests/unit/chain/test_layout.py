@@ -36,6 +36,12 @@ class TestAgainstTheCompiler:
         }
         devices = slots_of("DeviceRegistry")
         assert (devices["_devices"], devices["isRegistrar"]) == (layout.DEVICES, layout.REGISTRARS)
+        watchdogs = slots_of("WatchdogRegistry")
+        assert (watchdogs["_watches"], watchdogs["_watchdogs"]) == (
+            layout.WATCHES,
+            layout.WATCHDOGS,
+        )
+        assert watchdogs["_progress"] == layout.PROGRESS
 
     def test_members(self) -> None:
         """Offsets in bytes from the low end of each word."""
@@ -57,6 +63,24 @@ class TestAgainstTheCompiler:
             ("keyDocument", 0, 0),
             ("state", 1, 0),
             ("nonce", 1, 1),
+        ]
+        assert members_of("WatchdogRegistry", "Watch") == [
+            ("version", 0, 0),
+            ("firstSerial", 0, 4),
+            ("threshold", 0, 8),
+            ("total", 0, 12),
+        ]
+        assert members_of("WatchdogRegistry", "Progress") == [
+            ("version", 0, 0),
+            ("weight", 0, 4),
+            ("confirmations", 0, 8),
+            ("objections", 0, 12),
+            ("confirmed", 0, 16),
+        ]
+        assert members_of("WatchdogRegistry", "Watchdog") == [
+            ("account", 0, 0),
+            ("weight", 0, 20),
+            ("sealingKey", 1, 0),
         ]
 
 
