@@ -124,7 +124,10 @@ class Snapshot:
 
         The batch must have been asked for.
         """
-        watch = self.authorities[ca].watch
+        authority = self.authorities.get(ca)
+        if authority is None:
+            return "its CA is not registered"
+        watch = authority.watch
         if watch is None or not watch.covers(first_serial):
             return None
         return watch.missing(self.progress[ca, first_serial])
