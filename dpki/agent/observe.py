@@ -17,10 +17,10 @@ from dpki.agent.observation import (
     HostPair,
     Known,
     Observation,
-    Unconfirmed,
     WatchedBatch,
 )
 from dpki.agent.state import AgentState, Coverage
+from dpki.agent.watching import for_additions, still_unconfirmed
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
@@ -89,8 +89,8 @@ def observe(
         if memory.floor is not None:
             state.settle(memory.floor.accepted)
         state.forget_expired(now)
-    settled = _for_additions(reader, snapshot, config.chain.confirmations)
-    unconfirmed = _unconfirmed(reader, settled, state.watched())
+    settled = for_additions(reader, snapshot, config.chain.confirmations)
+    unconfirmed = still_unconfirmed(reader, settled, state.watched())
     opener = _Opener(reader, snapshot, settled, keys, sources, directory / BUNDLES, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
     known = tuple(k for k in state.known() if k.block <= confirmed)
@@ -137,37 +137,6 @@ def _fetch_finalized(reader: Reader, domain: Domain, tag: str) -> Block:
     if block is None or block.number < domain.block.number:
         return domain.block
     return block
-
-
-def _for_additions(reader: Reader, snapshot: Snapshot, confirmations: int) -> Snapshot:
-    """Return the snapshot with batches as they are where additions count: so many blocks deep.
-
-    Without watchdogs nothing of a batch ever changes, and there is no need to look there.
-
-    Raises:
-        CouldNotCheck: The block could not be had.
-    """
-    number = max(snapshot.block.number - confirmations + 1, snapshot.domain.block.number)
-    is_watched = any(authority.watch for authority in snapshot.authorities.values())
-    if number == snapshot.block.number or not is_watched:
-        return snapshot
-    block = fetch_block(reader, number)
-    if block is None:
-        raise CouldNotCheck(f"{reader.name} lacks block {number}", hint="use another one")
-    return replace(snapshot, block=block, commitments={}, progress={})
-
-
-def _unconfirmed(
-    reader: Reader, settled: Snapshot, watched: Sequence[WatchedBatch]
-) -> tuple[Unconfirmed, ...]:
-    """Return the batches that their watchdogs have yet to confirm, and what each waits for."""
-    places = [(batch.authority, batch.first_serial) for batch in watched]
-    extended = extend_snapshot(reader, settled, batches=places)
-    return tuple(
-        Unconfirmed(batch, reason)
-        for batch, place in zip(watched, places, strict=True)
-        if (reason := extended.awaited(*place)) is not None
-    )
 
 
 @dataclass(frozen=True)

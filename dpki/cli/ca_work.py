@@ -41,8 +41,8 @@ from dpki.issuance.registration import AuthorityWish, create_authority, rehearse
 from dpki.model import Address, AuthorityId, AuthorityKind, Block
 from dpki.signer.adapters import key_type_of
 from dpki.signer.base import KeyType
-from dpki.verification.revocations import authority_line
 from dpki.verification.reviews import fetch_watchdogs
+from dpki.verification.revocations import authority_line
 from dpki.verification.succession import find_successors
 
 if TYPE_CHECKING:
