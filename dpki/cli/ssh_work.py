@@ -238,6 +238,9 @@ def _issue(
     granted = issued.batch.certificates[0].certificate.valid_before
     say_shortened(output, request.until, granted)
     output.say(f"serial {described['serial']} for {described['subject']} is anchored")
+    watch = snapshot.authorities[ca].watch
+    if watch is not None:
+        output.say(f"it counts once watchdogs confirmed it: {watch.threshold} of {watch.total}")
     return described | {"finished": [describe_released(r) for r in outcome.finished]}
 
 
