@@ -160,6 +160,10 @@ class _Look:
             CouldNotCheck: The endpoint withholds or forges events; what could be checked is saved.
         """
         start = Coverage(1, self.snapshot.domain.block.number)
+        watch = authority.watch
+        if watch is not None and self.state.has_unwatched(authority.id, watch.first_serial):
+            # An endpoint hid that the CA is watched. What it made of that must not last.
+            self.state.forget_coverage(authority.id)
         coverage = self.state.coverage(authority.id) or start
         if coverage.serial >= authority.next_serial:
             return

@@ -42,7 +42,7 @@ CREATE TABLE certificate (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE watched (
     authority BLOB, first_serial INTEGER, count INTEGER NOT NULL, block INTEGER NOT NULL,
-    PRIMARY KEY (authority, first_serial)
+    settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (authority, first_serial)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE coverage (
     authority BLOB PRIMARY KEY, serial INTEGER NOT NULL, block INTEGER NOT NULL
@@ -53,6 +53,13 @@ SCHEMA = Schema(
     "the agent's database",
     (_TABLES,),
     "move it away, and the agent reads the chain anew; it was not changed",
+)
+
+
+# Whether a row of `watched` is the batch of a row of `certificate`.
+_HOLDS = (
+    "certificate.authority = watched.authority AND certificate.serial >= watched.first_serial"
+    " AND certificate.serial < watched.first_serial + watched.count"
 )
 
 
@@ -111,8 +118,21 @@ class AgentState:
 
     def watched(self) -> tuple[WatchedBatch, ...]:
         """Return every batch of which it is not final yet that its watchdogs confirmed it."""
-        rows = self._connection.execute("SELECT * FROM watched ORDER BY authority, first_serial")
+        rows = self._connection.execute(
+            "SELECT authority, first_serial, count, block FROM watched WHERE NOT settled"
+            " ORDER BY authority, first_serial"
+        )
         return tuple(WatchedBatch(AuthorityId(authority), *rest) for authority, *rest in rows)
+
+    def has_unwatched(self, authority: AuthorityId, first_serial: int) -> bool:
+        """Whether a certificate from that serial on was read when the CA did not look watched."""
+        return bool(
+            self._connection.execute(
+                f"SELECT EXISTS (SELECT 1 FROM certificate WHERE authority = ? AND serial >= ?"
+                f" AND NOT EXISTS (SELECT 1 FROM watched WHERE {_HOLDS}))",
+                (bytes(authority), first_serial),
+            ).fetchone()[0]
+        )
 
     def report(self) -> dict[str, object] | None:
         """Return the last run's report as it was recorded, for `dpki agent status`."""
@@ -165,7 +185,7 @@ class AgentState:
         self._connection.execute("DELETE FROM certificate WHERE authority = ? AND block > ?", since)
         self._connection.execute("DELETE FROM watched WHERE authority = ? AND block > ?", since)
         self._connection.executemany(
-            "REPLACE INTO watched VALUES (?, ?, ?, ?)",
+            "REPLACE INTO watched VALUES (?, ?, ?, ?, 0)",
             [(bytes(b.authority), b.first_serial, b.count, b.block) for b in watched],
         )
         self._connection.executemany(
@@ -205,7 +225,7 @@ class AgentState:
     def settle(self, batches: Iterable[tuple[AuthorityId, int]]) -> None:
         """Stop asking about batches that count for ever, by CA and first serial."""
         self._connection.executemany(
-            "DELETE FROM watched WHERE authority = ? AND first_serial = ?",
+            "UPDATE watched SET settled = 1 WHERE authority = ? AND first_serial = ?",
             [(bytes(authority), first) for authority, first in batches],
         )
 
@@ -215,9 +235,7 @@ class AgentState:
             "DELETE FROM certificate WHERE not_after <= ?", (to_timestamp(by),)
         )
         self._connection.execute(
-            "DELETE FROM watched WHERE NOT EXISTS (SELECT 1 FROM certificate c"
-            " WHERE c.authority = watched.authority AND c.serial >= watched.first_serial"
-            " AND c.serial < watched.first_serial + watched.count)"
+            f"DELETE FROM watched WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE {_HOLDS})"
         )
 
     def save_report(self, report: dict[str, object]) -> None:

@@ -212,6 +212,27 @@ def test_an_endpoint_can_not_deny_a_final_watch(watched: Watched) -> None:
     assert watched.let_in(watched.world.observe()) == []
 
 
+def test_a_watch_that_was_hidden_at_first_is_made_up_for(watched: Watched) -> None:
+    """Whatever an endpoint made us believe before the watch was final here does not last."""
+    watched.watch()
+    one_more(watched)
+    slot = f"0x{layout.watch_slot(watched.ca):064x}"
+    lied_to = watched.world.observe(answering(watched, slot, 0))
+    assert watched.let_in(lied_to) == [1]
+    seen = watched.world.observe()
+    assert (watched.let_in(seen), seen.problems) == ([], ())
+    watched.confirm(1, 0, 2)
+    assert watched.let_in(watched.world.observe()) == [1]
+
+
+def test_a_watch_that_was_invented_holds_nothing_up_afterwards(watched: Watched) -> None:
+    one_more(watched)
+    slot = f"0x{layout.watch_slot(watched.ca):064x}"
+    invented = 1 | 1 << 32 | 40 << 64 | 60 << 96
+    assert watched.let_in(watched.world.observe(answering(watched, slot, invented))) == []
+    assert watched.let_in(watched.world.observe()) == [1]
+
+
 def answering(watched: Watched, slot: str, word: int) -> Liar:
     """An endpoint that gives one word of the WatchdogRegistry another value."""
     registry = str(watched.world.domain.watchdogs)
