@@ -99,11 +99,12 @@ contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
         (Watch memory current, Seat memory seat) = _seated(ca, msg.sender);
         Progress memory made = _reviewable(ca, firstSerial, commitment, current);
         uint32 bit = _bit(seat);
-        require(made.objections & bit == 0, WatchdogRegistryObjected(ca, firstSerial, msg.sender));
+        // First: the bits of an accepted batch may be of a list that this watchdog is not in.
         require(
             !made.confirmed && made.confirmations & bit == 0,
             WatchdogRegistryAlreadyConfirmed(ca, firstSerial, msg.sender)
         );
+        require(made.objections & bit == 0, WatchdogRegistryObjected(ca, firstSerial, msg.sender));
 
         _confirm(ca, firstSerial, msg.sender, current, seat, made);
     }
@@ -214,8 +215,8 @@ contract WatchdogRegistry is IWatchdogRegistry, DomainPart, EIP712 {
         if (!_isSigned(given, current.version)) return _skip(given, Skipped.InvalidSignature);
         Progress memory made = _made(given.ca, given.firstSerial, current);
         uint32 bit = _bit(seat);
-        if (made.objections & bit != 0) return _skip(given, Skipped.Objected);
         if (made.confirmed || made.confirmations & bit != 0) return _skip(given, Skipped.NothingChanged);
+        if (made.objections & bit != 0) return _skip(given, Skipped.Objected);
 
         _confirm(given.ca, given.firstSerial, given.watchdog, current, seat, made);
     }

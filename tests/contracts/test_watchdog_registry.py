@@ -413,6 +413,18 @@ class TestChangeOfWatchdogs:
             say(world.third_watchdog)
         assert progress(world) == before
 
+    def test_of_an_accepted_batch_the_old_bits_say_nothing(self, registry, world, say, commitment):
+        """Who stands where an objector stood in the old list did not object."""
+        registry.object(world.ca, FROM, commitment, "no", sender=world.watchdog)
+        say(world.other_watchdog)
+        say(world.third_watchdog)
+        registry.setWatch(world.ca, world.watched_by(0, 5)[1:], 5, sender=world.governor)
+        with reverts(registry.WatchdogRegistryAlreadyConfirmed):
+            say(world.other_watchdog)
+        brought = world.confirmation(FROM, commitment, world.other_watchdog, version=2)
+        receipt = registry.relay([brought], sender=world.stranger)
+        assert events(receipt)[0][1]["reason"] == Skipped.NOTHING_CHANGED
+
     def test_a_lower_threshold_accepts_nothing_by_itself(self, registry, world, say):
         say(world.third_watchdog)
         registry.setWatch(world.ca, world.watched_by(10, 20, 30), 30, sender=world.governor)
