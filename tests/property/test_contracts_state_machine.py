@@ -359,12 +359,19 @@ class TrustDomainMachine(RuleBasedStateMachine):
 
     # -- rules: TrustDomain ----------------------------------------------------------------------
 
-    @initialize(operators=st.lists(actors, min_size=1, max_size=2))
-    def some_authorities(self, operators: list[int]) -> None:
-        """Most of what is interesting needs an authority to begin with."""
+    @initialize(
+        operators=st.lists(actors, min_size=1, max_size=2),
+        watchdogs=st.lists(actors, max_size=3, unique=True),
+        threshold=st.integers(1, 4),
+    )
+    def some_authorities(self, operators: list[int], watchdogs: list[int], threshold: int) -> None:
+        """Most of what is interesting needs an authority to begin with, and a watched batch."""
         for operator in operators:
             self.register(None, 1, None, operator, 60, None)
             self.issue(None, len(self.model.authorities) - 1, 5, 0, True, None)
+        if watchdogs:
+            self.set_watch(None, 0, watchdogs, [1, 2, 1], threshold, None)
+            self.issue(None, 0, 2, -1, True, None)
 
     @precondition(lambda self: self.model.offered != NOBODY)
     @rule(caller=callers)
@@ -670,6 +677,12 @@ class TrustDomainMachine(RuleBasedStateMachine):
         known = self.model.authorities.get(ca)
         named = known.watchdogs if known else ()
         return named[index % len(named)].account if named else self.model.governor
+
+    @precondition(lambda self: any(a.version for a in self.model.authorities.values()))
+    @rule(pick=picks, index=st.integers(0, 2))
+    def confirm(self, pick: int, index: int) -> None:
+        """As a watchdog does it; most batches need more than one."""
+        self.review(None, pick, 0, index, "confirm", None)
 
     @precondition(lambda self: self.model.authorities)
     @rule(
