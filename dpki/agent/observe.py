@@ -352,10 +352,10 @@ class _Opener:
         extended = replace(
             extend_snapshot(self.reader, self.settled, batches=[batch]), block=self.snapshot.block
         )
-        if (awaited := extended.awaited(*batch)) is not None:
-            raise _Unconfirmed(awaited)
         finding = judge(certificate, Anchoring(device, bundle.path), extended, self.now)
         if finding.verdict is not Verdict.VALID:
+            if finding.reason == extended.awaited(*batch):
+                raise _Unconfirmed(finding.reason)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
         return HostPair(certificate, self._private_key(bundle, certificate), finding)
 

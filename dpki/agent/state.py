@@ -40,18 +40,21 @@ CREATE TABLE certificate (
     not_after INTEGER NOT NULL, locator BLOB NOT NULL, block INTEGER NOT NULL,
     PRIMARY KEY (authority, serial)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE watched (
-    authority BLOB, first_serial INTEGER, count INTEGER NOT NULL, block INTEGER NOT NULL,
-    settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (authority, first_serial)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE coverage (
     authority BLOB PRIMARY KEY, serial INTEGER NOT NULL, block INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
 
+_WATCHED = """
+CREATE TABLE watched (
+    authority BLOB, first_serial INTEGER, count INTEGER NOT NULL, block INTEGER NOT NULL,
+    settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (authority, first_serial)
+) STRICT, WITHOUT ROWID;
+"""
+
 SCHEMA = Schema(
     "the agent's database",
-    (_TABLES,),
+    (_TABLES, _WATCHED),
     "move it away, and the agent reads the chain anew; it was not changed",
 )
 
@@ -118,21 +121,22 @@ class AgentState:
 
     def watched(self) -> tuple[WatchedBatch, ...]:
         """Return every batch of which it is not final yet that its watchdogs confirmed it."""
-        rows = self._connection.execute(
-            "SELECT authority, first_serial, count, block FROM watched WHERE NOT settled"
-            " ORDER BY authority, first_serial"
-        )
-        return tuple(WatchedBatch(AuthorityId(authority), *rest) for authority, *rest in rows)
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT authority, first_serial, count, block FROM watched WHERE NOT settled"
+                " ORDER BY authority, first_serial"
+            )
+            return tuple(WatchedBatch(AuthorityId(authority), *rest) for authority, *rest in rows)
 
     def has_unwatched(self, authority: AuthorityId, first_serial: int) -> bool:
         """Whether a certificate from that serial on was read when the CA did not look watched."""
-        return bool(
-            self._connection.execute(
-                f"SELECT EXISTS (SELECT 1 FROM certificate WHERE authority = ? AND serial >= ?"
+        with self._reading():
+            ((found,),) = self._connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM certificate WHERE authority = ? AND serial >= ?"
                 f" AND NOT EXISTS (SELECT 1 FROM watched WHERE {_HOLDS}))",
                 (bytes(authority), first_serial),
-            ).fetchone()[0]
-        )
+            )
+            return bool(found)
 
     def report(self) -> dict[str, object] | None:
         """Return the last run's report as it was recorded, for `dpki agent status`."""
