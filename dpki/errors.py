@@ -72,7 +72,7 @@ class WrongContext(CheckedFalse):
 
 
 class WrongDomain(CheckedFalse):
-    """The endpoint's chain is another one, or does not hold the trust domain that was asked for."""
+    """The endpoint's chain is another one than the trust domain's that was asked for."""
 
 
 class Expired(CheckedFalse):
@@ -113,6 +113,10 @@ class EndpointUnavailable(CouldNotCheck):
     """An RPC endpoint did not answer in time, or answered nonsense."""
 
 
+class DomainNotShown(CouldNotCheck):
+    """An endpoint of a chain with the right id does not show the trust domain."""
+
+
 class ContentUnavailable(CouldNotCheck):
     """No source delivered the content in time."""
 
@@ -147,6 +151,10 @@ class TransactionForbidden(TransactionReverted, NotAllowed):
 
 class TokenError(DpkiError):
     """The PKCS#11 token or its module failed."""
+
+
+class ModuleFailed(TokenError):
+    """The PKCS#11 module crashed, ended its process, or did not answer in time."""
 
 
 class TokenNotFound(TokenError):

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
+from dpki.signer.pkcs11_module import find_module
+from tests.faulty_modules import build_faulty_module
 from tests.soft_tokens import SoftHsmFolder
+
+# A machine that has other work makes no example wrong.
+settings.register_profile("dpki", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dpki")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Another folder than the user's for what wallets have sent: every chain here has the same id.
+
+    A run waits for nobody but itself then.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +36,12 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsmFolder]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTHSM2_CONF", str(folder.configuration))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def faulty_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PKCS#11 module before SoftHSM's that fails where $DPKI_FAULT says."""
+    return build_faulty_module(tmp_path_factory.mktemp("faulty"), find_module())
 
 
 @pytest.fixture(scope="session")

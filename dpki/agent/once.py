@@ -18,6 +18,7 @@ from dpki.chain.connect import connect
 from dpki.config.device import DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import CouldNotCheck, DpkiError
+from dpki.files import translated
 from dpki.model import Block
 from dpki.store.base import BlockSource
 from dpki.store.directory import DirectoryStore
@@ -37,6 +38,7 @@ class AgentReport:
         host_serial: Serial of the presented host certificate; None where there is none.
         changed: Files that were replaced or removed.
         problems: What is not as it should be.
+        waiting: What counts only once watchdogs confirmed it.
     """
 
     block: Block
@@ -46,6 +48,7 @@ class AgentReport:
     changed: tuple[str, ...]
     reloaded: bool
     problems: tuple[str, ...]
+    waiting: tuple[str, ...]
 
     @property
     def exit_status(self) -> int:
@@ -66,6 +69,7 @@ class AgentReport:
             "changed": list(self.changed),
             "reloaded": self.reloaded,
             "problems": list(self.problems),
+            "waiting": list(self.waiting),
         }
 
     def lines(self) -> list[str]:
@@ -76,6 +80,7 @@ class AgentReport:
             f"host certificate: {host}",
             f"user CAs: {self.user_authorities}; user certificates that count: {self.certificates}",
             f"changed: {', '.join(self.changed) or 'nothing'}",
+            *(f"waiting: {waiting}" for waiting in self.waiting),
             *(f"problem: {problem}" for problem in self.problems),
         ]
 
@@ -123,6 +128,7 @@ def _report(plan: Plan, block: Block, installed: Installed) -> AgentReport:
         changed=installed.changed,
         reloaded=installed.reloaded,
         problems=plan.problems,
+        waiting=plan.waiting,
     )
 
 
@@ -130,10 +136,8 @@ def _report(plan: Plan, block: Block, installed: Installed) -> AgentReport:
 def _only_one(directory: Path) -> Iterator[None]:
     """Hold the device's lock; the kernel lets go of it however the process ends."""
     path = directory / "agent.lock"
-    try:
+    with translated(path, "nothing was changed"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DpkiError(f"could not open {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -89,6 +89,11 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our stdout has seen enough; Python's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        _trace()
+        message = f"the system refused: {error}"
+        output.failure("Unexpected", message, "set DPKI_DEBUG=1 to see where", 1)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last net: one line instead of a traceback
         _trace()
         message = f"dpki failed unexpectedly: {type(error).__name__}"
@@ -114,6 +119,7 @@ LEFT = {
     "ca retire": "see what the chain says with: dpki ca show",
     "device enroll": "run it again; a device that is enrolled is found",
     "device update": "run it again",
+    "wallet unstick": "see what still waits with: dpki wallet pending",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
     "bundle retry": "run it again; what was put is there",

@@ -16,12 +16,12 @@ from dpki.cli.output import (
     Output,
     describe_receipt,
     describe_rehearsal,
+    format_cost,
     say_receipt,
     say_rehearsal,
 )
 from dpki.cli.session import Desk, now, open_desk, open_writer, token_keys
 from dpki.config.admin import Home
-from dpki.config.amounts import format_ether
 from dpki.config.durations import parse_duration
 from dpki.config.values import verify_name
 from dpki.errors import MalformedInput, UsageError
@@ -41,13 +41,14 @@ from dpki.issuance.registration import AuthorityWish, create_authority, rehearse
 from dpki.model import Address, AuthorityId, AuthorityKind, Block
 from dpki.signer.adapters import key_type_of
 from dpki.signer.base import KeyType
+from dpki.verification.reviews import fetch_watchdogs
 from dpki.verification.revocations import authority_line
 from dpki.verification.succession import find_successors
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only looks needn't wait for it.
     from dpki.transactions.actions import DomainActions
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
 
 Outcome = TypeVar("Outcome")
 
@@ -233,10 +234,11 @@ def make_successor(
         keys = token_keys(desk, wish.name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(wish.name)
         old_name = {ca: name for name, ca in desk.index.authorities().items()}.get(authority.id)
+        if old_name is not None:
+            # Before there is a CA that would do without: a second run finds the name taken.
+            inherit_profile(desk.home, old_name, wish.name)
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
-        if old_name is not None:
-            inherit_profile(desk.home, old_name, wish.name)
     say_receipt(output, receipt)
     steps = next_steps(old, wish.name, wish.kind)
     output.say(f"{wish.name} succeeds {old}; its key is in the token; both count")
@@ -272,6 +274,41 @@ def describe_one(
     return described, take_census(authority, desk.journal.load_all(authority.id), now())
 
 
+def describe_watch(desk: Desk, authority: Authority, snapshot: Snapshot) -> dict[str, object]:
+    """Return who has to confirm what the CA's operator anchors; nothing where nobody has."""
+    watch = authority.watch
+    if watch is None:
+        return {"watch": None}
+    described = {
+        "first_serial": watch.first_serial,
+        "threshold": watch.threshold,
+        "total": watch.total,
+        "watchdogs": [
+            {
+                "account": str(watchdog.account),
+                "weight": watchdog.weight,
+                "sealing_key": str(watchdog.sealing_key),
+            }
+            for watchdog in fetch_watchdogs(desk.reader, snapshot, authority.id)
+        ],
+    }
+    return {"watch": described}
+
+
+def say_watch(output: Output, authority: Authority, described: dict[str, object]) -> None:
+    """Tell who has to confirm what the CA's operator anchors."""
+    watch, told = authority.watch, described["watch"]
+    if watch is None or not isinstance(told, dict):
+        output.say("watchdogs: none; what its operator anchors counts at once")
+        return
+    output.say(
+        f"watchdogs: from serial {watch.first_serial} on, a batch counts once {watch.threshold} of"
+        f" {watch.total} confirmed it"
+    )
+    for watchdog in told["watchdogs"]:
+        output.say(f"  {watchdog['account']} weighs {watchdog['weight']}")
+
+
 def say_live(output: Output, census: Census) -> dict[str, object]:
     """Tell which certificates are out there, and return the same as plain data."""
     output.say(str(census))
@@ -298,7 +335,7 @@ def final_block(desk: Desk) -> Block:
 
 def say_effects(output: Output, doing: str, effects: tuple[str, ...], rehearsal: Rehearsal) -> None:
     """Tell what is about to be done."""
-    output.say(f"{doing}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH")
+    output.say(f"{doing}: {format_cost(rehearsal)}")
     for effect in effects:
         output.say(f"  {effect}")
 
@@ -310,11 +347,11 @@ def next_steps(old: str, new: str, kind: AuthorityKind) -> tuple[str, ...]:
         give = (
             "devices that follow successors trust it once it is final and the agent ran",
             "other devices: name it in [accounts] of their device.toml",
-            f"then give everybody a new certificate: dpki ssh issue --ca {new} …",
+            f"then give everybody a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     else:
         give = (
             "let every client fetch the new @cert-authority line: dpki ssh known-hosts …",
-            f"then give every device a new certificate: dpki ssh rotate --ca {new} --device …",
+            f"then give every device a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     return (*give, f"then, and what {old} issued runs out by itself: dpki ca close {old}")

@@ -17,11 +17,12 @@ from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.cli.session import Desk, now, publisher_of, signer_source
+from dpki.cli.spending import turn
 from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
-from dpki.files import load_bounded, make_private_directory
+from dpki.files import load_bounded, make_private_directory, verify_writable
 from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
@@ -43,7 +44,7 @@ from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only lists needn't wait for it.
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 FILE_LIMIT = 64 * 1024
@@ -176,6 +177,7 @@ def make_bench(
         clock=now,
         progress=progress,
         profile=load_profile(desk.home.profile(name)),
+        turn=turn(output),
     )
 
 
@@ -327,4 +329,5 @@ def _writable(file: Path) -> Path:
         raise UsageError(f"there is no folder {file.parent} to write the certificate to")
     if file.is_dir():
         raise UsageError(f"{file} is a folder", hint="name a file with --out")
+    verify_writable(file)
     return file

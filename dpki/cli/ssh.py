@@ -93,18 +93,30 @@ def issue(
     issue_one(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
-@app.command("rotate", epilog=example("dpki ssh rotate --device gate-1 --ca hosts --revoke-old"))
+@app.command(
+    "rotate",
+    epilog=example(
+        "dpki ssh rotate --device gate-1 --ca hosts --revoke-old",
+        "dpki ssh rotate --from users --ca users-2027 --dry-run",
+    ),
+)
 @spends
 def rotate(
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="An enrolled device.")],
     ca: CaOption,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="An enrolled device.")
+    ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="All that lives of this CA, of people too."),
+    ] = None,
     keygen: KeygenOption = "device",
     lifetime: LifetimeOption = None,
     reason: ReasonOption = None,
     revoke_old: Annotated[
         bool,
         typer.Option(
-            "--revoke-old", help="Revoke its earlier ones of this CA and its predecessors."
+            "--revoke-old", help="Revoke the earlier ones; a device's, of predecessors too."
         ),
     ] = False,
     dry_run: DryRunOption = False,
@@ -113,12 +125,29 @@ def rotate(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Issue a device's next certificate. Prints its file.
+    """Issue a device's next certificate, or a whole CA's. Prints their files.
 
-    With the same host names as the last one, for the device's newest key or one made here.
+    With --device: for the host names of the last one, and the device's newest key or one made here.
+
+    With --from: to everybody who holds a living certificate of that CA, for the same key and
+    principals and, without --for, to the same end. By the journal; whoever has one is passed over,
+    so that an interrupted run is gone on with. Up to 1,000 are one transaction.
     """
+    whose = UsageError(
+        "whose certificate?", hint="give --device NAME, or --from OLD (without --keygen)"
+    )
+    if old is not None:
+        from dpki.cli.reissue import ReissueWish, reissue_all
+
+        if device is not None or keygen != "device":
+            raise whose
+        wish = ReissueWish(old, ca, lifetime, reason or "", revoke_old)
+        reissue_all(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+        return
     from dpki.cli.ssh_work import rotate_one
 
+    if device is None:
+        raise whose
     rotate_one(
         Output(json=json),
         home,
@@ -206,9 +235,10 @@ def list_(
     list_all(Output(json=json), home, ca)
 
 
-@app.command("resume", epilog=example("dpki ssh resume"))
+@app.command("resume", epilog=example("dpki ssh resume --dry-run", "dpki ssh resume"))
 @spends
 def resume(
+    dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -218,9 +248,9 @@ def resume(
 
     Batches of the journal are anchored, or signed again where another took their serials.
     """
-    from dpki.cli.ssh_work import resume_all
+    from dpki.cli.resume import resume_all
 
-    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase)
+    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
 @app.command(
@@ -250,19 +280,21 @@ def known_hosts(
     from dpki.files import PUBLIC, write_atomic
     from dpki.model import DomainId
     from dpki.verification.known_hosts import known_hosts_lines
-    from dpki.verification.revocations import revocation_list
+    from dpki.verification.reviews import find_unconfirmed
+    from dpki.verification.revocations import SSH_KINDS, revocation_list
 
     output = Output(json=json)
     domain_id, urls = argument(DomainId.parse, domain), verify_urls(rpc)
     with output.working("asking the chain"), connect(urls, domain_id) as (reader, found):
         snapshot = fetch_snapshot(reader, found)
+        unconfirmed = find_unconfirmed(reader, snapshot, SSH_KINDS)
     lines = known_hosts_lines(snapshot, pattern)
     if not lines:
         raise DpkiError(
             "the domain has no trusted host CA", hint="dpki ca create … --kind ssh-host"
         )
     # The KRL first: whoever has the new lines has the newest revocations too.
-    write_atomic(krl.absolute(), revocation_list(snapshot), mode=PUBLIC)
+    write_atomic(krl.absolute(), revocation_list(snapshot, unconfirmed), mode=PUBLIC)
     write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
     output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}")
     output.result(

@@ -185,6 +185,7 @@ class TestEffectOf:
         "certificates.setMaximumLifetime",
         "certificates.lift",
         "domain.acceptGovernor",
+        "watchdogs.setWatch",
         "council.addMember",
         "council.setRole",
         "council.setParameters",
@@ -205,6 +206,7 @@ class TestEffectOf:
             "authorities": world.authorities,
             "certificates": world.certificates,
             "devices": world.devices,
+            "watchdogs": world.watchdogs,
             "council": council.contract,
         }
 

@@ -74,7 +74,7 @@ class FakeChain:
         self._storage: dict[tuple[Address, int], int] = {}
         self._issuers: dict[AuthorityId, _Issuer] = {}
         self.mine()
-        parts = [Address(bytes([i]) * 20) for i in (2, 3, 4)]
+        parts = [Address(bytes([i]) * 20) for i in (2, 3, 4, 5)]
         address = Address(b"\x01" * 20)
         created = b"".join(bytes(12) + part for part in parts)
         self._log(address, [DOMAIN_CREATED, Hash32(bytes(12) + OPERATOR)], created)
@@ -140,8 +140,8 @@ class FakeChain:
         self.mine()
         return ca
 
-    def issue(self, ca: AuthorityId, entries: Sequence[Entry]) -> int:
-        """Anchor a batch; return its first serial."""
+    def issue(self, ca: AuthorityId, entries: Sequence[Entry], *, mine: bool = True) -> int:
+        """Anchor a batch, alone in its block or with those that follow; return its first serial."""
         issuer = self._issuers[ca]
         first, registry = issuer.next_serial, self.domain.certificates
         context = merkle.leaf_context(self.chain_id, registry, ca)
@@ -164,7 +164,8 @@ class FakeChain:
         )
         self._issuers[ca] = replace(issuer, next_serial=first + len(entries))
         self._save(ca)
-        self.mine()
+        if mine:
+            self.mine()
         return first
 
     def revoke(self, ca: AuthorityId, serials: Iterable[int]) -> None:
@@ -188,6 +189,24 @@ class FakeChain:
         slots = layout.device_slots(device)
         self.put(self.domain.devices, slots[0], int.from_bytes(document))
         self.put(self.domain.devices, slots[1], DeviceState.ACTIVE | nonce << 8)
+        self.mine()
+
+    def watch(self, ca: AuthorityId, threshold: int = 2, total: int = 3) -> None:
+        """Have watchdogs confirm from the next serial on; others, where somebody does."""
+        slot = (self.domain.watchdogs, layout.watch_slot(ca))
+        before = self._storage.get(slot, 0)
+        first = before >> 32 & 0xFFFFFFFF or self._issuers[ca].next_serial
+        version = (before & 0xFFFFFFFF) + 1
+        self.put(*slot, version | first << 32 | threshold << 64 | total << 96)
+        self.mine()
+
+    def confirm(self, ca: AuthorityId, first: int, *, weight: int, confirmed: bool) -> None:
+        """Say how far the batch is, under the watch of now."""
+        version = self._storage[self.domain.watchdogs, layout.watch_slot(ca)] & 0xFFFFFFFF
+        slot = layout.progress_slot(ca, first)
+        self.put(
+            self.domain.watchdogs, slot, version | weight << 32 | 1 << 64 | int(confirmed) << 128
+        )
         self.mine()
 
     def _save(self, ca: AuthorityId) -> None:

@@ -32,6 +32,8 @@ FLOORS = [
     ["signer"],
     ["certificates"],
     ["model"],
+    ["locks"],
+    ["sqlite"],
     ["files", "http"],
     ["explanations"],
     ["errors"],
