@@ -10,6 +10,7 @@ from dpki.model import Address
 from dpki.transactions.account import Receipt
 from dpki.transactions.actions import DomainActions
 from dpki.transactions.fees import MAXIMUM_FEE
+from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.sender import PATIENCE, WAIT, Rehearsal, Sender
 from dpki.transactions.wallet import Wallet
 
@@ -64,6 +65,14 @@ class DomainWriter(DomainActions[Receipt]):
     def rehearsal(self) -> DomainRehearsal:
         """Return the same actions, without effect."""
         return DomainRehearsal(self._sender, self.domain)
+
+    def send(self, call: GovernanceCall) -> Receipt:
+        """Make any call; raises as `Sender.send`."""
+        return self._perform(call.target, call.data)
+
+    def rehearse(self, call: GovernanceCall) -> Rehearsal:
+        """Try any call as far as signing; raises as `Sender.rehearse`."""
+        return self._sender.rehearse(call.target, call.data)
 
     def _perform(self, contract: Address, data: bytes) -> Receipt:
         return self._sender.send(contract, data)
