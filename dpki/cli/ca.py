@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import ca_profile
+from dpki.cli import ca_profile, ca_roles
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
 app.add_typer(ca_profile.app)
+ca_roles.register(app)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Round:
 
     @property
     def takes_votes(self) -> bool:
-        """Whether votes count; those of a rejected round do until it is settled, for the weights."""
+        """Whether votes count; a rejected round's do until it is settled, for the weights."""
         return self.state.may_pass or (self.state is State.REJECTED and not self.is_settled)
 
     @property

@@ -155,6 +155,12 @@ def execution(timelock: Address, found: Scheduled) -> GovernanceCall:
     return GovernanceCall(timelock, data)
 
 
+def cancellation(timelock: Address, found: Scheduled) -> GovernanceCall:
+    """Return the call that cancels an operation."""
+    data = encode_call(TIMELOCK, "cancel", bytes(found.operation.id))
+    return GovernanceCall(timelock, data)
+
+
 def waiting(found: Scheduled) -> Pending:
     """Return what an operation waits for."""
     until = f"{found.ready_at:%Y-%m-%d %H:%M:%S} UTC" if found.ready_at else "it is scheduled"
