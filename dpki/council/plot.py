@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from dpki.council.recompute import Recomputed
 from dpki.council.simulate import Person, Story
-from dpki.council.weights import Outcome
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NARROWEST, WIDEST = 10, 400
@@ -27,7 +26,8 @@ class Series:
 
     def at(self, time: int) -> int:
         """Return the weight at a time; zero before the first point."""
-        return next((weight for when, weight in reversed(self.points) if when <= time), 0)
+        found = bisect.bisect_right(self.points, time, key=lambda point: point[0])
+        return self.points[found - 1][1] if found else 0
 
     @property
     def last(self) -> int:
@@ -104,10 +104,10 @@ def draw(chart: Chart, width: int = 100) -> str:
     """
     names = max(len(series.name) for series in chart.series)
     weights = max(len(str(chart.top)), len("now"))
-    room = min(max(width - names - 2 * weights - 6, NARROWEST), WIDEST)
+    room = min(max(width - names - 2 * weights - 4, NARROWEST), WIDEST)
     lines = [chart.title]
     for series in chart.series:
-        first = next(weight for _, weight in series.points if weight or series.last == 0)
+        first = next((weight for _, weight in series.points if weight), 0)
         bars = "".join(
             _block(series.at(_time(chart, column, room)), chart.top) for column in range(room)
         )
@@ -174,6 +174,8 @@ def _steps(chart: Chart, series: Series) -> str:
     places: list[str] = []
     before: int | None = None
     for time, weight in (*series.points, (chart.until, series.last)):
+        if weight == before and time != chart.until:
+            continue
         x = _x(chart, min(time, chart.until))
         if before is not None:
             places.append(f"{x},{_y(chart, before)}")
@@ -192,51 +194,3 @@ def _y(chart: Chart, weight: int) -> int:
 
 def _colour(number: int, count: int) -> str:
     return f"hsl({360 * number // count} 65% 42%)"
-
-
-# -- words -----------------------------------------------------------------------------------------
-
-
-def summary(story: Story) -> Sequence[str]:
-    """Return what a simulation came to, in sentences."""
-    decided = [outcome.value for outcome in Outcome]
-    tallies = {
-        good: ", ".join(
-            f"{count} {word}"
-            for word, count in zip(
-                decided,
-                (story.passed(good=good), story.rejected(good=good), story.expired(good=good)),
-                strict=True,
-            )
-        )
-        for good in (True, False)
-    }
-    peak = story.hostile_peak
-    number = story.rounds.index(peak) + 1
-    share = 1000 * peak.hostile // peak.everybody
-    return [
-        f"good proposals: {tallies[True]}",
-        f"bad proposals: {tallies[False]}",
-        f"faulty members' greatest share: {share // 10}.{share % 10} % (round {number})",
-        _since(story, "could_pass", "faulty members alone can pass a decision"),
-        _blocking(story),
-        _since(story, "could_suspend", "faulty members alone can suspend a CA"),
-        _since(story, "could_lift", "faulty members alone can lift a suspension"),
-        "honest members alone can always decide"
-        if story.liveness_lost is None
-        else f"honest members alone can no longer decide: from round {story.liveness_lost}",
-    ]
-
-
-def _since(story: Story, what: str, words: str) -> str:
-    first = story.first(what)
-    return f"{words}: " + ("never" if first is None else f"first in round {first}")
-
-
-def _blocking(story: Story) -> str:
-    words = "faulty members can block every decision"
-    if story.first("could_block") is None:
-        return f"{words}: never"
-    if story.blocking_lost is None:
-        return f"{words}: first in round {story.first('could_block')}, and at the end"
-    return f"{words}: not from round {story.blocking_lost} on"

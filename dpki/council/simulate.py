@@ -142,9 +142,12 @@ class Story:
 
     @property
     def blocking_lost(self) -> int | None:
-        """Return the first round from which on, to the end, the hostile could block nothing."""
+        """Return the round from which on, to the end, the hostile could no longer block.
+
+        None where they never could, and where they still can.
+        """
         last = max((n for n, r in enumerate(self.rounds, 1) if r.could_block), default=0)
-        return last + 1 if last < len(self.rounds) else None
+        return last + 1 if 0 < last < len(self.rounds) else None
 
     @property
     def liveness_lost(self) -> int | None:

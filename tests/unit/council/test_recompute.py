@@ -259,7 +259,7 @@ def test_a_new_rule_changes_the_cap(four: Chronicle) -> None:
     assert messages(four.recompute()) == []
 
 
-# -- lies -------------------------------------------------------------------------------------------
+# -- lies ------------------------------------------------------------------------------------------
 
 
 def test_a_wrong_weight_is_named_once(four: Chronicle) -> None:
