@@ -67,7 +67,8 @@ def governor(
 ) -> None:
     """Offer the governor's role, or take it.
 
-    Who has it offers it and the other one takes it, so a mistyped address loses nothing. Prints what is pending, else done.
+    Who has it offers it and the other one takes it, so a mistyped address loses nothing. Prints
+    what is pending, else done.
     """
     from dpki.cli.governing import carry_out
     from dpki.model import Address

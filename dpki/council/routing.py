@@ -13,20 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dpki.chain import decode
-from dpki.chain.domain import Domain
-from dpki.chain.rpc import Reader, RpcError
+from dpki.chain.rpc import Reader
 from dpki.council.casting import CouncilDesk, RoundPlan
 from dpki.council.roles import Body, Nature, Roles
+from dpki.council.trial import try_calls
 from dpki.council.words import spell
-from dpki.errors import NotAllowed, TransactionReverted
+from dpki.errors import NotAllowed
 from dpki.model import Address
 from dpki.transactions.abi import decode_call
-from dpki.transactions.account import Account
 from dpki.transactions.actions import DomainActions
 from dpki.transactions.calls import encode_call
 from dpki.transactions.governed import GovernanceCall, Governed, Pending, Way
-from dpki.transactions.reverts import decode_revert
 from dpki.transactions.sender import Rehearsal
 from dpki.transactions.timelock import (
     TIMELOCK,
@@ -215,7 +212,7 @@ class Governance(DomainActions[Governed]):
         super().__init__(writer.domain)
         self.roles = roles
         self.writer = writer
-        self._reader = reader
+        self.reader = reader
         self._length = length
 
     @property
@@ -234,10 +231,10 @@ class Governance(DomainActions[Governed]):
             case Nature.ACCOUNT:
                 return Direct(self.writer)
             case Nature.COUNCIL:
-                desk = CouncilDesk(self._reader, self.writer, body.address, self._length)
-                return ByRound(self._reader, desk)
+                desk = CouncilDesk(self.reader, self.writer, body.address, self._length)
+                return ByRound(self.reader, desk)
             case Nature.TIMELOCK:
-                return ByTimelock(self._reader, self.writer, body.address)
+                return ByTimelock(self.reader, self.writer, body.address)
             case Nature.CONTRACT:
                 return Elsewhere(body)
 
@@ -274,44 +271,3 @@ class GovernanceRehearsal(DomainActions[Rehearsal]):
     def _perform(self, contract: Address, data: bytes) -> Rehearsal:
         calls = [GovernanceCall(contract, data)]
         return self._governance.route(calls).rehearse(calls)
-
-
-def try_calls(
-    reader: Reader, domain: Domain, maker: Address, calls: Sequence[GovernanceCall]
-) -> None:
-    """Make the calls from an account without effect, one on top of the other.
-
-    Raises:
-        TransactionReverted: One of them would be refused; the message says which.
-        EndpointUnavailable: No answer, or nonsense.
-    """
-    account = Account(reader, maker, domain.id.chain_id)
-    made = [
-        {"from": str(maker), "to": str(call.target), "data": f"0x{call.data.hex()}"}
-        for call in calls
-    ]
-    if len(made) == 1:
-        account.simulate(made[0])
-        return
-    try:
-        answer = reader.call(
-            "eth_simulateV1",
-            [{"blockStateCalls": [{"calls": made}], "validation": False}, "latest"],
-        )
-    except RpcError:
-        # Without it each can only be tried alone, and all but the first may depend on others.
-        account.simulate(made[0])
-        return
-    blocks = decode.sequence(answer, reader.name)
-    results = decode.mapping(blocks[0], reader.name).get("calls") if blocks else None
-    for number, item in enumerate(decode.sequence(results, reader.name), 1):
-        result = decode.mapping(item, reader.name)
-        if result.get("status") != "0x1":
-            error = result.get("error")
-            told = error.get("data") if isinstance(error, dict) else None
-            raise _of_call(number, decode_revert(told or result.get("returnData")))
-
-
-def _of_call(number: int, error: TransactionReverted) -> TransactionReverted:
-    error.message = f"call {number} of the round would fail: {error.message}"
-    return error
