@@ -102,7 +102,9 @@ def init(
         _verify(founders, chosen, council)
         warn_of_slide(output, chosen, len(founders))
         founding = Founding(output, desk, tuple(founders), chosen, guardian_only=guardian_only)
-        founding.run(council, passphrase, dry_run=dry_run)
+        with output.working("looking at the domain"):
+            existing = founding.find(council)
+        founding.run(existing, passphrase, dry_run=dry_run)
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,12 @@ class Founding:
     parameters: Parameters
     guardian_only: bool
 
-    def run(self, option: str | None, passphrase: str | None, *, dry_run: bool) -> None:
-        """Do what is left to do."""
+    def run(self, council: Address | None, passphrase: str | None, *, dry_run: bool) -> None:
+        """Do what is left to do, with the council of an earlier run or a new one."""
         from dpki.cli.governing import describe_governed, open_governance, say_governed
         from dpki.council.roles import fetch_roles
 
         governance = open_governance(self.desk, passphrase, self.output)
-        council = self._existing(governance.roles, option)
         if dry_run:
             self._rehearse(governance, council)
             return
@@ -163,7 +164,7 @@ class Founding:
             return governance.offer_governor(council)
         return governance.accept_governor()
 
-    def _existing(self, roles: Roles, option: str | None) -> Address | None:
+    def find(self, option: str | None) -> Address | None:
         """Return the council of an earlier run, if there is one.
 
         Raises:
@@ -171,8 +172,9 @@ class Founding:
         """
         from dpki.cli.council_show import find_council
         from dpki.council.reading import fetch_council, view_council
-        from dpki.council.roles import Nature
+        from dpki.council.roles import Nature, fetch_roles
 
+        roles = fetch_roles(self.desk.reader, self.desk.domain)
         held = (roles.governor, roles.offered, roles.guardian)
         found = [one.address for one in held if one and one.nature is Nature.COUNCIL]
         if option is None and not found:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from dpki.model import Address, Hash32
-from dpki.transactions.account import Receipt
+
+if TYPE_CHECKING:
+    # It needs the wallet's library; whoever only reads calls needn't have it.
+    from dpki.transactions.account import Receipt
 
 
 @dataclass(frozen=True)
