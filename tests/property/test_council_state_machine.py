@@ -118,7 +118,7 @@ def mostly(good: Any, flaws: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 people = st.integers(0, PEOPLE - 1)
 choices = st.sampled_from([Choice.APPROVE, Choice.APPROVE, Choice.REJECT, Choice.NONE])
-parameter_sets = st.sampled_from([*GOOD, *GOOD, *BAD])
+parameter_sets = st.sampled_from([*GOOD, *GOOD, *GOOD, *BAD])
 authorities = mostly(0, [1, -1])
 picks = st.integers(0, 30)
 durations = st.sampled_from([1, HOUR, 12 * HOUR, DAY, DAY, 2 * DAY, 8 * DAY])
@@ -132,21 +132,26 @@ brought = st.tuples(
 )
 
 
+subjects = st.sampled_from([*range(PEOPLE), *range(PEOPLE), -1, PEOPLE])
+
+
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, Any, Any]:
     """Draw what a decision calls, with people and authorities by number."""
     name = draw(
         st.sampled_from(
-            ["addMember"] * 4
-            + ["removeMember"] * 3
-            + ["setRole", "setRole", "setParameters", "setParameters", "suspend", "lift"]
-            + ["close", "retire", "setRegistrar", "setRevoker", "setGuardian", "offerGovernor"]
+            ["addMember"] * 8
+            + ["removeMember"] * 6
+            + ["setRole"] * 4
+            + ["setParameters"] * 4
+            + ["suspend", "suspend", "lift", "lift", "setRegistrar", "setRegistrar"]
+            + ["close", "retire", "setRevoker", "setGuardian", "offerGovernor"]
             + ["foreign"]
         )
     )
     return (
         name,
-        draw(st.integers(-1, PEOPLE)),
+        draw(subjects),
         draw(st.one_of(st.sampled_from(ROLES), parameter_sets)),
     )
 
@@ -255,27 +260,41 @@ class CouncilMachine(RuleBasedStateMachine):
         return STRANGE_CA if number < 0 else CAS[number]
 
     def pick(self, number: int) -> bytes:
-        """Return a round, the newest ones more often; one that never was when there is none."""
-        known = list(self.proposals)
-        return known[-1 - number % min(len(known), 4 + number % 3)] if known else b"\x01" * 32
+        """Return a round, mostly one that is not settled; one that never was if there is none."""
+        living = list(self.model.opened.values())
+        known = living if living and number % 4 else list(self.proposals)
+        return known[-1 - number % len(known)] if known else b"\x01" * 32
 
-    def a_root(self, number: int) -> str:
-        """Return a root that may open a decision, if one may."""
-        roots = [
-            member.account
-            for seat, member in self.model.members.items()
-            if member.role is Role.ROOT and (seat, True) not in self.model.opened
-        ]
-        return roots[number % len(roots)] if roots else self.person(number % PEOPLE)
+    def proposer(self, number: int, *, decision: bool) -> str:
+        """Return who may open a round of this sort; mostly makes way for one if need be."""
+        members = self.model.members.items()
+        able = {s: m.account for s, m in members if m.role is Role.ROOT or not decision}
+        free = [seat for seat in able if (seat, decision) not in self.model.opened]
+        if not free and number % 8:
+            busy = list(able)[number % len(able)]
+            id = self.model.opened[busy, decision]
+            if self.model.state(self.model.rounds[id], self.now) is not State.REJECTED:
+                left = self.model.rounds[id].proposal.deadline - self.now
+                self.sleep(max(left, 1))
+            self.end(id)
+            free = [busy]
+        chosen = list(able) if not number % 8 else free or list(able)
+        return able[chosen[number % len(chosen)]]
 
-    def a_member(self, number: int) -> str:
-        members = list(self.model.members.values())
-        return members[number % len(members)].account
+    def end(self, id: bytes) -> None:
+        """Settle a round, or try to."""
+        now = self.tick()
+        self.both(lambda council: council.settle(id, now), self.chain.actors[-1], "settle", id)
 
     def call(self, drawn: tuple[str, Any, Any]) -> Call:
         name, number, extra = drawn
         who = self.person(number)
-        ca = CAS[number % 2]
+        if 0 <= number < PEOPLE:
+            # Whom it can be done to, where there is anybody.
+            seated = {member.account for member in self.model.members.values()}
+            fitting = [a for a in self.chain.actors if (a in seated) is (name != "addMember")]
+            who = fitting[number % len(fitting)] if fitting else who
+        ca = self.fitting_ca(name, number)
         role = extra if isinstance(extra, Role) else ROLES[number % 3]
         parameters = extra if isinstance(extra, Parameters) else GOOD[number % len(GOOD)]
         match name:
@@ -297,6 +316,16 @@ class CouncilMachine(RuleBasedStateMachine):
         if number % 2:
             return Call("council", "settle", (b"\x01" * 32,))
         return Call("devices", "retire", (self.person(0),))
+
+    def fitting_ca(self, name: str, number: int) -> bytes:
+        """Return an authority that this can be done to, where there is one."""
+        wanted = {
+            "suspend": (contract_model.ACTIVE, contract_model.CLOSED),
+            "lift": (contract_model.SUSPENDED, contract_model.CLOSED_SUSPENDED),
+        }.get(name, (contract_model.ACTIVE, contract_model.SUSPENDED))
+        states = self.model.domain.authorities
+        fitting = [ca for ca in CAS if states[ca].state in wanted] or list(CAS)
+        return fitting[number % len(fitting)]
 
     def open(
         self, caller: str, kind: Kind, called: Sequence[Call], lasts: int, salt: int | None = None
@@ -356,15 +385,10 @@ class CouncilMachine(RuleBasedStateMachine):
         ]
 
     def bring(self, id: bytes, choice: Choice, share: int) -> None:
-        now = self.tick_later()
         meant, made = self.votes_of(id, self.everybodys(id, choice, share), choice)
-        self.tick()
+        now = self.tick()
         stranger = self.chain.actors[-1]
         self.both(lambda council: council.relay(id, meant, now), stranger, "relay", id, made)
-
-    def tick_later(self) -> int:
-        """Return the time of the block after the next tick."""
-        return self.now + 1
 
     def run(self, id: bytes, votes: Sequence[tuple[int, int | None, str, int, int]] = ()) -> None:
         """Execute a round."""
@@ -420,14 +444,14 @@ class CouncilMachine(RuleBasedStateMachine):
         if not guardian_only:
             self.decide(0, [("accept", 0, None)], 0)
 
-    @rule(number=picks, drawn=st.lists(calls(), min_size=1, max_size=3), short=mostly(0, [1, 2]))
+    @rule(number=picks, drawn=st.lists(calls(), min_size=1, max_size=2), short=mostly(0, [1, 2]))
     def decide(self, number: int, drawn: list[tuple[str, Any, Any]], short: int) -> None:
         """Open a decision, and let everybody agree and wait, or nearly."""
         called = [
             Call("domain", "acceptGovernor", ()) if one[0] == "accept" else self.call(one)
             for one in drawn
         ]
-        id = self.open(self.a_root(number), Kind.DECISION, called, 10 * DAY)
+        id = self.open(self.proposer(number, decision=True), Kind.DECISION, called, 10 * DAY)
         if id not in self.model.rounds:
             return
         self.bring(id, Choice.APPROVE, 10 - short)
@@ -450,7 +474,7 @@ class CouncilMachine(RuleBasedStateMachine):
         again: bool,
     ) -> None:
         """Open a decision, by whoever may or may not."""
-        caller = self.a_root(number) if wrong is None else self.person(wrong)
+        caller = self.proposer(number, decision=True) if wrong is None else self.person(wrong)
         if again and self.proposals:
             id = self.pick(number)
             proposal, known = self.proposals[id], self.model.rounds[id]
@@ -484,7 +508,7 @@ class CouncilMachine(RuleBasedStateMachine):
             called = called * 2
         if wrong == "none":
             called = []
-        id = self.open(self.a_member(number), kind, called, DAY)
+        id = self.open(self.proposer(number, decision=False), kind, called, DAY)
         if id not in self.model.rounds:
             return
         if share:
@@ -523,18 +547,21 @@ class CouncilMachine(RuleBasedStateMachine):
 
     @rule(number=picks)
     def settle(self, number: int) -> None:
-        id = self.pick(number)
-        now = self.tick()
-        self.both(lambda council: council.settle(id, now), self.chain.actors[-1], "settle", id)
+        self.end(self.pick(number))
 
     @rule(number=picks, who=people)
     def settle_a_rejection(self, number: int, who: int) -> None:
         """Propose, let some reject, and settle: what a third alone must gain nothing by."""
-        id = self.open(self.a_root(number), Kind.DECISION, [self.call(("suspend", who, None))], DAY)
+        id = self.open(
+            self.proposer(number, decision=True),
+            Kind.DECISION,
+            [self.call(("suspend", who, None))],
+            DAY,
+        )
         if id not in self.model.rounds:
             return
         self.bring(id, Choice.REJECT, number % 11)
-        self.settle(0)
+        self.end(id)
 
     @rule(seconds=durations)
     def wait(self, seconds: int) -> None:
