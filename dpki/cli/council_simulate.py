@@ -117,7 +117,6 @@ def summary(story: Story) -> Sequence[str]:
     peak = story.hostile_peak
     share = 1000 * peak.hostile // peak.everybody
     number = story.rounds.index(peak) + 1
-    lost = story.liveness_lost
     return [
         f"good proposals: {_tally(story, good=True)}",
         f"bad proposals:  {_tally(story, good=False)}",
@@ -126,8 +125,7 @@ def summary(story: Story) -> Sequence[str]:
         f"faulty members alone can suspend a CA: {_from(story.first('could_suspend'))}",
         f"faulty members alone can lift a suspension: {_from(story.first('could_lift'))}",
         f"nothing passes without a faulty member: {_blocking(story)}",
-        "honest members alone, if all come, can decide: "
-        + ("always" if lost is None else f"not in round {lost}"),
+        f"honest members alone, if all come, can not decide: {_from(story.liveness_lost)}",
     ]
 
 
