@@ -6,6 +6,7 @@ import bisect
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from dpki.council.parameters import DAY
 from dpki.council.recompute import Recomputed
 from dpki.council.simulate import Person, Story
 
@@ -41,12 +42,11 @@ class Chart:
 
     Args:
         series: At least one, in the order in which they are drawn.
-        unit: What time counts, as in "100 rounds".
-        until: The time up to which it is drawn.
+        span: How long it is from `since` to `until`, in words.
     """
 
     title: str
-    unit: str
+    span: str
     series: tuple[Series, ...]
     since: int
     until: int
@@ -64,7 +64,7 @@ def chart_of_story(story: Story) -> Chart:
         for seat, person in enumerate(story.setup.people)
     )
     rounds = len(story.rounds)
-    return Chart(f"weights over {rounds} rounds", "rounds", series, 0, rounds)
+    return Chart(f"weights over {rounds} rounds", f"{rounds} rounds", series, 0, rounds)
 
 
 def chart_of_history(recomputed: Recomputed, until: int) -> Chart | None:
@@ -87,8 +87,10 @@ def chart_of_history(recomputed: Recomputed, until: int) -> Chart | None:
         for account in accounts
     )
     since = recomputed.moments[0].time
+    end = max(until, since)
+    span = f"{(end - since) / DAY:.1f} days"
     tables = len(recomputed.moments)
-    return Chart(f"weights over {tables} tables", "seconds", series, since, max(until, since))
+    return Chart(f"weights over {span}, {tables} tables", span, series, since, end)
 
 
 def describe_person(person: Person) -> str:
@@ -162,11 +164,8 @@ def _axes(chart: Chart) -> list[str]:
             f'<line x1="{_LEFT}" x2="{_LEFT + _WIDE}" y1="{y}" y2="{y}" stroke="#ddd"/>',
             f'<text x="{_LEFT - 6}" y="{y}" text-anchor="end">{weight}</text>',
         ]
-    span = chart.until - chart.since
     end = _LEFT + _WIDE
-    parts.append(
-        f'<text x="{end}" y="{_HIGH + 16}" text-anchor="end">{span} {escape(chart.unit)}</text>'
-    )
+    parts.append(f'<text x="{end}" y="{_HIGH + 16}" text-anchor="end">{escape(chart.span)}</text>')
     return parts
 
 

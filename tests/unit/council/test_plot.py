@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from dpki.council.parameters import DEFAULTS, Role
+from dpki.council.parameters import DEFAULTS, HOUR, Role
 from dpki.council.plot import (
     BLOCKS,
     Chart,
@@ -24,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def chart(*series: Series, until: int = 10) -> Chart:
-    return Chart("weights", "rounds", series, 0, until)
+    return Chart("weights", f"{until} rounds", series, 0, until)
 
 
 def test_a_member_is_a_line_to_the_common_scale() -> None:
@@ -73,11 +73,12 @@ def test_a_history_shows_who_was_removed() -> None:
         Moment(100, 1, {here: 100, gone: 20}, freeze({0: 100, 1: 20}, Rule.SLIDE)),
         Moment(200, 2, {here: 101}, freeze({0: 101}, Rule.SLIDE)),
     )
-    drawn = chart_of_history(Recomputed(moments, (), DEFAULTS), until=300)
+    drawn = chart_of_history(Recomputed(moments, (), DEFAULTS), until=100 + 36 * HOUR)
     assert drawn is not None
     assert [series.name for series in drawn.series] == [str(here), str(gone)]
     assert drawn.series[1].points == ((100, 20), (200, 0))
-    assert (drawn.since, drawn.until) == (100, 300)
+    assert (drawn.since, drawn.until) == (100, 100 + 36 * HOUR)
+    assert drawn.title == "weights over 1.5 days, 2 tables"
 
 
 def test_a_council_without_tables_has_no_chart() -> None:
