@@ -14,6 +14,15 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 NARROWEST, WIDEST = 10, 400
 
 
+POWERS = (
+    ("suspend a CA", "could_suspend"),
+    ("block decisions", "could_block"),
+    ("lift a suspension", "could_lift"),
+    ("pass anything", "could_pass"),
+)
+"""What faulty members may come to be able to do, and a simulated round's field for it."""
+
+
 @dataclass(frozen=True)
 class Series:
     """One member's weight: from each point's time on it was that.
@@ -115,6 +124,24 @@ def draw(chart: Chart, width: int = 100) -> str:
         )
         lines.append(f"{series.name:<{names}}  {first:>{weights}} {bars} {series.last:>{weights}}")
     lines.append(f"full height is {chart.top}")
+    return "\n".join(lines)
+
+
+def draw_safety(story: Story, width: int = 100) -> str:
+    """Return what the faulty members of a simulation could have done, round by round.
+
+    Args:
+        width: As in `draw`.
+    """
+    names = max(len(name) for name, _ in POWERS)
+    room = min(max(width - names - 2, NARROWEST), WIDEST)
+    seen = [story.rounds[(len(story.rounds) - 1) * column // (room - 1)] for column in range(room)]
+    lines = ["the faulty members' share of the weight, and what it lets them do"]
+    shares = "".join(_block(100 * one.hostile // one.everybody, 100) for one in seen)
+    lines.append(f"{'share (of all)':<{names}}  {shares}")
+    for name, field in POWERS:
+        marks = "".join("█" if getattr(one, field) else "·" for one in seen)
+        lines.append(f"{name:<{names}}  {marks}")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from dpki.council.parameters import DEFAULTS, HOUR, Role
@@ -12,6 +13,7 @@ from dpki.council.plot import (
     chart_of_history,
     chart_of_story,
     draw,
+    draw_safety,
     draw_svg,
 )
 from dpki.council.recompute import Moment, Recomputed, recompute
@@ -65,6 +67,24 @@ def test_a_story_has_a_line_for_each_member() -> None:
     assert lines[0] == "weights over 5 rounds"
     assert len(lines) == 6
     assert "  3 ordinary flip-flopping" in lines[4]
+
+
+def test_safety_shows_when_the_faulty_could_do_what() -> None:
+    people = crowd([(7, Role.ROOT, Behaviour.HONEST), (13, Role.ROOT, Behaviour.MALICIOUS)])
+    slide = replace(DEFAULTS, rule=Rule.SLIDE, faults=6)
+    story = simulate(Setup(people, 30, slide))
+    lines = draw_safety(story, width=40).splitlines()
+    assert len(lines) == 6
+    assert lines[1].endswith("▇") or lines[1].endswith("█")
+    assert all(line.count("█") == 21 and len(line) == 40 for line in lines[2:])
+    safe = draw_safety(simulate(Setup(people[:8], 30)), width=40)
+    assert "█" not in safe
+    assert safe.count("·") == 4 * 21
+
+
+def test_safety_of_one_round_can_be_drawn() -> None:
+    people = crowd([(4, Role.ROOT, Behaviour.HONEST)])
+    assert draw_safety(simulate(Setup(people, 1)), width=0).count("·") == 40
 
 
 def test_a_history_shows_who_was_removed() -> None:
