@@ -92,7 +92,7 @@ def simulate(
     and what the faulty members could have done.
     """
     from dpki.council.parameters import DEFAULTS
-    from dpki.council.plot import chart_of_story, draw, draw_svg
+    from dpki.council.plot import chart_of_story, draw, draw_safety, draw_svg
     from dpki.council.simulate import Setup, crowd
     from dpki.council.simulate import simulate as play
     from dpki.files import PUBLIC, write_atomic
@@ -106,10 +106,11 @@ def simulate(
     with output.working("playing it through"):
         story = play(Setup(people, rounds, parameters, seed, presence, turn))
         chart = chart_of_story(story)
-        drawn = draw(chart, shutil.get_terminal_size((100, 24)).columns)
+        width = shutil.get_terminal_size((100, 24)).columns
+        drawn = [draw(chart, width), "", draw_safety(story, width), "", *summary(story)]
     if svg is not None:
         write_atomic(svg, draw_svg(chart).encode(), mode=PUBLIC)
-    output.result(describe_story(story), "\n".join([drawn, "", *summary(story)]))
+    output.result(describe_story(story), "\n".join(drawn))
 
 
 def summary(story: Story) -> Sequence[str]:
@@ -117,7 +118,6 @@ def summary(story: Story) -> Sequence[str]:
     peak = story.hostile_peak
     share = 1000 * peak.hostile // peak.everybody
     number = story.rounds.index(peak) + 1
-    lost = story.liveness_lost
     return [
         f"good proposals: {_tally(story, good=True)}",
         f"bad proposals:  {_tally(story, good=False)}",
@@ -126,8 +126,7 @@ def summary(story: Story) -> Sequence[str]:
         f"faulty members alone can suspend a CA: {_from(story.first('could_suspend'))}",
         f"faulty members alone can lift a suspension: {_from(story.first('could_lift'))}",
         f"nothing passes without a faulty member: {_blocking(story)}",
-        "honest members alone, if all come, can decide: "
-        + ("always" if lost is None else f"not in round {lost}"),
+        f"honest members alone, if all come, can not decide: {_from(story.liveness_lost)}",
     ]
 
 

@@ -6,11 +6,21 @@ import bisect
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from dpki.council.parameters import DAY
 from dpki.council.recompute import Recomputed
 from dpki.council.simulate import Person, Story
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NARROWEST, WIDEST = 10, 400
+
+
+POWERS = (
+    ("suspend a CA", "could_suspend"),
+    ("block decisions", "could_block"),
+    ("lift a suspension", "could_lift"),
+    ("pass anything", "could_pass"),
+)
+"""What faulty members may come to be able to do, and a simulated round's field for it."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,11 @@ class Chart:
 
     Args:
         series: At least one, in the order in which they are drawn.
-        unit: What time counts, as in "100 rounds".
-        until: The time up to which it is drawn.
+        span: How long it is from `since` to `until`, in words.
     """
 
     title: str
-    unit: str
+    span: str
     series: tuple[Series, ...]
     since: int
     until: int
@@ -64,7 +73,7 @@ def chart_of_story(story: Story) -> Chart:
         for seat, person in enumerate(story.setup.people)
     )
     rounds = len(story.rounds)
-    return Chart(f"weights over {rounds} rounds", "rounds", series, 0, rounds)
+    return Chart(f"weights over {rounds} rounds", f"{rounds} rounds", series, 0, rounds)
 
 
 def chart_of_history(recomputed: Recomputed, until: int) -> Chart | None:
@@ -87,8 +96,10 @@ def chart_of_history(recomputed: Recomputed, until: int) -> Chart | None:
         for account in accounts
     )
     since = recomputed.moments[0].time
+    end = max(until, since)
+    span = f"{(end - since) / DAY:.1f} days"
     tables = len(recomputed.moments)
-    return Chart(f"weights over {tables} tables", "seconds", series, since, max(until, since))
+    return Chart(f"weights over {span}, {tables} tables", span, series, since, end)
 
 
 def describe_person(person: Person) -> str:
@@ -113,6 +124,24 @@ def draw(chart: Chart, width: int = 100) -> str:
         )
         lines.append(f"{series.name:<{names}}  {first:>{weights}} {bars} {series.last:>{weights}}")
     lines.append(f"full height is {chart.top}")
+    return "\n".join(lines)
+
+
+def draw_safety(story: Story, width: int = 100) -> str:
+    """Return what the faulty members of a simulation could have done, round by round.
+
+    Args:
+        width: As in `draw`.
+    """
+    names = max(len(name) for name, _ in POWERS)
+    room = min(max(width - names - 2, NARROWEST), WIDEST)
+    seen = [story.rounds[(len(story.rounds) - 1) * column // (room - 1)] for column in range(room)]
+    lines = ["the faulty members' share of the weight, and what it lets them do"]
+    shares = "".join(_block(100 * one.hostile // one.everybody, 100) for one in seen)
+    lines.append(f"{'share (of all)':<{names}}  {shares}")
+    for name, field in POWERS:
+        marks = "".join("█" if getattr(one, field) else "·" for one in seen)
+        lines.append(f"{name:<{names}}  {marks}")
     return "\n".join(lines)
 
 
@@ -162,11 +191,8 @@ def _axes(chart: Chart) -> list[str]:
             f'<line x1="{_LEFT}" x2="{_LEFT + _WIDE}" y1="{y}" y2="{y}" stroke="#ddd"/>',
             f'<text x="{_LEFT - 6}" y="{y}" text-anchor="end">{weight}</text>',
         ]
-    span = chart.until - chart.since
     end = _LEFT + _WIDE
-    parts.append(
-        f'<text x="{end}" y="{_HIGH + 16}" text-anchor="end">{span} {escape(chart.unit)}</text>'
-    )
+    parts.append(f'<text x="{end}" y="{_HIGH + 16}" text-anchor="end">{escape(chart.span)}</text>')
     return parts
 
 

@@ -42,7 +42,7 @@ def test_it_draws_everybody_and_tells_what_happened(capsys: pytest.CaptureFixtur
     assert text.count("root malicious") == 6
     assert "faulty members alone can pass anything: never" in text
     assert "faulty members' greatest share: 30.0 % (round 1)" in text
-    assert "honest members alone, if all come, can decide: always" in text
+    assert "honest members alone, if all come, can not decide: never" in text
 
 
 def test_the_document_holds_every_weight(capsys: pytest.CaptureFixture[str]) -> None:

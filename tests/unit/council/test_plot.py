@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from dpki.council.parameters import DEFAULTS, Role
+from dpki.council.parameters import DEFAULTS, HOUR, Role
 from dpki.council.plot import (
     BLOCKS,
     Chart,
@@ -12,6 +13,7 @@ from dpki.council.plot import (
     chart_of_history,
     chart_of_story,
     draw,
+    draw_safety,
     draw_svg,
 )
 from dpki.council.recompute import Moment, Recomputed, recompute
@@ -24,7 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def chart(*series: Series, until: int = 10) -> Chart:
-    return Chart("weights", "rounds", series, 0, until)
+    return Chart("weights", f"{until} rounds", series, 0, until)
 
 
 def test_a_member_is_a_line_to_the_common_scale() -> None:
@@ -67,17 +69,36 @@ def test_a_story_has_a_line_for_each_member() -> None:
     assert "  3 ordinary flip-flopping" in lines[4]
 
 
+def test_safety_shows_when_the_faulty_could_do_what() -> None:
+    people = crowd([(7, Role.ROOT, Behaviour.HONEST), (13, Role.ROOT, Behaviour.MALICIOUS)])
+    slide = replace(DEFAULTS, rule=Rule.SLIDE, faults=6)
+    story = simulate(Setup(people, 30, slide))
+    lines = draw_safety(story, width=40).splitlines()
+    assert len(lines) == 6
+    assert lines[1].endswith("▇") or lines[1].endswith("█")
+    assert all(line.count("█") == 21 and len(line) == 40 for line in lines[2:])
+    safe = draw_safety(simulate(Setup(people[:8], 30)), width=40)
+    assert "█" not in safe
+    assert safe.count("·") == 4 * 21
+
+
+def test_safety_of_one_round_can_be_drawn() -> None:
+    people = crowd([(4, Role.ROOT, Behaviour.HONEST)])
+    assert draw_safety(simulate(Setup(people, 1)), width=0).count("·") == 40
+
+
 def test_a_history_shows_who_was_removed() -> None:
     here, gone = Address(b"\x01" * 20), Address(b"\x02" * 20)
     moments = (
         Moment(100, 1, {here: 100, gone: 20}, freeze({0: 100, 1: 20}, Rule.SLIDE)),
         Moment(200, 2, {here: 101}, freeze({0: 101}, Rule.SLIDE)),
     )
-    drawn = chart_of_history(Recomputed(moments, (), DEFAULTS), until=300)
+    drawn = chart_of_history(Recomputed(moments, (), DEFAULTS), until=100 + 36 * HOUR)
     assert drawn is not None
     assert [series.name for series in drawn.series] == [str(here), str(gone)]
     assert drawn.series[1].points == ((100, 20), (200, 0))
-    assert (drawn.since, drawn.until) == (100, 300)
+    assert (drawn.since, drawn.until) == (100, 100 + 36 * HOUR)
+    assert drawn.title == "weights over 1.5 days, 2 tables"
 
 
 def test_a_council_without_tables_has_no_chart() -> None:
