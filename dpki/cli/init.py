@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
+from dpki.cli.options import (
+    HomeOption,
+    JsonOption,
+    PassphraseOption,
+    PinOption,
+    argument,
+    example,
+)
 from dpki.cli.output import Output
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
     from dpki.config.admin import AdminConfig, ChainConfig, Home, StoreConfig, TokenConfig
+    from dpki.model import DomainId
     from dpki.transactions.wallet import Wallet
 
 
@@ -39,6 +47,8 @@ class Wishes:
     copies: int | None
     keystore: Path | None
     without_token: bool = False
+    account: int = 0
+    domain: DomainId | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -99,6 +109,13 @@ def init(
         Path | None,
         typer.Option("--import-keystore", help="An Ethereum keystore to use as the wallet."),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option("--domain", metavar="ID", help="The trust domain, if it is there already."),
+    ] = None,
+    account: Annotated[
+        int | None, typer.Option("--account", min=0, max=9, help="With --devnet: whose wallet.")
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -107,8 +124,11 @@ def init(
     Never over existing ones. Prints the wallet's account.
     """
     from dpki.config.admin import create_admin_config, find_home, verify_no_config
+    from dpki.model import DomainId
 
     output = Output(json=json)
+    if account is not None and devnet is None:
+        raise UsageError("--account goes with --devnet", hint="leave it out")
     place = find_home(home)
     verify_no_config(place)
     wishes = Wishes(
@@ -126,6 +146,8 @@ def init(
         copies=copies,
         keystore=import_keystore,
         without_token=without_token,
+        account=account or 0,
+        domain=None if domain is None else argument(DomainId.parse, domain),
     )
     config = make_config(place, wishes)
     verify_chain(config.chain)
@@ -137,7 +159,7 @@ def init(
     wallet = make_wallet(place, wishes, config, output)
     create_admin_config(place, config)
     output.say(f"wrote {place.config}; the wallet's account is {wallet.address}")
-    output.say("next: dpki deploy")
+    output.say("next: dpki deploy" if config.domain is None else "next: dpki domain show")
     output.result({"home": str(place.directory), "account": str(wallet.address)}, wallet.address)
 
 
@@ -158,6 +180,7 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         token=replace(token, pin=_everywhere(token.pin)),
         passphrase=_everywhere(wishes.passphrase or "prompt"),
         store=store,
+        domain=wishes.domain,
     )
     # Read back, so that what is written is never what the next command refuses.
     return parse_admin_config(dump_admin_config(config), home.config)
@@ -198,7 +221,7 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
         elif wishes.devnet is not None:
             from dpki.devnet.accounts import development_wallet
 
-            wallet = development_wallet(chain_id=config.chain.chain_id)
+            wallet = development_wallet(wishes.account, chain_id=config.chain.chain_id)
         else:
             wallet = Wallet.create()
         work = (
