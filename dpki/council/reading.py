@@ -302,12 +302,14 @@ def _table(fields: Mapping[str, Any]) -> Table:
 def _voters(
     view: View, council: Council, seats: list[int], fields: Mapping[str, Any]
 ) -> dict[int, Address]:
-    """Return who sat in these seats when the round was opened; a struck one's may be empty now."""
-    struck = fields["struck"]
+    """Return who sat in these seats when the round was opened, and sits there still."""
+    struck, opened = fields["struck"], from_timestamp(fields["openedAt"])
     return {
         seat: council.seats[seat].account
         for seat in seats
-        if seat in council.seats and not struck >> seat & 1
+        if seat in council.seats
+        and not struck >> seat & 1
+        and council.seats[seat].since <= opened
     }
 
 
