@@ -113,8 +113,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
     /// @inheritdoc IRootCouncil
     function vote(bytes32 id, Choice choice) external notByARound {
         Round memory current = _counting(id);
-        require(_isVoter(current, msg.sender), RootCouncilNotAVoter(id, msg.sender));
-        uint8 number = seatOf(msg.sender);
+        (bool votes, uint8 number) = _voter(current, msg.sender);
+        require(votes, RootCouncilNotAVoter(id, msg.sender));
         require(choice != _choiceOf(current, number), RootCouncilNothingChanged(id, msg.sender));
         require(_nonces[id][number] != type(uint8).max, RootCouncilNoncesExhausted(id, msg.sender));
 
@@ -133,6 +133,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _rounds[id] = current;
     }
 
+    // What is written after the calls is the round's own, and the calls can write it only as I9 says: by design.
+    // slither-disable-start reentrancy-no-eth
     /// @inheritdoc IRootCouncil
     function execute(Proposal calldata proposal, Vote[] calldata votes) external notByARound {
         bytes32 id = roundIdOf(proposal);
@@ -155,6 +157,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         emit RoundExecuted(id, msg.sender);
         _settle(id);
     }
+    // slither-disable-end reentrancy-no-eth
 
     /// @inheritdoc IRootCouncil
     function settle(bytes32 id) external notByARound {
@@ -187,8 +190,9 @@ contract RootCouncil is CouncilMembers, EIP712 {
     /// @inheritdoc IRootCouncil
     function voteOf(bytes32 id, address account) external view returns (Choice choice, uint8 nonce) {
         Round memory current = _rounds[id];
-        if (!_isVoter(current, account)) return (Choice.None, 0);
-        uint8 number = seatOf(account);
+        (bool votes, uint8 number) = _voter(current, account);
+        // A settled round is not struck: the seat's next member would be taken for the one who voted.
+        if (!votes || _seats[number].since > current.openedAt) return (Choice.None, 0);
         return (_choiceOf(current, number), _nonces[id][number]);
     }
 
@@ -300,10 +304,11 @@ contract RootCouncil is CouncilMembers, EIP712 {
         require(counts, RootCouncilUnexpectedState(id, _stateOf(id, current)));
     }
 
-    /// @dev Whether `account` may vote: it has sat since before the round was opened.
-    function _isVoter(Round memory current, address account) internal view returns (bool) {
-        if (!isMember(account)) return false;
-        return _tables[current.table].electorate & ~current.struck & Weights.bit(seatOf(account)) != 0;
+    /// @dev Whether `account` may vote, which is when it has sat since before the round was opened, and its seat.
+    function _voter(Round memory current, address account) internal view returns (bool votes, uint8 number) {
+        if (!isMember(account)) return (false, 0);
+        number = seatOf(account);
+        votes = _tables[current.table].electorate & ~current.struck & Weights.bit(number) != 0;
     }
 
     function _choiceOf(Round memory current, uint8 number) internal pure returns (Choice) {
@@ -322,30 +327,29 @@ contract RootCouncil is CouncilMembers, EIP712 {
     function _countSigned(bytes32 id, Round memory current, Vote[] calldata votes) internal {
         for (uint256 i = 0; i < votes.length; ++i) {
             Vote calldata brought = votes[i];
-            (bool counts, Skipped reason) = _examine(id, current, brought);
+            (bool counts, uint8 number, Skipped reason) = _examine(id, current, brought);
             if (counts) {
-                _count(id, current, seatOf(brought.voter), brought.voter, Choice(brought.choice));
+                _count(id, current, number, brought.voter, Choice(brought.choice));
             } else {
                 emit VoteSkipped(id, brought.voter, reason);
             }
         }
     }
 
-    /// @dev Whether a signed vote counts, and why not. Never reverts.
+    /// @dev Whether a signed vote counts, of which seat, or why not. Never reverts.
     function _examine(bytes32 id, Round memory current, Vote calldata brought)
         internal
         view
-        returns (bool counts, Skipped reason)
+        returns (bool counts, uint8 number, Skipped reason)
     {
-        if (!_isVoter(current, brought.voter)) return (false, Skipped.NotAVoter);
-        if (brought.choice > uint8(type(Choice).max)) return (false, Skipped.InvalidChoice);
-        uint8 number = seatOf(brought.voter);
-        if (brought.nonce != _nonces[id][number]) return (false, Skipped.WrongNonce);
-        if (block.timestamp > brought.deadline) return (false, Skipped.Late);
-        if (!_isSigned(id, brought)) return (false, Skipped.InvalidSignature);
-        if (Choice(brought.choice) == _choiceOf(current, number)) return (false, Skipped.NothingChanged);
-        if (brought.nonce == type(uint8).max) return (false, Skipped.NoncesExhausted);
-        return (true, reason);
+        (counts, number) = _voter(current, brought.voter);
+        if (!counts) return (false, number, Skipped.NotAVoter);
+        if (brought.choice > uint8(type(Choice).max)) return (false, number, Skipped.InvalidChoice);
+        if (brought.nonce != _nonces[id][number]) return (false, number, Skipped.WrongNonce);
+        if (block.timestamp > brought.deadline) return (false, number, Skipped.Late);
+        if (!_isSigned(id, brought)) return (false, number, Skipped.InvalidSignature);
+        if (Choice(brought.choice) == _choiceOf(current, number)) return (false, number, Skipped.NothingChanged);
+        if (brought.nonce == type(uint8).max) return (false, number, Skipped.NoncesExhausted);
     }
 
     function _isSigned(bytes32 id, Vote calldata brought) internal view returns (bool) {
@@ -476,7 +480,9 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _end(own.decision);
         _end(own.alarm);
         _strikeFrom(_executing, number, account);
+        uint128 electorate = _tables[_currentTable].electorate;
         for (uint256 other = 0; other < SEATS; ++other) {
+            if (electorate & Weights.bit(other) == 0) continue;
             Opened memory opened = _opened[other];
             _strikeFrom(opened.decision, number, account);
             _strikeFrom(opened.alarm, number, account);
