@@ -61,7 +61,7 @@ from tests.property.council_model import (
     attempt,
 )
 
-EXAMPLES = int(os.environ.get("DPKI_COUNCIL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DPKI_COUNCIL_EXAMPLES", "16"))
 STEPS = int(os.environ.get("DPKI_COUNCIL_STEPS", "30"))
 
 PEOPLE = 8
@@ -563,6 +563,43 @@ class CouncilMachine(RuleBasedStateMachine):
         self.bring(id, Choice.REJECT, number % 11)
         self.end(id)
 
+    @rule(
+        number=picks,
+        first=calls(),
+        meanwhile=st.sampled_from(["removeMember", "addMember", "setRole", "setParameters"]),
+        who=st.lists(people, min_size=1, max_size=2),
+        choice=st.sampled_from([Choice.APPROVE, Choice.APPROVE, Choice.REJECT]),
+        share=st.integers(0, 10),
+    )
+    def change_meanwhile(
+        self,
+        number: int,
+        first: tuple[str, Any, Any],
+        meanwhile: str,
+        who: list[int],
+        choice: Choice,
+        share: int,
+    ) -> None:
+        """I6: while a round is open, members come and go by another one."""
+        id = self.open(
+            self.proposer(number, decision=True), Kind.DECISION, [self.call(first)], 9 * DAY
+        )
+        if id not in self.model.rounds:
+            return
+        self.bring(id, choice, share)
+        changes = [(meanwhile, one, ROLES[one % 3]) for one in who]
+        self.decide(number + 1, changes, 0)
+        self.sleep(12 * HOUR)
+        if self.model.rounds[id].settled:
+            return
+        if self.now < self.model.rounds[id].proposal.deadline:
+            self.bring(id, choice, 10)
+        if choice is Choice.APPROVE:
+            self.sleep(self.model.rounds[id].delay)
+            self.run(id)
+        else:
+            self.end(id)
+
     @rule(seconds=durations)
     def wait(self, seconds: int) -> None:
         self.sleep(seconds)
@@ -586,7 +623,12 @@ class CouncilMachine(RuleBasedStateMachine):
         if "council" not in self.chain.parts:
             return
         before, executed = self.view, self.executed_now
-        self.view = look(self.chain, self.chain.actors, list(self.proposals), CAS)
+        rounds = list(self.proposals)
+        living = set(self.model.opened.values())
+        voting = [id for id in rounds if id in living] + [id for id in rounds if id not in living][
+            -3:
+        ]
+        self.view = look(self.chain, self.chain.actors, rounds, voting, CAS, before)
         self.executed_now = False
         self.check_against_the_model(self.view)
         check_promises(self.view)
@@ -648,6 +690,8 @@ class CouncilMachine(RuleBasedStateMachine):
         assert Tally(told.rejection_weight, told.rejection_heads) == rejections
         assert Tally(told.struck_weight, told.struck_heads) == struck
         for person in self.chain.actors:
+            if (id, person) not in view.votes:
+                continue
             seat = self.model.voter(current, person)
             expected = (
                 (Choice.NONE, 0)
@@ -744,7 +788,8 @@ def check_history(before: View, after: View, *, executed: bool) -> None:
             assert replace(now, struck=0) == replace(was, struck=0)
     # I5
     for place, (_, nonce) in before.votes.items():
-        assert after.votes[place][1] >= nonce or after.votes[place] == (0, 0)
+        counted = after.votes.get(place, (0, 0))
+        assert counted[1] >= nonce or counted == (0, 0)
     # I1, M6
     if not executed:
         assert after.domain == before.domain
@@ -806,6 +851,7 @@ def test_the_council_does_what_the_model_says(stage: Stage) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+            # A failing story is short enough to read; making it shorter takes minutes.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
         ),
     )
