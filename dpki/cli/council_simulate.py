@@ -86,10 +86,10 @@ def simulate(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Play a council with given members through, and draw their weights. Touches no chain.
+    """Play a council through and draw its weights.
 
-    Prints every member's weight over time, which good and bad proposals passed, and what the
-    faulty members could have done.
+    Touches no chain. Prints every member's weight over time, which good and bad proposals passed,
+    and what the faulty members could have done.
     """
     from dpki.council.parameters import DEFAULTS
     from dpki.council.plot import chart_of_story, draw, draw_safety, draw_svg

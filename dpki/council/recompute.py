@@ -137,8 +137,7 @@ class _Ledger:
             case RoundOpened():
                 self.open(event)
             case VoteCast():
-                if event.round in self.rounds:
-                    self.rounds[event.round].choices[event.voter] = event.choice
+                self.vote(event)
             case RoundSettled():
                 self.settle(event)
 
@@ -164,6 +163,13 @@ class _Ledger:
         self.rounds[event.round] = _Round(
             event.kind, event.proposer, event.time, electorate, self.current()
         )
+
+    def vote(self, event: VoteCast) -> None:
+        voted = self.rounds.get(event.round)
+        if voted is None or event.voter not in voted.electorate:
+            self.differ(f"{event.voter} has no vote in round {event.round}")
+            return
+        voted.choices[event.voter] = event.choice
 
     def settle(self, event: RoundSettled) -> None:
         ended = self.rounds.pop(event.round, None)
