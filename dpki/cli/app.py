@@ -114,6 +114,7 @@ LEFT = {
     "ca retire": "see what the chain says with: dpki ca show",
     "device enroll": "run it again; a device that is enrolled is found",
     "device update": "run it again",
+    "wallet unstick": "see what still waits with: dpki wallet pending",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
     "bundle retry": "run it again; what was put is there",

@@ -15,7 +15,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
-from dpki.cli.spending import limits, spends
+from dpki.cli.spending import limits, spends, turn
 from dpki.errors import ConfigError
 
 
@@ -96,6 +96,7 @@ def deploy(
                 registrars=registrars,
                 chain_id=config.chain.chain_id,
                 **limits(config),
+                turn=turn(output),
                 confirmations=config.chain.finality.confirmations,
             )
     # Said before it is saved: whatever happens now, the id is not lost.

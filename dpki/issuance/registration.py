@@ -32,7 +32,7 @@ from dpki.signer.software import make_private_key
 
 if TYPE_CHECKING:
     from dpki.transactions.account import Receipt
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 

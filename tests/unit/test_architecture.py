@@ -33,6 +33,7 @@ FLOORS = [
     ["signer"],
     ["certificates"],
     ["model"],
+    ["locks"],
     ["files", "http"],
     ["explanations"],
     ["errors"],
