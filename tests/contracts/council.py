@@ -312,10 +312,10 @@ def another(world: World) -> World:
     return fresh
 
 
-def govern(council: Council) -> Council:
+def govern(council: Council, voters: Sequence[int] | None = None) -> Council:
     """Make it governor and guardian, as an organisation does: an offer, a round that accepts."""
     world = council.world
     world.domain.setGuardian(council.contract, sender=world.governor)
     world.domain.offerGovernor(council.contract, sender=world.governor)
-    council.decide(council.call(world.domain.acceptGovernor))
+    council.decide(council.call(world.domain.acceptGovernor), voters=voters)
     return council
