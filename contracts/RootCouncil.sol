@@ -191,7 +191,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
     function voteOf(bytes32 id, address account) external view returns (Choice choice, uint8 nonce) {
         Round memory current = _rounds[id];
         (bool votes, uint8 number) = _voter(current, account);
-        if (!votes) return (Choice.None, 0);
+        // A settled round is not struck: the seat's next member would be taken for the one who voted.
+        if (!votes || _seats[number].since > current.openedAt) return (Choice.None, 0);
         return (_choiceOf(current, number), _nonces[id][number]);
     }
 

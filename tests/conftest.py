@@ -10,6 +10,17 @@ from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
 from tests.soft_tokens import SoftHsmFolder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Another folder than the user's for what wallets have sent: every chain here has the same id.
+
+    A run waits for nobody but itself then.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsmFolder]:
     """A folder for SoftHSM tokens, in force for the whole test process."""

@@ -7,7 +7,8 @@ sorts keys by length first; for text keys that is the same order as bytewise by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import cbor2
@@ -16,19 +17,6 @@ from dpki.errors import MalformedInput
 
 _MAXIMUM_DEPTH = 8
 _UINT64 = 1 << 64
-
-
-class _NoTags(Mapping[int, Any]):
-    """A decoder for every tag, and it refuses: tags build dates, patterns and shared references."""
-
-    def __getitem__(self, tag: int) -> Any:
-        return _refuse_tag
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def _refuse_tag(*_: object) -> NoReturn:
@@ -68,7 +56,8 @@ def loads_strict(data: bytes, limit: int) -> Any:
             max_depth=_MAXIMUM_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,
-            semantic_decoders=_NoTags(),
+            # Whatever the tag: they build dates, patterns and shared references.
+            semantic_decoders=defaultdict(lambda: _refuse_tag),
         )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise MalformedInput("this is not CBOR, or cut off") from error

@@ -165,19 +165,15 @@ def seal(plaintext: bytes, keys: SealingKeys, context: Hash32) -> bytes:
             plaintext's own copy (`dpki.bundle.content.open_bundle` checks it in both).
 
     Raises:
-        MalformedInput: The plaintext is too large, or a key unusable.
+        MalformedInput: The plaintext is too large.
     """
     framed = _frame(plaintext)
-    suite = keys.suite
-    try:
-        if keys.hybrid is None:
-            sealed = bytes(SealedBox(PublicKey(keys.x25519)).encrypt(framed))
-        else:
-            sealed = _hpke().encrypt(framed, _hybrid_public(keys.hybrid), info=_INFO + context)
-    # PyNaCl tells of an unusable point with a bare RuntimeError, cryptography with a ValueError.
-    except (RuntimeError, ValueError) as error:
-        raise MalformedInput("the device's sealing key is not usable") from error
-    return _MAGIC + bytes([_VERSION, suite]) + sealed
+    # Nothing here can fail for the keys' sake: `SealingKeys` holds no unusable ones.
+    if keys.hybrid is None:
+        sealed = bytes(SealedBox(PublicKey(keys.x25519)).encrypt(framed))
+    else:
+        sealed = _hpke().encrypt(framed, _hybrid_public(keys.hybrid), info=_INFO + context)
+    return _MAGIC + bytes([_VERSION, keys.suite]) + sealed
 
 
 def open_sealed(data: bytes, secrets_: SealingSecrets, context: Hash32) -> bytes:

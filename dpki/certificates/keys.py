@@ -42,6 +42,8 @@ SshSubjectKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 
 _MAXIMUM_BLOB = 64 * 1024
 _MINIMUM_RSA_BITS = 2048
+_MAXIMUM_RSA_BITS = 16384
+"""What OpenSSH and OpenSSL take."""
 _AUTHORITY_RSA_BITS = range(3072, 4096 + 1)
 """NIST SP 800-57: 128 bits of strength. What is larger only costs every verifier time."""
 _AUTHORITY_RSA_EXPONENTS = range(65537, 2**256, 2)
@@ -155,7 +157,7 @@ def parse_ssh_public_key(line_or_blob: bytes | str) -> SshPublicKey:
 
     Raises:
         MalformedInput: It is no public key, not in canonical form, a certificate, a private key, or
-            too weak.
+            too weak or too large.
     """
     declared, blob, comment = decode_line(line_or_blob, "SSH public key")
     kind = _type_of(blob)
@@ -175,21 +177,28 @@ def load_subject_key(blob: bytes) -> SshSubjectKey:
     """Return the key object of a public key blob; for a FIDO key, that of the key in its token.
 
     Raises:
-        MalformedInput: It is none, not in canonical form, or RSA under 2,048 bits.
+        MalformedInput: It is none, not in canonical form, or RSA of less than 2,048 or
+            more than 16,384 bits.
     """
     kind = _type_of(blob)
+    if kind not in FIELDS_OF_TYPE:
+        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     plain = _without_application(blob, kind) if is_security_key(kind) else blob
     key = _load(plain, kind)
-    if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey):
-        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     if ssh_blob(key) != plain:
         raise MalformedInput("the SSH public key is not in its canonical encoding")
-    if isinstance(key, RSAPublicKey) and key.key_size < _MINIMUM_RSA_BITS:
-        raise MalformedInput(
-            f"an RSA key of {key.key_size} bits is too weak",
-            hint=f"at least {_MINIMUM_RSA_BITS} bits, or better: ssh-keygen -t ed25519",
-        )
+    if isinstance(key, RSAPublicKey):
+        _verify_rsa_size(key.key_size)
     return key
+
+
+def _verify_rsa_size(bits: int) -> None:
+    if not _MINIMUM_RSA_BITS <= bits <= _MAXIMUM_RSA_BITS:
+        raise MalformedInput(
+            f"an RSA key of {bits} bits is too {'weak' if bits < _MINIMUM_RSA_BITS else 'large'}",
+            hint=f"{_MINIMUM_RSA_BITS} to {_MAXIMUM_RSA_BITS} bits, or better:"
+            " ssh-keygen -t ed25519",
+        )
 
 
 def is_security_key(kind: str) -> bool:
@@ -199,8 +208,6 @@ def is_security_key(kind: str) -> bool:
 
 def _without_application(blob: bytes, kind: str) -> bytes:
     """Return the blob of the plain key that a FIDO key's blob wraps."""
-    if kind not in FIELDS_OF_TYPE:
-        raise MalformedInput(f"SSH public key type {kind[:60]!r} is not supported")
     reader = WireReader(blob, "SSH public key")
     reader.string()
     fields = [reader.string() for _ in range(FIELDS_OF_TYPE[kind])]
@@ -236,13 +243,15 @@ def public_blob(private_key: bytes) -> bytes:
     return ssh_blob(public)
 
 
-def _load(blob: bytes, kind: str) -> object:
+def _load(blob: bytes, kind: str) -> SshSubjectKey:
     try:
-        return load_ssh_public_key(
+        key = load_ssh_public_key(
             _type_of(blob).encode("ascii", "replace") + b" " + base64.b64encode(blob)
         )
     except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise MalformedInput(f"the SSH public key is not a valid {kind[:60]!r} key") from error
+    assert isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey), kind
+    return key
 
 
 def decode_line(line_or_blob: bytes | str, what: str) -> tuple[str, bytes, str]:
@@ -257,9 +266,11 @@ def decode_line(line_or_blob: bytes | str, what: str) -> tuple[str, bytes, str]:
     data = (
         line_or_blob.encode("utf-8", "replace") if isinstance(line_or_blob, str) else line_or_blob
     )
-    if len(data) > 2 * _MAXIMUM_BLOB:
+    is_blob = data[:2] == b"\0\0"
+    # A line takes a third more, and may have a comment.
+    if len(data) > (_MAXIMUM_BLOB if is_blob else 2 * _MAXIMUM_BLOB):
         raise MalformedInput(f"the {what} is larger than {_MAXIMUM_BLOB} bytes")
-    if data[:2] == b"\0\0":
+    if is_blob:
         return WireReader(data, what).string().decode("ascii", "replace"), data, ""
     if b"PRIVATE KEY-----" in data:
         raise MalformedInput(

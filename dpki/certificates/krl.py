@@ -154,7 +154,8 @@ def parse_krl(data: bytes) -> Krl:
     if blobs != sorted(set(blobs)):
         raise MalformedInput(f"the CAs of the {_WHAT} are not in order, or given twice")
     try:
-        return Krl(version, from_timestamp(generated), comment.decode(), tuple(revoked), keys)
+        text = verify_printable(comment.decode(), f"comment of the {_WHAT}")
+        return Krl(version, from_timestamp(generated), text, tuple(revoked), keys)
     except (ValueError, OverflowError, OSError) as error:
         raise MalformedInput(f"the head of the {_WHAT} is damaged") from error
 
@@ -234,17 +235,19 @@ def _parse_certificates(section: bytes) -> tuple[bytes, Runs]:
     while not reader.is_at_end:
         kind = reader.byte()
         part = WireReader(reader.string(), _WHAT)
+        found: list[tuple[int, int]] = []
         if kind == _SERIAL_LIST:
             while not part.is_at_end:
                 serial = part.uint64()
-                spans.append((serial, serial))
+                found.append((serial, serial))
         elif kind == _SERIAL_RANGE:
-            spans.append((part.uint64(), part.uint64()))
+            found.append((part.uint64(), part.uint64()))
             part.end()
         else:
             raise MalformedInput(f"the {_WHAT} names certificates by the unexpected means {kind}")
-        if not spans or not 1 <= spans[-1][0] <= spans[-1][1]:
+        if not found or not all(1 <= first <= last for first, last in found):
             raise MalformedInput(f"the {_WHAT} has an empty or impossible range of serials")
+        spans += found
     if not spans:
         raise MalformedInput(f"the {_WHAT} has an empty section")
     return blob, _join(spans)

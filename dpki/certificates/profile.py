@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
@@ -31,6 +32,7 @@ USER_CRITICAL_OPTIONS = frozenset({"force-command", "source-address", "verify-re
 
 SSH_KINDS = (AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST)
 
+_NETWORK = re.compile(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?")
 
 KEY_TYPES = frozenset(FIELDS_OF_TYPE)
 """Types of SSH keys that can be certified."""
@@ -120,7 +122,7 @@ class Profile:
         for name, value in self.critical_options:
             if not is_user or name not in USER_CRITICAL_OPTIONS:
                 raise UsageError(f"{self.kind.label} certificates have no critical option {name!r}")
-            _verify_option(name, value)
+            verify_option(name, value)
         if unknown := self.key_types - KEY_TYPES:
             raise UsageError(
                 f"{sorted(unknown)[0]!r} is not a type of SSH key",
@@ -225,8 +227,16 @@ class Subject:
         verify_name(self.key_id_subject)
 
 
-def _verify_option(name: str, value: str) -> None:
-    """Refuse values that sshd would refuse, or understand differently than they look."""
+def verify_option(name: str, value: str) -> None:
+    """Refuse values of critical options that sshd refuses, and with them the whole certificate.
+
+    Args:
+        name: One of `USER_CRITICAL_OPTIONS`.
+        value: Empty for none.
+
+    Raises:
+        UsageError: sshd would not take it, or it holds a control character.
+    """
     if name == "verify-required":
         if value:
             raise UsageError("critical option verify-required takes no value")
@@ -239,10 +249,19 @@ def _verify_option(name: str, value: str) -> None:
         raise UsageError(error.message) from error
     if name == "source-address":
         for network in value.split(","):
-            try:
-                ipaddress.ip_network(network)
-            except ValueError as error:
+            if not _is_network(network):
                 raise UsageError(
                     f"{network[:60]!r} in source-address is not an address or a network",
                     hint="write them in CIDR form, separated by commas: 192.0.2.0/24,2001:db8::/32",
-                ) from error
+                )
+
+
+def _is_network(text: str) -> bool:
+    # Python also takes 255.255.255.0 for a length and %eth0 for a zone; sshd refuses both.
+    if _NETWORK.fullmatch(text) is None:
+        return False
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -25,7 +25,13 @@ from dpki.certificates.keys import (
     verify_printable,
 )
 from dpki.certificates.principals import verify_principals
-from dpki.certificates.profile import USER_CRITICAL_OPTIONS, Profile, Subject
+from dpki.certificates.profile import (
+    USER_CRITICAL_OPTIONS,
+    USER_EXTENSIONS,
+    Profile,
+    Subject,
+    verify_option,
+)
 from dpki.certificates.signature import (
     AuthorityPrivateKey,
     sign_ssh,
@@ -111,8 +117,8 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
 
     Refused are: bytes left over, another spelling of the same content, serials of 0 or over 32
     bits, validity without end or that ends before it begins, no principals or such as
-    `verify_principals` refuses, unknown critical options, anything in the reserved field, DSA keys,
-    and FIDO keys as CAs.
+    `verify_principals` refuses, unknown critical options and values that sshd refuses, anything in
+    the reserved field, DSA keys, and FIDO keys as CAs.
 
     Args:
         line_or_blob: The content of a `-cert.pub` file, or the binary blob.
@@ -167,12 +173,7 @@ def parse_ssh_certificate(line_or_blob: bytes | str) -> SshCertificate:
         )
     if valid_after >= valid_before:
         raise MalformedInput("the SSH certificate expires before it becomes valid")
-    known = USER_CRITICAL_OPTIONS if kind is AuthorityKind.SSH_USER else frozenset()
-    for option, _ in critical_options:
-        if option not in known:
-            raise MalformedInput(
-                f"the SSH certificate has an unknown critical option {option[:60]!r}"
-            )
+    _verify_options(kind, critical_options, extensions)
     if reserved:
         raise MalformedInput("the reserved field of the SSH certificate is not empty")
     load_subject_key(subject_key)
@@ -331,9 +332,28 @@ def _parse_options(data: bytes, what: str) -> Options:
         if not value.is_at_end:
             text = _text(value.string(), what)
             value.end()
+            if not text:
+                raise MalformedInput(f"the {what} of the SSH certificate hold an empty value")
         if options and name.encode() <= options[-1][0].encode():
             raise MalformedInput(
                 f"the {what} of the SSH certificate are not in order, or given twice"
             )
         options.append((name, text))
     return tuple(options)
+
+
+def _verify_options(kind: AuthorityKind, critical_options: Options, extensions: Options) -> None:
+    """Refuse what sshd can't read: it refuses the whole certificate for it."""
+    is_user = kind is AuthorityKind.SSH_USER
+    for name, value in critical_options:
+        if not is_user or name not in USER_CRITICAL_OPTIONS:
+            raise MalformedInput(
+                f"the SSH certificate has an unknown critical option {name[:60]!r}"
+            )
+        try:
+            verify_option(name, value)
+        except UsageError as error:
+            raise MalformedInput(f"in the SSH certificate, {error.message}") from error
+    for name, value in extensions:
+        if is_user and name in USER_EXTENSIONS and value:
+            raise MalformedInput(f"in the SSH certificate, extension {name} takes no value")

@@ -125,6 +125,7 @@ LEFT = {
     "timelock": "see what the chain says with: dpki timelock list --all",
     "device enroll": "run it again; a device that is enrolled is found",
     "device update": "run it again",
+    "wallet unstick": "see what still waits with: dpki wallet pending",
     "deploy": "a domain may have been deployed all the same; running it again deploys another",
     "devnet up": "see what is left with: dpki devnet status",
     "bundle retry": "run it again; what was put is there",

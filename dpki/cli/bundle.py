@@ -25,7 +25,10 @@ app = typer.Typer(name="bundle", help="Sealed bundles in the stores.", no_args_i
 
 @app.command("list", epilog=example("dpki bundle list"))
 def list_(home: HomeOption = None, json: JsonOption = False) -> None:
-    """List the sealed bundles, and on which stores they are as far as the journal knows."""
+    """List the sealed bundles, and on which stores they are.
+
+    As far as the journal knows.
+    """
     output = Output(json=json)
     with _opened(home, output) as (desk, bundles, _):
         described = _describe(desk, bundles)
@@ -64,7 +67,9 @@ def gc(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Remove bundles of expired, revoked and void certificates from all stores.
+    """Remove what nobody needs any more from all stores.
+
+    The bundles of expired, revoked and void certificates.
 
     The journal keeps them. Prints how many were removed.
     """

@@ -15,6 +15,7 @@ from dpki.cli.options import (
     JsonOption,
     PassphraseOption,
     PinOption,
+    YesOption,
     argument,
     example,
 )
@@ -60,7 +61,6 @@ NameArgument = Annotated[
 
 
 StateArgument = Annotated[str, typer.Argument(help="The CA's local name, or its id.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Yes, for ever; without it you are asked.")]
 
 
 @app.command(

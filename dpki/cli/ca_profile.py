@@ -48,7 +48,10 @@ def lint(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say in plain words what a CA's profile allows, and what of it is dangerous."""
+    """Say in plain words what a CA's profile allows.
+
+    And what of it is dangerous.
+    """
     from dpki.certificates.profile_lint import explain, find_dangers
 
     output = Output(json=json)

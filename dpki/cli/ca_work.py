@@ -17,12 +17,12 @@ from dpki.cli.output import (
     Output,
     describe_receipt,
     describe_rehearsal,
+    format_cost,
     say_receipt,
     say_rehearsal,
 )
 from dpki.cli.session import Desk, now, open_desk, open_writer, token_keys
 from dpki.config.admin import Home
-from dpki.config.amounts import format_ether
 from dpki.config.durations import parse_duration
 from dpki.config.values import verify_name
 from dpki.errors import MalformedInput, UsageError
@@ -48,7 +48,7 @@ from dpki.verification.succession import find_successors
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only looks needn't wait for it.
     from dpki.transactions.actions import DomainActions
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
 
 Outcome = TypeVar("Outcome")
 
@@ -303,7 +303,7 @@ def final_block(desk: Desk) -> Block:
 
 def say_effects(output: Output, doing: str, effects: tuple[str, ...], rehearsal: Rehearsal) -> None:
     """Tell what is about to be done."""
-    output.say(f"{doing}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH")
+    output.say(f"{doing}: {format_cost(rehearsal)}")
     for effect in effects:
         output.say(f"  {effect}")
 
@@ -315,11 +315,11 @@ def next_steps(old: str, new: str, kind: AuthorityKind) -> tuple[str, ...]:
         give = (
             "devices that follow successors trust it once it is final and the agent ran",
             "other devices: name it in [accounts] of their device.toml",
-            f"then give everybody a new certificate: dpki ssh issue --ca {new} …",
+            f"then give everybody a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     else:
         give = (
             "let every client fetch the new @cert-authority line: dpki ssh known-hosts …",
-            f"then give every device a new certificate: dpki ssh rotate --ca {new} --device …",
+            f"then give every device a new certificate: dpki ssh rotate --from {old} --ca {new}",
         )
     return (*give, f"then, and what {old} issued runs out by itself: dpki ca close {old}")

@@ -35,6 +35,7 @@ def sign_offline(
     out: Path | None,
     passphrase: str | None,
     dry_run: bool,
+    yes: bool,
 ) -> None:
     """Sign a vote on what a file holds, after showing it."""
     from dpki.config.durations import parse_duration
@@ -58,7 +59,7 @@ def sign_offline(
         output.say("nothing was signed")
         output.result(document | {"dry_run": True}, about.proposal.id)
         return
-    if sys.stdin.isatty() and not typer.confirm(f"{word} it?", err=True):
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"{word} it?", err=True):
         raise UsageError("not confirmed: nothing was signed")
     wallet = _open_wallet(output, home, keystore, passphrase)
     vote = sign_vote(wallet, about, CHOICES[word], nonce=nonce, deadline=deadline)

@@ -15,7 +15,7 @@ from dpki.cli.options import (
     example,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
-from dpki.cli.spending import limits, spends
+from dpki.cli.spending import limits, spends, turn
 from dpki.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def deploy(
                 registrars=registrars,
                 chain_id=config.chain.chain_id,
                 **limits(config),
+                turn=turn(output),
                 confirmations=config.chain.finality.confirmations,
             )
     # Said before it is saved: whatever happens now, the id is not lost.
@@ -173,6 +174,7 @@ def _deploy_timelock(
             delay=delay,
             chain_id=config.chain.chain_id,
             **limits(config),
+            turn=turn(output),
             confirmations=config.chain.finality.confirmations,
         )
     output.say(f"the timelock is {address}; it governs the domain that comes now")

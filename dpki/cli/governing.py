@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpki.cli.confirm import confirm
-from dpki.cli.output import Output, describe_receipt, describe_rehearsal, say_receipt
+from dpki.cli.output import (
+    Output,
+    describe_receipt,
+    describe_rehearsal,
+    format_cost,
+    say_receipt,
+)
 from dpki.cli.session import Desk, open_desk, open_writer
-from dpki.config.amounts import format_ether
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only looks needn't wait for it.
     from dpki.council.routing import Governance, Route
     from dpki.council.words import Names
     from dpki.transactions.actions import DomainCalls
+    from dpki.transactions.flight import Rehearsal
     from dpki.transactions.governed import GovernanceCall, Governed
-    from dpki.transactions.sender import Rehearsal
 
 
 def open_governance(
@@ -102,7 +107,7 @@ def say_plan(output: Output, effects: Sequence[str], route: Route, rehearsal: Re
     for effect in effects:
         output.say(effect)
     way = f"{route.name}: " if route.name else ""
-    output.say(f"{way}at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH")
+    output.say(f"{way}{format_cost(rehearsal)}")
 
 
 def say_governed(output: Output, governed: Governed) -> None:

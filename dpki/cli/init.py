@@ -22,6 +22,7 @@ from dpki.errors import UsageError
 if TYPE_CHECKING:
     from dpki.config.admin import AdminConfig, ChainConfig, Home, StoreConfig, TokenConfig
     from dpki.model import DomainId
+    from dpki.signer.uri import Pkcs11Uri
     from dpki.transactions.wallet import Wallet
 
 
@@ -49,6 +50,7 @@ class Wishes:
     without_token: bool = False
     account: int = 0
     domain: DomainId | None = None
+    wallet: str | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +60,8 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             "dpki init --devnet ~/.config/dpki/devnet --passphrase file:$HOME/passphrase",
             "dpki init --chain lisk-sepolia --module /usr/lib/softhsm/libsofthsm2.so \\",
-            "  --token acme --ipfs /ip4/127.0.0.1/tcp/5001 --gateway https://ipfs.io",
+            "  --token acme --ipfs /ip4/127.0.0.1/tcp/5001 --gateway https://ipfs.io \\",
+            "  --wallet 'pkcs11:token=acme;object=operator'",
         ),
     )(init)
 
@@ -116,6 +119,14 @@ def init(
     account: Annotated[
         int | None, typer.Option("--account", min=0, max=9, help="With --devnet: whose wallet.")
     ] = None,
+    wallet: Annotated[
+        str | None,
+        typer.Option(
+            "--wallet",
+            metavar="URI",
+            help="The account's key is in the token, or is made there: pkcs11:…; no keystore then.",
+        ),
+    ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -148,6 +159,7 @@ def init(
         without_token=without_token,
         account=account or 0,
         domain=None if domain is None else argument(DomainId.parse, domain),
+        wallet=wallet,
     )
     config = make_config(place, wishes)
     verify_chain(config.chain)
@@ -156,11 +168,13 @@ def init(
     if not config.store.ipfs:
         folders = ", ".join(str(path) for path in config.store.directories)
         output.say(f"warning: no IPFS node: bundles go to {folders}, which nobody else can read")
-    wallet = make_wallet(place, wishes, config, output)
+    address = make_wallet(place, wishes, config, output).address
     create_admin_config(place, config)
-    output.say(f"wrote {place.config}; the wallet's account is {wallet.address}")
-    output.say("next: dpki deploy" if config.domain is None else "next: dpki domain show")
-    output.result({"home": str(place.directory), "account": str(wallet.address)}, wallet.address)
+    key = str(config.wallet.key or place.keystore)
+    output.say(f"wrote {place.config}; the wallet's account is {address}, its key: {key}")
+    next_ = "dpki deploy" if config.domain is None else "dpki domain show"
+    output.say(f"next: {next_}" + (", once it has money" if config.wallet.key else ""))
+    output.result({"home": str(place.directory), "account": str(address), "key": key}, address)
 
 
 def make_config(home: Home, wishes: Wishes) -> AdminConfig:
@@ -170,6 +184,7 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         UsageError: Something is missing, or contradicts something else.
     """
     from dpki.config.admin import AdminConfig, dump_admin_config, parse_admin_config
+    from dpki.config.signing import WalletConfig
 
     if wishes.devnet is not None:
         chain, token, store = _of_devnet(home, wishes, wishes.devnet)
@@ -181,6 +196,7 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         passphrase=_everywhere(wishes.passphrase or "prompt"),
         store=store,
         domain=wishes.domain,
+        wallet=WalletConfig(key=_wallet_key(wishes)),
     )
     # Read back, so that what is written is never what the next command refuses.
     return parse_admin_config(dump_admin_config(config), home.config)
@@ -203,11 +219,14 @@ def verify_chain(chain: ChainConfig) -> None:
 def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output) -> Wallet:
     """Return the wallet: imported, a devnet's funded account, or a new one; saved encrypted.
 
-    One that an interrupted run has left is opened and used.
+    Or a key in the token, made there unless it is there already: then nothing is saved. One that an
+    interrupted run has left is opened and used.
     """
     from dpki.cli.session import secret, unlock_wallet
     from dpki.transactions.wallet import SCRYPT_WORK, Wallet, create_keystore, load_wallet
 
+    if config.wallet.key is not None:
+        return _token_wallet(home, config, config.wallet.key, output)
     if home.keystore.exists():
         return unlock_wallet(home, config, None, output)
     source = secret(config.passphrase, output)
@@ -230,6 +249,36 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
             else SCRYPT_WORK
         )
         return create_keystore(home.keystore, lambda _: passphrase, wallet=wallet, work=work)
+
+
+def _token_wallet(home: Home, config: AdminConfig, uri: Pkcs11Uri, output: Output) -> Wallet:
+    from dpki.cli.session import module_of, token_pin, unlock_wallet
+    from dpki.errors import KeyNotFound
+    from dpki.transactions.token_wallet import create_token_wallet
+
+    try:
+        return unlock_wallet(home, config, None, output)
+    except KeyNotFound:
+        with output.working("making a key in the token"):
+            create_token_wallet(uri, token_pin(config, None, output), module_of(config))
+    return unlock_wallet(home, config, None, output)
+
+
+def _wallet_key(wishes: Wishes) -> Pkcs11Uri | None:
+    from dpki.signer.uri import Pkcs11Uri
+
+    if wishes.wallet is None:
+        return None
+    if wishes.keystore is not None:
+        raise UsageError(
+            "--wallet and --import-keystore name two wallets", hint="leave one of them out"
+        )
+    uri = Pkcs11Uri.parse(wishes.wallet)
+    if not uri.object:
+        raise UsageError(
+            "--wallet names no key", hint="add ;object=<label>; a key that is not there is made"
+        )
+    return uri
 
 
 def _everywhere(spec: str) -> str:

@@ -17,6 +17,7 @@ from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.cli.session import Desk, now, publisher_of, signer_source
+from dpki.cli.spending import turn
 from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
@@ -43,7 +44,7 @@ from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only lists needn't wait for it.
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 FILE_LIMIT = 64 * 1024
@@ -176,6 +177,7 @@ def make_bench(
         clock=now,
         progress=progress,
         profile=load_profile(desk.home.profile(name)),
+        turn=turn(output),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dpki.cli.output import Output
-from dpki.cli.session import Desk, key_uri
+from dpki.cli.session import Desk
+from dpki.config.admin import key_uri
 
 
 def choose_key(desk: Desk, name: str, key: str | None, *, save: bool) -> Desk:
@@ -36,7 +37,7 @@ def describe_key(desk: Desk, name: str | None) -> dict[str, object]:
 
     if name is None:
         return {"key": None, "protection": "-"}
-    uri = key_uri(desk, name)
+    uri = key_uri(desk.home, desk.config, name)
     return {
         "key": str(uri),
         "protection": "file (weaker)" if isinstance(uri, FileUri) else "token",
@@ -47,7 +48,7 @@ def say_where(output: Output, desk: Desk, name: str) -> dict[str, object]:
     """Tell where a new CA's key is, with a warning where it is in a file; return it as data."""
     from dpki.signer.uri import FileUri
 
-    uri = key_uri(desk, name)
+    uri = key_uri(desk.home, desk.config, name)
     if isinstance(uri, FileUri):
         from dpki.signer.file import WEAKER
 

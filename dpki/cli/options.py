@@ -37,6 +37,9 @@ PassphraseOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what would change and cost; send nothing.")
 ]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Don't ask, even where it is for ever: for scripts.")
+]
 DomainOption = Annotated[
     str, typer.Option("--domain", metavar="ID", help="The domain id: eip155:…@0x….")
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dpki.errors import DpkiError
     from dpki.issuance.progress import Progress, Step
     from dpki.transactions.account import Receipt
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
 
 
 class _Display(Protocol):
@@ -41,6 +41,11 @@ class Output:
     def say(self, text: str) -> None:
         """Tell people something."""
         typer.echo(text, err=True)
+
+    def notice(self, text: str) -> None:
+        """Tell people something while something else moves on the terminal."""
+        with self.paused():
+            self.say(text)
 
     def result(self, document: Mapping[str, object], datum: object = None) -> None:
         """Give the result: the whole document with `--json`, else the essential datum.
@@ -165,7 +170,14 @@ def describe_rehearsal(rehearsal: Rehearsal, would: str) -> dict[str, object]:
         "would": would,
         "gas": rehearsal.gas,
         "fee_wei": str(rehearsal.fee),
+        "layer_fee_wei": str(rehearsal.layer_fee),
     }
+
+
+def format_cost(cost: Rehearsal) -> str:
+    """Return what a transaction costs at most, in words."""
+    below = f" ({format_ether(cost.layer_fee)} of it for the layer below)" if cost.layer_fee else ""
+    return f"at most {cost.gas:,} gas, {format_ether(cost.fee)} ETH{below}"
 
 
 def say_rehearsal(output: Output, rehearsal: Rehearsal | None, would: str) -> None:
@@ -178,10 +190,7 @@ def say_rehearsal(output: Output, rehearsal: Rehearsal | None, would: str) -> No
         output.say("it is on chain already; nothing would be sent")
         output.result({"dry_run": True, "would": would, "gas": 0, "fee_wei": "0"}, 0)
         return
-    output.say(
-        f"would {would}: at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH;"
-        " nothing was sent"
-    )
+    output.say(f"would {would}: {format_cost(rehearsal)}; nothing was sent")
     output.result(describe_rehearsal(rehearsal, would), rehearsal.gas)
 
 

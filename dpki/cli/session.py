@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
-from dpki.cli.spending import limits
-from dpki.config.admin import AdminConfig, Home, find_home, load_admin_config
+from dpki.cli.spending import limits, turn
+from dpki.config.admin import AdminConfig, Home, find_home, key_uri, load_admin_config
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
 from dpki.issuance.journal import Journal
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from dpki.chain.rpc import Reader
     from dpki.issuance.publishing import Publisher
     from dpki.issuance.registration import TokenKeys
+    from dpki.model import Address
     from dpki.signer.base import KeyType, Signer
     from dpki.signer.pin import PinSource
-    from dpki.signer.uri import KeyUri
+    from dpki.signer.uri import Pkcs11Uri
+    from dpki.transactions.sender import Sender
     from dpki.transactions.wallet import Wallet
     from dpki.transactions.writer import DomainWriter
 
@@ -130,6 +132,48 @@ def unlock_wallet(home: Home, config: AdminConfig, spec: str | None, output: Out
         return load_wallet(home.keystore, source)
 
 
+def account_of(
+    home: Home, config: AdminConfig, uri: Pkcs11Uri | None, spec: str | None, output: Output
+) -> Address:
+    """Return the account of a wallet that is there: a key in a token, or (None) the keystore.
+
+    The keystore tells without its passphrase; the token's key has to be opened.
+
+    Raises:
+        PinIncorrect, TokenError: The token or its key is not there, or does not open.
+        ConfigError: There is no keystore.
+    """
+    from dpki.transactions.token_wallet import open_token_wallet
+    from dpki.transactions.wallet import claimed_account
+
+    if uri is None:
+        return claimed_account(home.keystore)
+    with output.working("trying the key"):
+        wallet = open_token_wallet(uri, token_pin(config, spec, output), module_of(config))
+        wallet.close()
+    return wallet.address
+
+
+def open_sender(
+    home: Home, config: AdminConfig, reader: Reader, spec: str | None, output: Output
+) -> Sender:
+    """Return what sends the account's transactions, whatever they do.
+
+    Raises:
+        As `unlock_wallet`, and WrongDomain or EndpointUnavailable.
+    """
+    from dpki.transactions.sender import Sender
+
+    return Sender(
+        reader,
+        unlock_wallet(home, config, spec, output),
+        config.chain.chain_id,
+        confirmations=config.chain.finality.confirmations,
+        turn=turn(output),
+        **limits(config),
+    )
+
+
 def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     """Return a writer with the admin's account.
 
@@ -141,7 +185,12 @@ def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     wallet = unlock_wallet(desk.home, desk.config, spec, output)
     confirmations = desk.config.chain.finality.confirmations
     return DomainWriter(
-        desk.reader, desk.domain, wallet, confirmations=confirmations, **limits(desk.config)
+        desk.reader,
+        desk.domain,
+        wallet,
+        confirmations=confirmations,
+        turn=turn(output),
+        **limits(desk.config),
     )
 
 
@@ -153,7 +202,7 @@ def token_keys(
     from dpki.signer.file import create_key_file
     from dpki.signer.uri import FileUri
 
-    pin, uri = token_pin(desk.config, spec, output), key_uri(desk, name)
+    pin, uri = token_pin(desk.config, spec, output), key_uri(desk.home, desk.config, name)
 
     def generate() -> None:
         if isinstance(uri, FileUri):
@@ -185,7 +234,7 @@ def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Si
     """Open a CA's key, in the token or in a file."""
     from dpki.signer.uri import FileUri
 
-    uri = key_uri(desk, name)
+    uri = key_uri(desk.home, desk.config, name)
     if isinstance(uri, FileUri):
         from dpki.signer.file import open_file_signer
 
@@ -193,20 +242,6 @@ def open_key(desk: Desk, name: str, pin: PinSource) -> AbstractContextManager[Si
     from dpki.signer.pkcs11 import open_signer
 
     return open_signer(uri, pin, module_of(desk.config))
-
-
-def key_uri(desk: Desk, name: str) -> KeyUri:
-    """Return where a CA's key is: as configured, else in the token under the CA's name.
-
-    Where there is no token, it is in a file in the home.
-    """
-    from dpki.signer.uri import FileUri, Pkcs11Uri
-
-    if name in desk.config.keys:
-        return desk.config.keys[name]
-    if not desk.config.token.is_there:
-        return FileUri(str(desk.home.directory / "keys" / f"{name}.pem"))
-    return Pkcs11Uri(token=desk.config.token.label, object=name)
 
 
 def module_of(config: AdminConfig) -> Path | None:

@@ -93,18 +93,30 @@ def issue(
     issue_one(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
-@app.command("rotate", epilog=example("dpki ssh rotate --device gate-1 --ca hosts --revoke-old"))
+@app.command(
+    "rotate",
+    epilog=example(
+        "dpki ssh rotate --device gate-1 --ca hosts --revoke-old",
+        "dpki ssh rotate --from users --ca users-2027 --dry-run",
+    ),
+)
 @spends
 def rotate(
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="An enrolled device.")],
     ca: CaOption,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="An enrolled device.")
+    ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help="All that lives of this CA, of people too."),
+    ] = None,
     keygen: KeygenOption = "device",
     lifetime: LifetimeOption = None,
     reason: ReasonOption = None,
     revoke_old: Annotated[
         bool,
         typer.Option(
-            "--revoke-old", help="Revoke its earlier ones of this CA and its predecessors."
+            "--revoke-old", help="Revoke the earlier ones; a device's, of predecessors too."
         ),
     ] = False,
     dry_run: DryRunOption = False,
@@ -113,12 +125,29 @@ def rotate(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Issue a device's next certificate. Prints its file.
+    """Issue a device's next certificate, or a whole CA's. Prints their files.
 
-    With the same host names as the last one, for the device's newest key or one made here.
+    With --device: for the host names of the last one, and the device's newest key or one made here.
+
+    With --from: to everybody who holds a living certificate of that CA, for the same key and
+    principals and, without --for, to the same end. By the journal; whoever has one is passed over,
+    so that an interrupted run is gone on with. Up to 1,000 are one transaction.
     """
+    whose = UsageError(
+        "whose certificate?", hint="give --device NAME, or --from OLD (without --keygen)"
+    )
+    if old is not None:
+        from dpki.cli.reissue import ReissueWish, reissue_all
+
+        if device is not None or keygen != "device":
+            raise whose
+        wish = ReissueWish(old, ca, lifetime, reason or "", revoke_old)
+        reissue_all(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+        return
     from dpki.cli.ssh_work import rotate_one
 
+    if device is None:
+        raise whose
     rotate_one(
         Output(json=json),
         home,
@@ -206,9 +235,10 @@ def list_(
     list_all(Output(json=json), home, ca)
 
 
-@app.command("resume", epilog=example("dpki ssh resume"))
+@app.command("resume", epilog=example("dpki ssh resume --dry-run", "dpki ssh resume"))
 @spends
 def resume(
+    dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -218,9 +248,9 @@ def resume(
 
     Batches of the journal are anchored, or signed again where another took their serials.
     """
-    from dpki.cli.ssh_work import resume_all
+    from dpki.cli.resume import resume_all
 
-    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase)
+    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
 @app.command(

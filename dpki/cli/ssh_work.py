@@ -24,12 +24,10 @@ from dpki.cli.issuing import (
     say_shortened,
     verify_wish,
 )
-from dpki.cli.output import Output, describe_rehearsal
+from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.session import Desk, now, open_desk, open_writer
-from dpki.config.amounts import format_ether
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
-from dpki.issuance.lock import hold
 from dpki.issuance.plan import BatchPlan
 from dpki.issuance.revocation import (
     RevocationPlan,
@@ -40,7 +38,7 @@ from dpki.issuance.revocation import (
     revoke,
 )
 from dpki.issuance.standing import Standing, foreign_serials, standings_of
-from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
+from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
 
@@ -110,7 +108,7 @@ def rotate_one(
             serials = ", ".join(str(serial) for plan in plans for serial in plan.serials)
             output.say(f"and then revoke, for ever: {serials or 'nothing'}")
         elif revoke_old:
-            document["revoked"] = _revoke(output, desk, writer, plans)
+            document["revoked"] = revoke_plans(output, desk, writer, plans)
     output.result(document, document.get("certificate", document.get("gas")))
 
 
@@ -153,46 +151,10 @@ def revoke_some(
         if dry_run:
             _rehearse(output, writer, plans)
             return
-        revoked = _revoke(output, desk, writer, plans)
+        revoked = revoke_plans(output, desk, writer, plans)
     output.result(
         {"revoked": revoked},
         "\n".join(str(serial) for plan in plans for serial in plan.serials),
-    )
-
-
-def resume_all(
-    output: Output, home: Path | None, *, pin: str | None, passphrase: str | None
-) -> None:
-    """Finish every CA's unfinished batches; one CA's trouble does not keep the others waiting.
-
-    Raises:
-        DpkiError: The first CA's trouble, after all were tried.
-    """
-    released: list[dict[str, object]] = []
-    troubles: list[DpkiError] = []
-    with open_desk(home) as desk:
-        names = {ca: name for name, ca in desk.index.authorities().items()}
-        concerned = [ca for ca in desk.journal.authorities() if ca in names]
-        if not concerned:
-            output.say("nothing was ever issued with this home")
-            output.result({"released": []})
-            return
-        writer = open_writer(desk, passphrase, output)
-        for ca in concerned:
-            try:
-                with output.steps() as progress:
-                    bench = make_bench(desk, writer, names[ca], ca, pin, output, progress)
-                    outcome = resume(bench)
-                report(output, outcome)
-                released += [describe_released(r) for r in outcome.finished]
-            except DpkiError as error:
-                output.say(f"{names[ca]}: {error.message}")
-                troubles.append(error)
-    if troubles:
-        raise troubles[0]
-    output.say(f"{len(released)} certificates were released" if released else "nothing was left")
-    output.result(
-        {"released": released}, "\n".join(str(r["certificate"]) for r in released) or None
     )
 
 
@@ -274,9 +236,7 @@ def _issue(
 def _rehearse_issue(output: Output, writer: DomainWriter, plan: BatchPlan) -> dict[str, object]:
     cost = rehearse_anchor(writer, plan)
     would = f"sign and anchor serial {plan.first_serial} of CA {plan.authority.id}"
-    output.say(
-        f"would {would}: at most {cost.gas:,} gas, {format_ether(cost.fee)} ETH; nothing was signed"
-    )
+    output.say(f"would {would}: {format_cost(cost)}; nothing was signed")
     return describe_rehearsal(cost, would) | {"certificates": describe_plan(plan)}
 
 
@@ -289,14 +249,14 @@ def _of_device(
     return {ca: list(serials) for ca, serials in found.items() if only is None or ca == only}
 
 
-def _revoke(
+def revoke_plans(
     output: Output, desk: Desk, writer: DomainWriter, plans: Sequence[RevocationPlan]
 ) -> list[dict[str, object]]:
+    """Revoke, and tell what was revoked."""
     chain = LiveChain(desk.reader, desk.domain, writer)
     described: list[dict[str, object]] = []
     for plan in plans:
-        # Under the lock: two processes with one wallet would take the same nonce.
-        with output.working("revoking"), hold(desk.home.lock):
+        with output.working("revoking"):
             anchored = revoke(chain, plan)
         described.append(
             {
@@ -314,10 +274,9 @@ def _revoke(
 def _rehearse(output: Output, writer: DomainWriter, plans: Sequence[RevocationPlan]) -> None:
     rehearsal = writer.rehearsal()
     costs = [rehearsal.revoke(plan.ca, chunk) for plan in plans for chunk in chunks(plan.serials)]
-    gas, fee = sum(cost.gas for cost in costs), sum(cost.fee for cost in costs)
+    cost = sum(costs[1:], costs[0])
     serials = [serial for plan in plans for serial in plan.serials]
     output.say(
-        f"would revoke {', '.join(map(str, serials))}: at most {gas:,} gas,"
-        f" {format_ether(fee)} ETH; nothing was sent"
+        f"would revoke {', '.join(map(str, serials))}: {format_cost(cost)}; nothing was sent"
     )
-    output.result({"dry_run": True, "serials": serials, "gas": gas, "fee_wei": str(fee)}, gas)
+    output.result(describe_rehearsal(cost, "revoke") | {"serials": serials}, cost.gas)

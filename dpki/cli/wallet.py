@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
+from dpki.cli.options import (
+    DryRunOption,
+    HomeOption,
+    JsonOption,
+    PassphraseOption,
+    PinOption,
+    YesOption,
+    example,
+)
 from dpki.cli.output import Output
+from dpki.cli.spending import spends
 from dpki.errors import UsageError
-
-if TYPE_CHECKING:
-    from dpki.config.admin import AdminConfig, Home
-    from dpki.signer.uri import Pkcs11Uri
 
 app = typer.Typer(name="wallet", help="The account that signs.", no_args_is_help=True)
 
@@ -43,6 +47,8 @@ def show(
     output.say(f"key: {where}")
     output.say(f"balance: {format_ether(balance)} ETH on chain {config.chain.chain_id}")
     output.say(f"transactions: {sent} in blocks, {waiting} waiting")
+    if waiting:
+        output.say("see what waits with: dpki wallet pending")
     if balance == 0:
         output.say("warning: the account can pay for nothing; send it some")
     document = {
@@ -96,6 +102,7 @@ def use(
     json: JsonOption = False,
 ) -> None:
     """Sign with another key from now on. Prints its account."""
+    from dpki.cli.session import account_of
     from dpki.config.admin import find_home, load_admin_config, save_wallet_key
     from dpki.signer.uri import Pkcs11Uri
 
@@ -103,22 +110,55 @@ def use(
     place = find_home(home)
     config = load_admin_config(place)
     uri = None if which == KEYSTORE else Pkcs11Uri.parse(which)
-    account = _account(place, config, uri, pin, output)
+    account = str(account_of(place, config, uri, pin, output))
     save_wallet_key(place, uri)
     output.result({"account": account, "key": str(uri or place.keystore)}, account)
 
 
-def _account(
-    place: Home, config: AdminConfig, uri: Pkcs11Uri | None, pin: str | None, output: Output
-) -> str:
-    """Return the account of a wallet that is there, and opens."""
-    from dpki.cli.session import module_of, token_pin
-    from dpki.transactions.token_wallet import open_token_wallet
-    from dpki.transactions.wallet import claimed_account
+@app.command("pending", epilog=example("dpki wallet pending"))
+def pending(pin: PinOption = None, home: HomeOption = None, json: JsonOption = False) -> None:
+    """List the account's transactions that are in no block yet. Prints a table.
 
-    if uri is None:
-        return str(claimed_account(Path(place.keystore)))
-    with output.working("trying the key"):
-        wallet = open_token_wallet(uri, token_pin(config, pin, output), module_of(config))
-        wallet.close()
-    return str(wallet.address)
+    A command that was ended while it waited may have left one. Those that come later wait for it.
+    """
+    from dpki.cli.stuck import list_pending
+
+    list_pending(Output(json=json), home, pin)
+
+
+@app.command(
+    "unstick",
+    epilog=example(
+        "dpki wallet unstick --dry-run", "dpki wallet unstick --nonce 17 --resend --max-fee 0.5"
+    ),
+)
+@spends
+def unstick(
+    nonce: Annotated[
+        int | None, typer.Option("--nonce", min=0, help="Only the one with this number.")
+    ] = None,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="The same call once more, for more; default: end it.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    passphrase: PassphraseOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End transactions that wait, or send them for more. Prints what is in a block then.
+
+    An empty transaction of the account to itself takes the place of each: what it was to do will
+    not happen, for ever. With --resend it is the same call, with higher fees.
+    """
+    from dpki.cli.stuck import replace_pending
+
+    replace_pending(
+        Output(json=json),
+        home,
+        nonce=nonce,
+        again=resend,
+        dry_run=dry_run,
+        yes=yes,
+        passphrase=passphrase,
+    )

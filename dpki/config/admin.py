@@ -31,7 +31,7 @@ from dpki.config.values import (
 from dpki.errors import ConfigError, UsageError
 from dpki.files import make_private_directory, write_atomic
 from dpki.model import DomainId
-from dpki.signer.uri import KeyUri, Pkcs11Uri
+from dpki.signer.uri import FileUri, KeyUri, Pkcs11Uri
 
 VERSION = 1
 
@@ -164,6 +164,18 @@ class AdminConfig:
         if self.domain is None:
             raise ConfigError("there is no trust domain yet", hint="make one with: dpki deploy")
         return self.domain
+
+
+def key_uri(home: Home, config: AdminConfig, name: str) -> KeyUri:
+    """Return where a CA's key is: as configured, else in the token under the CA's name.
+
+    Where there is no token, it is in a file in the home.
+    """
+    if name in config.keys:
+        return config.keys[name]
+    if not config.token.is_there:
+        return FileUri(str(home.directory / "keys" / f"{name}.pem"))
+    return Pkcs11Uri(token=config.token.label, object=name)
 
 
 def load_admin_config(home: Home) -> AdminConfig:

@@ -307,9 +307,7 @@ def _voters(
     return {
         seat: council.seats[seat].account
         for seat in seats
-        if seat in council.seats
-        and not struck >> seat & 1
-        and council.seats[seat].since <= opened
+        if seat in council.seats and not struck >> seat & 1 and council.seats[seat].since <= opened
     }
 
 

@@ -23,8 +23,8 @@ from dpki.model import Address
 from dpki.transactions.abi import decode_call
 from dpki.transactions.actions import DomainActions
 from dpki.transactions.calls import encode_call
+from dpki.transactions.flight import Rehearsal
 from dpki.transactions.governed import GovernanceCall, Governed, Pending, Way
-from dpki.transactions.sender import Rehearsal
 from dpki.transactions.timelock import (
     TIMELOCK,
     OperationState,
@@ -68,8 +68,7 @@ class Direct(Route):
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
         """Try the calls; those after the first can depend on it, so only what they cost alone."""
-        tried = [self.writer.rehearse(call) for call in calls]
-        return Rehearsal(sum(one.gas for one in tried), sum(one.fee for one in tried))
+        return sum((self.writer.rehearse(call) for call in calls), FREE)
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
         """Make the calls, one transaction each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dpki.issuance.chain import Chain
 from dpki.issuance.journal import Journal
 from dpki.issuance.progress import Progress
 from dpki.issuance.publishing import Publisher
+from dpki.locks import Turn
 from dpki.model import Address, AuthorityId
 from dpki.signer.base import Signer
 
@@ -35,6 +36,7 @@ class Bench:
         publisher: Where bundles go.
         find_document: Gives the key document of a device, as far as known here.
         lock: File whose lock is held meanwhile.
+        turn: How to wait for it.
         clock: Gives the time, aware.
         progress: Told about every step.
         profile: What the CA may issue, by configuration; None for the default.
@@ -51,3 +53,4 @@ class Bench:
     clock: Callable[[], datetime]
     progress: Progress
     profile: Profile | None = None
+    turn: Turn = field(default_factory=Turn)

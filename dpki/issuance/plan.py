@@ -152,7 +152,7 @@ def plan_batch(
         )
     profile = profile_of(authority, profile)
     for request in requests:
-        _verify_request(snapshot, profile, request)
+        verify_request(snapshot, profile, request)
     return BatchPlan(
         snapshot,
         authority,
@@ -273,7 +273,8 @@ def find_recipient(
     return Recipient(address, document.sealing)
 
 
-def _verify_request(snapshot: Snapshot, profile: Profile, request: CertificateRequest) -> None:
+def verify_request(snapshot: Snapshot, profile: Profile, request: CertificateRequest) -> None:
+    """Refuse what no batch may hold, whatever else is in it; raises as `plan_batch`."""
     verify_principals(request.principals)
     verify_name(request.subject)
     profile.verify_principals(request.principals)

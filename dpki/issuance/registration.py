@@ -34,7 +34,7 @@ from dpki.transactions.governed import Governed
 if TYPE_CHECKING:
     from dpki.council.routing import Governance
     from dpki.transactions.account import Receipt
-    from dpki.transactions.sender import Rehearsal
+    from dpki.transactions.flight import Rehearsal
     from dpki.transactions.writer import DomainWriter
 
 

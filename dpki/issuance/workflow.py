@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 from dpki.issuance.authority import verify_signer
 from dpki.issuance.bench import Bench
-from dpki.issuance.lock import hold
 from dpki.issuance.plan import BatchPlan, CertificateRequest
 from dpki.issuance.run import Outcome, Run
+from dpki.locks import hold
 
 
 def rehearse_batch(bench: Bench, requests: Sequence[CertificateRequest]) -> BatchPlan:
@@ -41,7 +41,7 @@ def issue_batch(bench: Bench, requests: Sequence[CertificateRequest]) -> Outcome
         TransactionFailed: The batch could not be anchored; `resume` goes on with it.
         CouldNotCheck: The chain could not be read.
     """
-    with hold(bench.lock), ExitStack() as stack:
+    with hold(bench.lock, bench.turn), ExitStack() as stack:
         run = Run(bench, stack)
         _verify_means(bench, run, run.plan(requests), requests)
         run.settle()
@@ -57,7 +57,7 @@ def resume(bench: Bench) -> Outcome:
     Raises:
         StoreFailed, TransactionFailed, CouldNotCheck: As for `issue_batch`; can be tried again.
     """
-    with hold(bench.lock), ExitStack() as stack:
+    with hold(bench.lock, bench.turn), ExitStack() as stack:
         run = Run(bench, stack)
         run.settle()
         return run.outcome()

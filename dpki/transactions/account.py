@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dpki.chain import decode
 from dpki.chain.domain import verify_chain_id
@@ -11,8 +12,11 @@ from dpki.chain.rpc import Reader, RpcError, fetch_block
 from dpki.errors import EndpointUnavailable, TransactionFailed, WrongDomain
 from dpki.model import Address, Block, Hash32
 from dpki.transactions.fees import Fees, Refusal, classify_refusal, suggest_fees
+from dpki.transactions.layer import fetch_layer_fee, has_layer_fee
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import SignedTransaction
+
+_Waiting = TypeVar("_Waiting")
 
 _REVERTED = 3
 """JSON-RPC error code of a reverted call (geth, and everybody after it)."""
@@ -57,6 +61,7 @@ class Account:
         self.address = address
         self._reader = reader
         self._with_code: set[Address] = set()
+        self._has_layer_fee: bool | None = None
 
     def verify_code(self, contract: Address) -> None:
         """Raise `WrongDomain` when there is no contract."""
@@ -102,6 +107,36 @@ class Account:
         except RpcError:
             tip = 0  # not every node knows the method, and where none is needed none is missed
         return suggest_fees(base, tip)
+
+    def layer_fee(self, size: int) -> int:
+        """Return wei that the layer below may take for a transaction; 0 where there is none.
+
+        Args:
+            size: Bytes of the unsigned transaction.
+        """
+        if self._has_layer_fee is None:
+            self._has_layer_fee = has_layer_fee(self._reader)
+        return fetch_layer_fee(self._reader, size) if self._has_layer_fee else 0
+
+    def waiting(
+        self, nonce: int, parse: Callable[[dict[str, object], Address, str], _Waiting]
+    ) -> _Waiting | None:
+        """Return the transaction of a number as the node has it; None where it does not tell.
+
+        Args:
+            nonce: The number.
+            parse: Given its fields, the account and the node's name.
+        """
+        try:
+            answer = self._reader.call(
+                "eth_getTransactionBySenderAndNonce", [str(self.address), hex(nonce)]
+            )
+        except RpcError:
+            return None  # a young method, which many nodes don't know
+        if answer is None:
+            return None
+        source = self._reader.name
+        return parse(decode.mapping(answer, source), self.address, source)
 
     def submit(self, signed: SignedTransaction) -> RpcError | None:
         """Send; return why the node would not take it, None when it has it."""

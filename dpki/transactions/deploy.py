@@ -9,11 +9,13 @@ from typing import Any
 from dpki.chain import decode
 from dpki.chain.rpc import Reader
 from dpki.errors import TransactionFailed
+from dpki.locks import Turn
 from dpki.model import Address, DomainId
 from dpki.transactions.account import Receipt
 from dpki.transactions.calls import encode_deployment
 from dpki.transactions.fees import MAXIMUM_FEE
-from dpki.transactions.sender import WAIT, Rehearsal, Sender
+from dpki.transactions.flight import Rehearsal
+from dpki.transactions.sender import WAIT, Sender
 from dpki.transactions.wallet import Wallet
 
 
@@ -29,6 +31,7 @@ def deploy_domain(
     wait: timedelta = WAIT,
     maximum_fee: int = MAXIMUM_FEE,
     maximum_gas: int | None = None,
+    turn: Turn | None = None,
 ) -> tuple[DomainId, Receipt]:
     """Deploy TrustDomain and its registries; return the domain's id.
 
@@ -46,6 +49,7 @@ def deploy_domain(
         wait: How long to wait for that.
         maximum_fee: Wei that it may cost.
         maximum_gas: Gas that it may use; None for what it needs.
+        turn: How to wait for other processes with the account.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -61,6 +65,7 @@ def deploy_domain(
         wait=wait,
         maximum_fee=maximum_fee,
         maximum_gas=maximum_gas,
+        turn=turn,
     )
     address, receipt = deploy_contract(sender, _init_code(governor, guardian, registrars))
     return DomainId(sender.chain_id, address, receipt.block.hash), receipt
@@ -98,6 +103,7 @@ def deploy_timelock(
     confirmations: int = 1,
     maximum_fee: int = MAXIMUM_FEE,
     maximum_gas: int | None = None,
+    turn: Turn | None = None,
 ) -> tuple[Address, Receipt]:
     """Deploy OpenZeppelin's TimelockController, for the wallet's account alone.
 
@@ -111,7 +117,7 @@ def deploy_timelock(
         As `deploy_domain`.
     """
     limits = {"maximum_fee": maximum_fee, "maximum_gas": maximum_gas}
-    sender = _sender(reader, wallet, chain_id, confirmations=confirmations, **limits)
+    sender = _sender(reader, wallet, chain_id, confirmations=confirmations, turn=turn, **limits)
     return deploy_contract(sender, timelock_code(wallet.address, delay))
 
 

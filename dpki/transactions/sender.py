@@ -1,33 +1,33 @@
 """Sending one transaction, and knowing what became of it.
 
-Simulated before it costs anything; signed here; then followed until it stands in a block, as
-another one with the same number and higher fees where it has to be. Fees follow EIP-1559. Questions
-go through `chain.rpc`, with its limits, rather than through web3's own providers: those follow what
-an endpoint tells them (CCIP-Read would fetch URLs that it names) and bound each read instead of the
-whole.
+Simulated before it costs anything; signed here; then followed until it stands in a block
+(`flight`), as another one with the same number and higher fees where it has to be. Fees follow
+EIP-1559. Questions go through `chain.rpc`, with its limits, rather than through web3's own
+providers: those follow what an endpoint tells them (CCIP-Read would fetch URLs that it names) and
+bound each read instead of the whole.
+
+One transaction of an account at a time: processes of one user take turns (`outbox`), so that no two
+take the same number.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from dpki.chain.rpc import Reader
 from dpki.config.amounts import format_ether
-from dpki.errors import EndpointUnavailable, TransactionFailed
-from dpki.http import Deadline
-from dpki.model import Address, Hash32
-from dpki.transactions.account import Account, Receipt, perhaps_sent
-from dpki.transactions.fees import (
-    MAXIMUM_FEE,
-    Fees,
-    Refusal,
-    classify_refusal,
-    raise_fees,
-)
-from dpki.transactions.wallet import SignedTransaction, Wallet
+from dpki.errors import TransactionFailed
+from dpki.locks import Turn
+from dpki.model import Address
+from dpki.transactions.account import Account, Receipt
+from dpki.transactions.fees import MAXIMUM_FEE, Fees, raise_fees
+from dpki.transactions.flight import Flight, NonceTaken, Plan, Rehearsal, Terms
+from dpki.transactions.outbox import Outbox
+from dpki.transactions.stuck import Stuck, find_stuck
+from dpki.transactions.wallet import Wallet, unsigned_size
 
 WAIT = timedelta(seconds=120)
 """How long to wait for a block with the transaction in it."""
@@ -35,53 +35,12 @@ WAIT = timedelta(seconds=120)
 PATIENCE = timedelta(seconds=30)
 """How long to wait before the fees are raised: many blocks everywhere, and thrice in `WAIT`."""
 
-_SETTLE = timedelta(seconds=5)
-"""How long an endpoint may know that a number is used, and not yet by which transaction."""
+_ANY_NONCE = 2**24
+"""Stands in for a number where only the transaction's size counts."""
 
 _TRIES = 3
-_REVERTED = 3
-"""JSON-RPC error code of a reverted call (geth, and everybody after it)."""
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a transaction would cost at most.
-
-    Attributes:
-        gas: Gas.
-        fee: Wei.
-    """
-
-    gas: int
-    fee: int
-
-
-@dataclass(frozen=True)
-class _Plan:
-    call: dict[str, Any]
-    fees: Fees
-    rehearsal: Rehearsal
-
-
-@dataclass
-class _Flight:
-    """A transaction on its way, under one number and as many hashes as it was offered with."""
-
-    plan: _Plan
-    nonce: int
-    offers: list[SignedTransaction] = field(default_factory=list)
-    is_at_limit: bool = False
-    used: Deadline | None = None
-    """Runs since the number was seen used, by nobody knows which transaction."""
-
-    @property
-    def name(self) -> Hash32:
-        """The hash of the newest offer."""
-        return self.offers[-1].hash
-
-
-class _NonceTaken(Exception):
-    """The transaction was not taken, as another one has its number."""
+_BUMPS = 40
+"""How often a replacement's fees are raised before it is taken: from one to a hundred."""
 
 
 class Sender:
@@ -96,6 +55,7 @@ class Sender:
         maximum_fee: Wei that one transaction may cost, with raised fees too.
         maximum_gas: Gas that one transaction may use; None for what it needs.
         patience: How long to wait before the fees are raised.
+        turn: How to wait for other processes with the account.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -113,16 +73,26 @@ class Sender:
         maximum_fee: int = MAXIMUM_FEE,
         maximum_gas: int | None = None,
         patience: timedelta = PATIENCE,
+        turn: Turn | None = None,
     ) -> None:
         self._account = Account(reader, wallet.address, chain_id)
+        self._outbox = Outbox(chain_id, wallet.address)
+        self._turn = turn or Turn()
         self.wallet = wallet
-        self._endpoint = reader.name
         self.chain_id = chain_id
-        self._confirmations = confirmations
-        self._wait = wait
         self._maximum_fee = maximum_fee
         self._maximum_gas = maximum_gas
-        self._patience = patience
+        self._terms = Terms(
+            self._account,
+            wallet,
+            self._outbox,
+            self._turn.doing,
+            chain_id,
+            confirmations,
+            wait,
+            maximum_fee,
+            patience,
+        )
 
     def rehearse(self, to: Address | None, data: bytes) -> Rehearsal:
         """Do everything that `send` does before it signs; nothing is sent.
@@ -148,32 +118,105 @@ class Sender:
             EndpointUnavailable: No answer, or nonsense. When that happens after sending, the
                 message names the transaction, which may still go through.
         """
-        plan = self._prepare(to, data)
-        for _ in range(_TRIES):
-            flight = _Flight(plan, self._account.count("pending"))
-            try:
-                self._offer(flight)
-            except _NonceTaken:
-                # Another process with this account was faster; what it did may forbid ours.
-                time.sleep(0.2)
-                plan = self._prepare(to, data)
-            else:
-                return self._follow(flight)
+        with self._outbox.hold(self._turn):
+            # Prepared only now: what others did meanwhile may forbid ours.
+            for _ in range(_TRIES):
+                flight = Flight(
+                    self._terms, self._prepare(to, data), self._account.count("pending")
+                )
+                try:
+                    flight.offer()
+                except NonceTaken:
+                    time.sleep(0.2)  # another machine with this account was faster
+                else:
+                    return flight.follow()
         raise TransactionFailed(
             f"another program keeps taking the next number of account {self.wallet.address}",
             hint="nothing was sent; wait until it has finished, or give it an account of its own",
         )
 
-    def _prepare(self, to: Address | None, data: bytes) -> _Plan:
+    def find_stuck(self) -> tuple[Stuck, ...]:
+        """Return the account's transactions that wait, by number.
+
+        Raises:
+            EndpointUnavailable: No answer, or nonsense.
+        """
+        return find_stuck(self._account, self._outbox)
+
+    def rehearse_replacement(self, stuck: Stuck, *, again: bool) -> Rehearsal:
+        """Return what `replace` would cost at first; nothing is sent.
+
+        Raises:
+            TransactionFailed: Not enough money, absurd fees, or not known what was sent.
+            EndpointUnavailable: No answer, or nonsense.
+        """
+        return self._replacement(stuck, again=again).rehearsal
+
+    def replace(self, stuck: Stuck, *, again: bool) -> Receipt:
+        """Put another transaction in a stuck one's place, and return when one is in a block.
+
+        Args:
+            stuck: A transaction that no running process waits for.
+            again: Whether it is the same call once more, for more; else it is an empty one to the
+                account itself, and the stuck one will never take effect.
+
+        Returns: The receipt of the new one, or of the stuck one where that was quicker.
+
+        Raises:
+            TransactionReverted, TransactionForbidden: The contract refuses the call now.
+            TransactionFailed, EndpointUnavailable: As `send`.
+        """
+        with self._outbox.hold(self._turn):
+            if self._account.count("latest") > stuck.nonce:
+                raise TransactionFailed(
+                    f"the transaction with number {stuck.nonce} is in a block meanwhile",
+                    hint="nothing was sent; see what else waits with: dpki wallet pending",
+                )
+            plan = self._replacement(stuck, again=again)
+            if again:
+                self._account.simulate(plan.call)
+            flight = Flight(self._terms, plan, stuck.nonce, rival=stuck.hash)
+            for _ in range(_BUMPS):
+                try:
+                    flight.offer()
+                except NonceTaken:
+                    if self._account.count("latest") > stuck.nonce or not flight.raise_fees():
+                        break
+                else:
+                    return flight.follow()
+        raise TransactionFailed(
+            f"the transaction with number {stuck.nonce} could not be replaced within"
+            f" {format_ether(self._maximum_fee)} ETH, or is in a block meanwhile",
+            hint="see dpki wallet pending; then raise --max-fee",
+        )
+
+    def _replacement(self, stuck: Stuck, *, again: bool) -> Plan:
+        call, gas = stuck.call, stuck.gas
+        if not again:
+            call = {"from": str(self.wallet.address), "to": str(self.wallet.address), "data": "0x"}
+            gas = self._gas(call)
+        if call is None:
+            raise TransactionFailed(
+                f"nobody here knows what the transaction with number {stuck.nonce} was to do",
+                hint="nothing was sent; without --resend an empty one takes its place",
+            )
+        fees = self._account.market()
+        return self._plan(call, gas, fees if stuck.fees is None else raise_fees(stuck.fees, fees))
+
+    def _prepare(self, to: Address | None, data: bytes) -> Plan:
         call: dict[str, Any] = {"from": str(self.wallet.address), "data": f"0x{data.hex()}"}
         if to is not None:
             self._account.verify_code(to)
             call["to"] = str(to)
         self._account.simulate(call)
-        gas = self._gas(call)
-        fees = self._account.market()
-        self._verify_affordable(gas * fees.maximum)
-        return _Plan(call, fees, Rehearsal(gas, gas * fees.maximum))
+        return self._plan(call, self._gas(call), self._account.market())
+
+    def _plan(self, call: dict[str, Any], gas: int, fees: Fees) -> Plan:
+        plan = Plan(call, gas, fees, 0)
+        size = unsigned_size(plan.fields(self.chain_id, _ANY_NONCE))
+        plan = replace(plan, layer_fee=self._account.layer_fee(size))
+        self._verify_affordable(plan.rehearsal.fee)
+        return plan
 
     def _gas(self, call: dict[str, Any]) -> int:
         needed = self._account.estimate(call)
@@ -200,138 +243,3 @@ class Sender:
                 f" {self.chain_id}",
                 hint="send it some; nothing was sent",
             )
-
-    # --- sending ---------------------------------------------------------------------------------
-
-    def _offer(self, flight: _Flight) -> None:
-        """Send the transaction for the first time, for more where the node asks for more.
-
-        Raises:
-            _NonceTaken: Another one has its number; nothing was sent.
-            TransactionFailed: The node would not take it; nothing was sent.
-            EndpointUnavailable: Nobody knows whether it arrived.
-        """
-        for number in range(1, _TRIES + 1):
-            flight.offers = [self._sign(flight)]
-            try:
-                error = self._account.submit(flight.offers[0])
-            except EndpointUnavailable as lost:
-                raise perhaps_sent(lost, flight.name) from lost
-            if error is None:
-                return
-            refusal = classify_refusal(error.rpc_message)
-            if refusal is Refusal.NONCE_TAKEN:
-                raise _NonceTaken from error
-            if refusal is Refusal.OTHER or number == _TRIES or not self._raise(flight):
-                raise self._account.refused(error) from error
-
-    def _sign(self, flight: _Flight) -> SignedTransaction:
-        plan = flight.plan
-        return self.wallet.sign_transaction(
-            {
-                "type": 2,
-                "chainId": self.chain_id,
-                "nonce": flight.nonce,
-                "gas": plan.rehearsal.gas,
-                "maxFeePerGas": plan.fees.maximum,
-                "maxPriorityFeePerGas": plan.fees.tip,
-                "value": 0,
-                "data": plan.call["data"],
-                **({"to": plan.call["to"]} if "to" in plan.call else {}),
-            }
-        )
-
-    def _raise(self, flight: _Flight) -> bool:
-        """Raise the fees; return whether limit and balance allow it."""
-        fees = raise_fees(flight.plan.fees, self._account.market())
-        cost = flight.plan.rehearsal.gas * fees.maximum
-        flight.is_at_limit = cost > self._maximum_fee or cost > self._account.balance()
-        if not flight.is_at_limit:
-            flight.plan = replace(flight.plan, fees=fees)
-        return not flight.is_at_limit
-
-    # --- following -------------------------------------------------------------------------------
-
-    def _follow(self, flight: _Flight) -> Receipt:
-        """Wait for the transaction's block, and for as many on top as were asked for."""
-        deadline, patience, pause = Deadline(self._wait), Deadline(self._patience), 0.01
-        while not deadline.is_over:
-            try:
-                done, is_in_block = self._look(flight)
-                if done is not None:
-                    return done
-                if patience.is_over and not is_in_block:
-                    self._push(flight)
-                    patience = Deadline(self._patience)
-            except EndpointUnavailable as error:
-                raise perhaps_sent(error, flight.name) from error
-            time.sleep(min(pause, deadline.remaining()))
-            pause = min(1.5 * pause, 1.0)
-        limit = f"; its fees could not be raised within {format_ether(self._maximum_fee)} ETH"
-        raise TransactionFailed(
-            f"transaction {flight.name} is in no confirmed block after"
-            f" {self._wait.total_seconds():g} s{limit if flight.is_at_limit else ''}",
-            hint="it may still go through: look it up before trying again"
-            + (", with a higher --max-fee" if flight.is_at_limit else ""),
-        )
-
-    def _look(self, flight: _Flight) -> tuple[Receipt | None, bool]:
-        """Return the receipt once it is confirmed, and whether there is one at all.
-
-        A reorg may take the block away again: then there is none, and the waiting goes on.
-        """
-        for offer in reversed(flight.offers):
-            receipt = self._account.receipt(offer.hash)
-            if receipt is None:
-                continue
-            flight.used = None
-            succeeded, found = receipt
-            if not succeeded:
-                # Why stands nowhere; the same call on the state after it usually tells.
-                self._account.simulate(flight.plan.call, hex(found.block.number))
-                raise TransactionFailed(
-                    f"transaction {offer.hash} was reverted in block {found.block.number},"
-                    " for a reason that no longer holds",
-                    hint="try again",
-                )
-            head = self._account.head()
-            if head - found.block.number + 1 < self._confirmations:
-                return None, True
-            return replace(found, balance=self._balance_left()), True
-        self._verify_unused(flight)
-        return None, False
-
-    def _balance_left(self) -> int | None:
-        try:
-            return self._account.balance()
-        except EndpointUnavailable:
-            return None  # what was to be done is done
-
-    def _verify_unused(self, flight: _Flight) -> None:
-        """Raise `TransactionFailed` when another transaction has taken the number for good."""
-        if self._account.count("latest") <= flight.nonce:
-            flight.used = None
-        elif flight.used is None:
-            flight.used = Deadline(_SETTLE)
-        elif flight.used.is_over:
-            raise TransactionFailed(
-                f"transaction {flight.name} was replaced: another one of account"
-                f" {self.wallet.address} has its number {flight.nonce}",
-                hint="it has had no effect; find out who else uses the account, then try again",
-            )
-
-    def _push(self, flight: _Flight) -> None:
-        """Offer a stuck transaction again: the same where it was lost, for more where it waits.
-
-        It is the same call under the same number, so at most one of them takes effect.
-        """
-        if not self._account.is_known(flight.name):
-            self._account.submit(flight.offers[-1])
-            return
-        before = flight.plan
-        if self._raise(flight):
-            offer = self._sign(flight)
-            if self._account.submit(offer) is None:
-                flight.offers.append(offer)
-            else:
-                flight.plan = before

@@ -26,6 +26,9 @@ from dpki.signer.pin import PinSource
 SCRYPT_WORK = 2**18
 """The work factor n of scrypt: about a second and 256 MiB a try."""
 
+_SIGNATURE = 67
+"""Bytes that the parity and two words take in a transaction (RLP)."""
+
 _LIMIT = 64 * 1024
 _MOST_WORK = {"n": 2**20, "r": 8, "p": 16, "c": 10**7, "dklen": 64}
 """What opening a keystore may cost at most: 1 GiB and half a minute."""
@@ -114,6 +117,17 @@ class KeyWallet(Wallet):
     def encrypt(self, passphrase: str, *, work: int = SCRYPT_WORK) -> bytes:
         """Return the keystore's content."""
         return json.dumps(self._account.encrypt(passphrase, kdf="scrypt", iterations=work)).encode()
+
+
+def unsigned_size(transaction: dict[str, Any]) -> int:
+    """Return how many bytes a transaction has without its signature, a byte or two too many.
+
+    Args:
+        transaction: As `sign_transaction` takes it.
+    """
+    longest = 2**256 - 1
+    signed = TypedTransaction.from_dict({**transaction, "v": 1, "r": longest, "s": longest})
+    return len(signed.encode()) - _SIGNATURE
 
 
 def create_keystore(

@@ -6,13 +6,15 @@ from datetime import timedelta
 
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
+from dpki.locks import Turn
 from dpki.model import Address
 from dpki.transactions.account import Receipt
 from dpki.transactions.actions import DomainActions
 from dpki.transactions.deploy import deploy_contract
 from dpki.transactions.fees import MAXIMUM_FEE
+from dpki.transactions.flight import Rehearsal
 from dpki.transactions.governed import GovernanceCall
-from dpki.transactions.sender import PATIENCE, WAIT, Rehearsal, Sender
+from dpki.transactions.sender import PATIENCE, WAIT, Sender
 from dpki.transactions.wallet import Wallet
 
 
@@ -28,6 +30,7 @@ class DomainWriter(DomainActions[Receipt]):
         maximum_fee: Wei that one transaction may cost, with raised fees too.
         maximum_gas: Gas that one transaction may use; None for what it needs.
         patience: How long to wait before the fees are raised.
+        turn: How to wait for other processes with the account.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -45,6 +48,7 @@ class DomainWriter(DomainActions[Receipt]):
         maximum_fee: int = MAXIMUM_FEE,
         maximum_gas: int | None = None,
         patience: timedelta = PATIENCE,
+        turn: Turn | None = None,
     ) -> None:
         super().__init__(domain)
         self._sender = Sender(
@@ -56,6 +60,7 @@ class DomainWriter(DomainActions[Receipt]):
             maximum_fee=maximum_fee,
             maximum_gas=maximum_gas,
             patience=patience,
+            turn=turn,
         )
 
     @property

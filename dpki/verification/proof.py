@@ -61,8 +61,11 @@ def parse_proof(data: bytes) -> CertificateProof:
         raise MalformedInput("the proof file's serial is not in its batch")
     if not all(type(sibling) is bytes for sibling in fields["path"]):
         raise MalformedInput("the proof file's path is not a list of hashes")
+    domain = DomainId.parse(fields["domain"])
+    if str(domain) != fields["domain"]:
+        raise MalformedInput("the proof file spells its domain otherwise than dpki does")
     return CertificateProof(
-        DomainId.parse(fields["domain"]),
+        domain,
         AuthorityId(fields["ca"]),
         serial,
         Path(first, count, tuple(Hash32(sibling) for sibling in fields["path"])),

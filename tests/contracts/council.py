@@ -12,7 +12,7 @@ from eth_hash.auto import keccak
 from eth_keys import keys
 
 from tests.contracts import reference
-from tests.contracts.conftest import World
+from tests.contracts.conftest import World, deploy_world
 
 DAY = 86_400
 HOUR = 3_600
@@ -91,6 +91,10 @@ class Parameters:
     def abi(self) -> tuple[Any, ...]:
         """The parameters as the contract takes them."""
         return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+
+#: Weights that never move, for tests of something else.
+STILL = Parameters(gain=0, against=0, absent=0, seniority=0)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,9 @@ class Council:
         receipt = self.contract.propose(proposal, sender=self.who(by).account)
         return Opened(round_id(proposal), proposal, receipt)
 
-    def alarm(self, kind: Kind, by: int = 0, ca: bytes | None = None, lasts: int = 7 * DAY) -> Opened:
+    def alarm(
+        self, kind: Kind, by: int = 0, ca: bytes | None = None, lasts: int = 7 * DAY
+    ) -> Opened:
         """Open a round that suspends or lifts an authority."""
         ca = self.world.ca if ca is None else ca
         name = "suspend" if kind == Kind.SUSPENSION else "lift"
@@ -269,6 +275,12 @@ class Council:
         self.world.chain.mine()
 
 
+def revert_data(error: Any, *values: Any) -> bytes:
+    """Return what a contract answers that reverts with this error."""
+    types = [part.canonical_type for part in error.abi.inputs]
+    return bytes(keccak(error.abi.selector.encode())[:4]) + encode(types, values)
+
+
 def unpack(words: Sequence[int]) -> list[int]:
     """Return weights of a table, without the free seats at its end."""
     weights = [words[seat // 16] >> 16 * (seat % 16) & 0xFFFF for seat in range(128)]
@@ -293,10 +305,17 @@ def found(
     return Council(world, contract, list(members))
 
 
-def govern(council: Council) -> Council:
-    """Make it governor and guardian, as an organisation does: by offer, and a round that accepts."""
+def another(world: World) -> World:
+    """Return another domain with two authorities, for a council that is not the module's."""
+    fresh = deploy_world(world.project, world.chain, world.roles.values())
+    fresh.ca, fresh.other_ca = fresh.register(), fresh.register(operator=fresh.other_operator)
+    return fresh
+
+
+def govern(council: Council, voters: Sequence[int] | None = None) -> Council:
+    """Make it governor and guardian, as an organisation does: an offer, a round that accepts."""
     world = council.world
     world.domain.setGuardian(council.contract, sender=world.governor)
     world.domain.offerGovernor(council.contract, sender=world.governor)
-    council.decide(council.call(world.domain.acceptGovernor))
+    council.decide(council.call(world.domain.acceptGovernor), voters=voters)
     return council

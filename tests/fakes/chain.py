@@ -140,8 +140,8 @@ class FakeChain:
         self.mine()
         return ca
 
-    def issue(self, ca: AuthorityId, entries: Sequence[Entry]) -> int:
-        """Anchor a batch; return its first serial."""
+    def issue(self, ca: AuthorityId, entries: Sequence[Entry], *, mine: bool = True) -> int:
+        """Anchor a batch, alone in its block or with those that follow; return its first serial."""
         issuer = self._issuers[ca]
         first, registry = issuer.next_serial, self.domain.certificates
         context = merkle.leaf_context(self.chain_id, registry, ca)
@@ -164,7 +164,8 @@ class FakeChain:
         )
         self._issuers[ca] = replace(issuer, next_serial=first + len(entries))
         self._save(ca)
-        self.mine()
+        if mine:
+            self.mine()
         return first
 
     def revoke(self, ca: AuthorityId, serials: Iterable[int]) -> None:

@@ -24,7 +24,7 @@ from dpki.signer.pkcs11 import generate_key, list_keys
 from dpki.signer.uri import Pkcs11Uri
 from dpki.store.gateway import Gateway
 from dpki.verification.verdict import Verdict
-from tests.admins import MODULE, Result
+from tests.admins import MODULE, Result, state_of
 from tests.issuing_world import World, bench, ok
 
 
@@ -85,6 +85,14 @@ def test_a_batch_of_a_thousand(world: World) -> None:
         assert world.verdict(file) is Verdict.VALID
 
 
+WOULD = {
+    **dict.fromkeys((3, 4), "seal, publish and anchor it"),
+    **dict.fromkeys((6, 7), "publish and anchor it"),
+    # Killed after it was anchored and before that was journaled: the chain knows.
+    **dict.fromkeys((8, 9, 10), "hand it out"),
+}
+
+
 @pytest.mark.parametrize("point", [2, 3, 4, 6, 7, 8, 9, 10])
 def test_killed_and_resumed(world: World, point: int) -> None:
     before = world.states("hosts")
@@ -101,6 +109,13 @@ def test_killed_and_resumed(world: World, point: int) -> None:
         9: "anchored",
         10: "anchored",
     }[point]
+    unchanged = state_of(world.anvil, world.admin.home.directory)
+    rehearsed = ok(world.dpki("ssh", "resume", "--dry-run", *world.admin.option))
+    assert [(b["ca"], b["first_serial"], b["would"]) for b in rehearsed["batches"]] == [  # type: ignore[attr-defined]
+        ("hosts", serial, WOULD[point]) for serial, _ in left
+    ]
+    assert bool(rehearsed["gas"]) is (point in (6, 7))
+    assert state_of(world.anvil, world.admin.home.directory) == unchanged
     document = ok(world.dpki("ssh", "resume", *world.admin.option))
     released = document["released"]
     assert isinstance(released, list)
@@ -114,6 +129,8 @@ def test_killed_and_resumed(world: World, point: int) -> None:
 def test_killed_with_the_only_copy_of_a_private_key(world: World) -> None:
     before = world.states("hosts")
     world.die(4, world.for_device("admin"))
+    rehearsed = ok(world.dpki("ssh", "resume", "--dry-run", *world.admin.option))
+    assert [b["would"] for b in rehearsed["batches"]] == ["sign it again, under other serials"]  # type: ignore[attr-defined]
     (one,) = ok(world.dpki("ssh", "resume", *world.admin.option))["released"]  # type: ignore[misc]
     serial = one["serial"]
     assert world.states("hosts")[len(before) :] == [(serial, "void"), (serial, "anchored")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,13 +21,14 @@ from dpki.certificates.ssh import (
     ssh_line,
     verify_ssh_signature,
 )
+from dpki.certificates.wire import string
 from dpki.errors import MalformedInput, SignatureInvalid
 from dpki.model import AuthorityKind
 from dpki.signer.base import KeyType
 from dpki.signer.pkcs11 import Pkcs11Signer, generate_key, open_signer
 from scripts.stage import Client, Sshd, Stage, open_stage
 from tests.openssh import PrivateKey, admits, describe, keygen, write_private_key
-from tests.raw_certificates import fido_blob
+from tests.raw_certificates import RawCertificate, fido_blob, options, strings
 from tests.soft_tokens import SoftHsmFolder
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -305,3 +307,82 @@ class TestLogin:
     def test_the_bare_key_is_refused(self, stage: Stage, server: Sshd, client: Client) -> None:
         (stage.directory / "user-cert.pub").unlink()
         assert not admits(stage, server, replace(client, certificate=None))
+
+
+class TestOptions:
+    """A certificate with options that sshd can't read is refused whole; dpki refuses the same."""
+
+    @pytest.fixture(scope="class")
+    def stage(self) -> Iterator[Stage]:
+        with open_stage() as stage:
+            yield stage
+
+    @pytest.fixture(scope="class")
+    def raw(self, stage: Stage) -> RawCertificate:
+        user = Ed25519PrivateKey.generate()
+        write_private_key(stage.directory / "user", user)
+        return RawCertificate(
+            subject=string(user.public_key().public_bytes_raw()),
+            principals=string(stage.account.encode()),
+            valid_after=int((NOW - timedelta(minutes=1)).timestamp()),
+            valid_before=int((NOW + timedelta(hours=1)).timestamp()),
+        )
+
+    @pytest.fixture(scope="class")
+    def server(self, stage: Stage, raw: RawCertificate) -> Sshd:
+        key = write_private_key(stage.directory / "host", Ed25519PrivateKey.generate())
+        trusted = stage.directory / "trusted"
+        trusted.write_text(public_key_line(ssh_blob(raw.ca.public_key())) + "\n")
+        host = key.with_name("host.pub").read_text()
+        (stage.directory / "known_hosts").write_text(f"door {host}\n")
+        return stage.start_sshd(
+            "options",
+            [f"HostKey {key}", f"TrustedUserCAKeys {trusted}", "AuthorizedKeysFile none"],
+        )
+
+    @pytest.mark.parametrize(
+        ("field", "encoded", "good"),
+        [
+            ("extensions", options((b"permit-pty", b"")), True),
+            ("extensions", options((b"permit-pty", b"yes")), False),
+            ("extensions", strings(b"permit-pty", string(b"")), False),
+            ("extensions", options((b"login@example.org", b"alice")), True),
+            ("critical_options", options((b"force-command", b"echo logged-in")), True),
+            ("critical_options", options((b"force-command", b"")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.0/8")), True),
+            ("critical_options", options((b"source-address", b"::1,127.0.0.1")), True),
+            ("critical_options", options((b"source-address", b"")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.0/255.0.0.0")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.0/0.255.255.255")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.1/8")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.1,")), False),
+            ("critical_options", options((b"source-address", b"127.0.0.1,::1%lo")), False),
+            ("critical_options", options((b"source-address", b"localhost")), False),
+            ("critical_options", options((b"verify-required", b"")), True),
+            ("critical_options", options((b"verify-required", b"yes")), False),
+            ("critical_options", strings(b"verify-required", string(b"")), False),
+        ],
+        ids=repr,
+    )
+    def test_sshd_and_dpki_refuse_the_same(
+        self,
+        stage: Stage,
+        server: Sshd,
+        raw: RawCertificate,
+        field: str,
+        encoded: bytes,
+        good: bool,
+    ) -> None:
+        blob = raw.with_(**{field: encoded}).blob
+        certificate = stage.directory / "user-cert.pub"
+        encoded_line = base64.b64encode(blob).decode()
+        certificate.write_text(f"{raw.type.decode()} {encoded_line}\n")
+        client = Client(
+            stage.directory / "user", certificate, stage.directory / "known_hosts", None, "door"
+        )
+        assert admits(stage, server, client) == good
+        if good:
+            verify_ssh_signature(parse_ssh_certificate(blob))
+        else:
+            with pytest.raises(MalformedInput, match=r"SSH certificate"):
+                parse_ssh_certificate(blob)

@@ -16,7 +16,7 @@ from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import Anvil
 from dpki.errors import TransactionFailed
 from dpki.model import Address
-from dpki.transactions import sender
+from dpki.transactions import flight
 from dpki.transactions.account import Receipt
 from dpki.transactions.fees import MAXIMUM_FEE
 from dpki.transactions.writer import DomainWriter
@@ -145,7 +145,7 @@ def test_a_reorg_under_it_is_waited_out(chain: Deployed) -> None:
 def test_one_that_another_took_the_place_of(
     chain: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "_SETTLE", timedelta(milliseconds=100))
+    monkeypatch.setattr(flight, "_SETTLE", timedelta(milliseconds=100))
     sending = Sending(chain, patience=timedelta(seconds=20))
     mine = sending.until(lambda _: True)
     other = {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -35,6 +36,8 @@ from dpki.model import (
     Hash32,
 )
 from dpki.transactions.deploy import deploy_domain, rehearse_deployment
+from dpki.transactions.flight import Rehearsal
+from dpki.transactions.layer import ORACLE
 from dpki.transactions.wallet import Wallet
 from dpki.transactions.writer import DomainWriter
 from tests.domains import ISSUER_KEY, LIFETIME, Deployed, deploy, fresh_entries
@@ -335,17 +338,27 @@ class TestBlocks:
             )
             with pytest.raises(TransactionFailed, match="no confirmed block") as caught:
                 impatient.set_guardian(deployed.guardian.address)
-            assert "look it up" in caught.value.hint
+            assert "dpki wallet pending" in caught.value.hint
         finally:
             deployed.endpoint.call("evm_mine")
             deployed.endpoint.call("evm_setAutomine", [True])
 
-    def test_the_loser_of_a_race_learns_why(self, deployed: Deployed, ca: AuthorityId) -> None:
-        """Two writers anchor under the same serial; both simulations pass, one block holds both."""
+    def test_the_loser_of_a_race_learns_why(
+        self,
+        deployed: Deployed,
+        ca: AuthorityId,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Two machines anchor under the same serial; both simulations pass, one block holds both.
+
+        What makes processes of one user take turns is in a folder that machines don't share.
+        """
         outcomes: list[object] = []
 
-        def issue() -> None:
+        def issue(machine: str) -> None:
             with Endpoint(deployed.anvil.url) as endpoint:
+                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
                 writer = DomainWriter(Behind(endpoint), deployed.domain, deployed.operator)
                 try:
                     outcomes.append(writer.issue(ca, 1, fresh_entries(1)))
@@ -354,7 +367,7 @@ class TestBlocks:
 
         deployed.endpoint.call("evm_setAutomine", [False])
         try:
-            threads = [Thread(target=issue) for _ in range(2)]
+            threads = [Thread(target=issue, args=[machine]) for machine in ("one", "other")]
             for number, thread in enumerate(threads, 1):
                 thread.start()
                 until(lambda number=number: pending(deployed) == number)
@@ -392,3 +405,45 @@ def test_the_receipt_is_the_chain_s(deployed: Deployed, ca: AuthorityId) -> None
     assert isinstance(block, dict)
     assert Hash32.parse(block["hash"]) == receipt.block.hash
     assert str(receipt.transaction_hash) in block["transactions"]
+
+
+class TestTheLayerBelow:
+    """OP-stack fees, with an oracle of known answers: 10 gwei a byte of what it is asked for."""
+
+    # CALLDATALOAD(4) * 10 gwei, returned.
+    CODE = f"0x60043564{10**10:010x}025f5260205ff3"
+
+    @pytest.fixture
+    def rollup(self, deployed: Deployed) -> Iterator[Deployed]:
+        deployed.endpoint.call("anvil_setCode", [str(ORACLE), self.CODE])
+        yield deployed
+        deployed.endpoint.call("anvil_setCode", [str(ORACLE), "0x"])
+
+    def test_counts_in_what_a_transaction_may_cost(self, rollup: Deployed, ca: AuthorityId) -> None:
+        def rehearse(count: int) -> Rehearsal:
+            writer = rollup.writer(rollup.operator)
+            return writer.rehearsal().issue(ca, 1, fresh_entries(count))
+
+        one, hundred = rehearse(1), rehearse(100)
+        # 96 bytes an entry, and the transaction's fields round them.
+        assert hundred.layer_fee - one.layer_fee == pytest.approx(
+            99 * 96 * 10**10 * 5 / 4, rel=0.01
+        )
+        assert 300 * 10**10 < one.layer_fee < 500 * 10**10
+        assert one.fee > one.layer_fee
+        rollup.endpoint.call("anvil_setCode", [str(ORACLE), "0x"])
+        without = rehearse(1)
+        assert without.layer_fee == 0
+        assert (without.gas, without.fee) == (one.gas, one.fee - one.layer_fee)
+
+    def test_counts_in_the_limit(self, rollup: Deployed, ca: AuthorityId) -> None:
+        cost = rollup.writer(rollup.operator).rehearsal().issue(ca, 1, fresh_entries(1))
+        writer = DomainWriter(
+            rollup.endpoint,
+            rollup.domain,
+            rollup.operator,
+            maximum_fee=cost.fee - cost.layer_fee // 2,
+        )
+        with pytest.raises(TransactionFailed, match="and the limit is"):
+            writer.issue(ca, 1, fresh_entries(1))
+        assert authority(rollup, ca).next_serial == 1

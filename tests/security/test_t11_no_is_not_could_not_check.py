@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from dpki import errors
-from dpki.certificates.ssh import ssh_line
+from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
+from dpki.model import Address, Entry, Hash32, Path
 from dpki.verification.check import verify_certificate
+from dpki.verification.proof import CertificateProof, encode_proof
 from dpki.verification.verdict import Finding, Verdict
+from tests.fakes.chain import START, FakeChain
+from tests.fakes.rpc_server import answering, serving
 from tests.world import DOMAIN, Ca
 
 
@@ -76,6 +83,69 @@ def babbler() -> Iterator[str]:
 def test_an_endpoint_that_talks_nonsense_is_no_verdict(babbler: str) -> None:
     finding = verify_certificate(certificate(), domain_id=DOMAIN.id, rpc=[babbler])
     assert (finding.verdict, finding.exit_status) == (Verdict.COULD_NOT_CHECK, 5)
+
+
+@dataclass
+class Endpoint:
+    """A chain in memory behind HTTP; one user CA, and the certificate that it anchored."""
+
+    chain: FakeChain
+    certificate: SshCertificate
+    proof: bytes
+    url: str
+
+    def verify(self, proof: bytes | None = None) -> Finding:
+        return verify_certificate(
+            self.certificate.blob,
+            domain_id=self.chain.domain.id,
+            rpc=[self.url],
+            proof=proof,
+            now=START,
+        )
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    chain, users = FakeChain(), Ca.users()
+    ca = chain.register(users.spki)
+    certificate = users.sign(valid_after=START, valid_before=START + timedelta(hours=1))
+    chain.issue(
+        ca, [Entry(certificate.hash, Address.zero(), certificate.valid_before, Hash32.zero())]
+    )
+    proof = encode_proof(CertificateProof(chain.domain.id, ca, 1, Path(1, 1, ())))
+
+    def answer(question: Any) -> Any:
+        if isinstance(question, list):
+            return [answer(each) for each in question]
+        result = chain.call(question["method"], question["params"])
+        return {"jsonrpc": "2.0", "id": question["id"], "result": result}
+
+    with serving(answering(answer)) as server:
+        yield Endpoint(chain, certificate, proof, server.url)
+
+
+@pytest.mark.parametrize("with_proof", [False, True])
+def test_an_endpoint_that_shows_everything_gives_a_verdict(
+    endpoint: Endpoint, with_proof: bool
+) -> None:
+    proof = endpoint.proof if with_proof else None
+    assert endpoint.verify(proof).verdict is Verdict.VALID
+    endpoint.chain.revoke(endpoint.certificate.authority_id, [1])
+    assert endpoint.verify(proof).verdict is Verdict.REVOKED
+
+
+def logs_of(params: Sequence[object]) -> str:
+    """Return whose logs a question is after; nobody's where it is after something else."""
+    return str(params[0].get("address", "")) if params and isinstance(params[0], dict) else ""
+
+
+def test_an_endpoint_that_withholds_events_gives_none_without_a_proof(endpoint: Endpoint) -> None:
+    registry = str(endpoint.chain.domain.certificates)
+    endpoint.chain.lie = lambda _, params, honest: [] if registry in logs_of(params) else honest
+    finding = endpoint.verify()
+    assert (finding.verdict, finding.exit_status) == (Verdict.COULD_NOT_CHECK, 5)
+    assert finding.serial == 1
+    assert endpoint.verify(endpoint.proof).verdict is Verdict.VALID
 
 
 def test_what_is_no_certificate_is_refused_without_asking_anybody() -> None:

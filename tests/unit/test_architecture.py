@@ -34,6 +34,7 @@ FLOORS = [
     ["certificates"],
     ["typed_data"],
     ["model"],
+    ["locks"],
     ["files", "http"],
     ["explanations"],
     ["errors"],

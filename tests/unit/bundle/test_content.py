@@ -15,7 +15,7 @@ from dpki.bundle.content import (
     seal_bundle,
 )
 from dpki.bundle.seal import SealingKeys, SealingSecrets
-from dpki.errors import MalformedInput
+from dpki.errors import MalformedInput, WrongContext
 from dpki.model import Address, AuthorityId, DomainId, Hash32, Path
 from tests.vectors_of import load_vectors
 
@@ -63,6 +63,17 @@ def test_opening_vectors_of_both_suites(case: dict[str, Any]) -> None:
 def test_what_is_sealed_opens(case: dict[str, Any]) -> None:
     bundle = bundle_of(case)
     assert open_bundle(seal_bundle(bundle, SECRETS.public), SECRETS, CONTEXT) == bundle
+
+
+def test_a_bundle_of_another_context() -> None:
+    """The classical suite does not bind the context: it opens, and must be seen to be another's."""
+    classic = dataclasses.replace(SECRETS, hybrid=None)
+    other = Hash32(b"\7" * 32)
+    bundle = dataclasses.replace(bundle_of(VECTORS["cases"][0]), context=other)
+    sealed = seal_bundle(bundle, classic.public)
+    assert open_bundle(sealed, classic, other) == bundle
+    with pytest.raises(WrongContext, match="another domain, CA, serial or device"):
+        open_bundle(sealed, classic, CONTEXT)
 
 
 @pytest.mark.parametrize(

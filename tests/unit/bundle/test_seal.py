@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from nacl.public import PublicKey, SealedBox
 
 from dpki.bundle.seal import (
     MAXIMUM_PLAINTEXT,
@@ -71,6 +72,28 @@ def test_every_kind_of_damage(secrets: SealingSecrets) -> None:
             open_sealed(bytes(damaged), secrets, CONTEXT)
 
 
+def test_the_other_suite_than_this_device_s() -> None:
+    with pytest.raises(MalformedInput, match="although this device offers mlkem768-x25519"):
+        open_sealed(seal(b"x", CLASSIC.public, CONTEXT), HYBRID, CONTEXT)
+    with pytest.raises(NotForThisDevice, match="has no key"):
+        open_sealed(seal(b"x", HYBRID.public, CONTEXT), CLASSIC, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        (1025).to_bytes(4) + bytes(1020),
+        (1).to_bytes(4) + bytes(2044),
+        (1).to_bytes(4) + bytes(1019) + b"x",
+    ],
+    ids=["longer than it is", "of a larger class", "not zeros"],
+)
+def test_padding_has_one_spelling(framed: bytes) -> None:
+    sealed = SealedBox(PublicKey(CLASSIC.public.x25519)).encrypt(framed)
+    with pytest.raises(MalformedInput, match="padding"):
+        open_sealed(b"dpki\1\1" + sealed, CLASSIC, CONTEXT)
+
+
 @both
 @pytest.mark.parametrize(
     ("damage", "message"),
@@ -93,11 +116,24 @@ def test_malformed(secrets: SealingSecrets, damage: object, message: str) -> Non
         open_sealed(damage(seal(b"x", secrets.public, CONTEXT)), secrets, CONTEXT)
 
 
-LOW_ORDER = [bytes(32), b"\1" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"]
+# Every spelling of a point of small order, as libsodium lists them (RFC 7748 ignores the last bit).
+P = 2**255 - 19
+ORDER_8 = [
+    int.from_bytes(bytes.fromhex(text), "little")
+    for text in (
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    )
+]
+LOW_ORDER = [
+    (number | bit << 255).to_bytes(32, "little")
+    for number in (0, 1, *ORDER_8, P - 1, P, P + 1)
+    for bit in (0, 1)
+]
 
 
 class TestKeys:
-    @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point.hex()[:6])
+    @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point.hex()[::63])
     def test_points_of_low_order_are_refused(self, point: bytes) -> None:
         with pytest.raises(MalformedInput, match="low order"):
             SealingKeys(point)

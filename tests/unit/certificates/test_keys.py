@@ -22,7 +22,7 @@ from dpki.certificates.keys import (
     ssh_blob,
     ssh_fingerprint,
 )
-from dpki.certificates.wire import string
+from dpki.certificates.wire import string, uint32
 from dpki.errors import MalformedInput
 
 ED25519 = ed25519.Ed25519PrivateKey.generate().public_key()
@@ -37,6 +37,35 @@ def rsa_key(bits: int, exponent: int = 65537) -> rsa.RSAPublicKey:
     return rsa.RSAPublicNumbers(exponent, (1 << bits - 1) | 1).public_key()
 
 
+def dsa_blob() -> bytes:
+    """Return the blob of a new DSA key; `cryptography` still reads it."""
+    numbers = dsa.generate_private_key(1024).public_key().public_numbers()
+    group = numbers.parameter_numbers
+    mpints = (group.p, group.q, group.g, numbers.y)
+    return string(b"ssh-dss") + b"".join(
+        string(number.to_bytes(number.bit_length() // 8 + 1)) for number in mpints
+    )
+
+
+DSA_BLOB = dsa_blob()
+PKCS8 = ed25519.Ed25519PrivateKey.generate().private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
+ENCRYPTED = b"".join(
+    [
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
+        base64.b64encode(
+            b"openssh-key-v1\0"
+            + string(b"aes256-ctr")
+            + string(b"bcrypt")
+            + string(string(bytes(16)) + uint32(16))
+            + uint32(1)
+            + string(ssh_blob(ED25519))
+            + string(bytes(160))
+        ),
+        b"\n-----END OPENSSH PRIVATE KEY-----\n",
+    ]
+)
 P384 = ec.generate_private_key(ec.SECP384R1()).public_key()
 RSA3072 = rsa_key(3072)
 
@@ -153,6 +182,7 @@ class TestSshKeys:
             string(b"ecdsa-sha2-nistp256") + string(b"nistp256") + string(POINT[:-1] + b"\0"),
             string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0\0" + b"\xc1" * 256),
             string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 128),
+            string(b"ssh-rsa") + string(b"\1\0\1") + string(b"\0" + b"\xc1" * 70_000),
             SK_ED25519,
             SK_ED25519 + string(b"ssh:") + b"\0",
             SK_ED25519 + string(b"https://example.org"),
@@ -203,6 +233,24 @@ class TestSshKeys:
         with pytest.raises(MalformedInput, match=r"not supported|not a valid"):
             load_subject_key(string(kind) + string(b"x"))
 
+    @pytest.mark.parametrize("load", [load_subject_key, authority_spki, parse_ssh_public_key])
+    def test_a_sound_key_of_a_type_that_openssh_gave_up(self, load) -> None:
+        with pytest.raises(MalformedInput, match="'ssh-dss' is not supported"):
+            load(DSA_BLOB)
+
+    @pytest.mark.parametrize("private", [b"", b"no key", ENCRYPTED, PKCS8])
+    def test_a_private_key_that_can_t_be_read_is_not_repeated(self, private: bytes) -> None:
+        with pytest.raises(
+            MalformedInput, match="not an unencrypted OpenSSH private key"
+        ) as caught:
+            public_blob(private)
+        assert "BEGIN" not in str(caught.value)
+
+    def test_the_public_half_of_a_private_key(self) -> None:
+        private = ed25519.Ed25519PrivateKey.generate()
+        text = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        assert public_blob(text) == ssh_blob(private.public_key())
+
     def test_a_private_dsa_key_is_refused(self) -> None:
         private = dsa.generate_private_key(1024).private_bytes(
             Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
@@ -210,20 +258,10 @@ class TestSshKeys:
         with pytest.raises(MalformedInput, match="can't be certified"):
             public_blob(private)
 
-    def test_dsa_is_refused(self) -> None:
-        key = dsa.generate_private_key(1024).public_key()
-        numbers = key.public_numbers()
-        mpints = [
-            numbers.parameter_numbers.p,
-            numbers.parameter_numbers.q,
-            numbers.parameter_numbers.g,
-            numbers.y,
-        ]
-        blob = string(b"ssh-dss") + b"".join(
-            string(number.to_bytes(number.bit_length() // 8 + 1)) for number in mpints
-        )
-        with pytest.raises(MalformedInput, match="not supported"):
-            parse_ssh_public_key(blob)
+    def test_what_openssh_can_t_hold_is_no_subject(self) -> None:
+        assert load_subject_key(ssh_blob(rsa_key(16384)))
+        with pytest.raises(MalformedInput, match="16385 bits is too large"):
+            load_subject_key(ssh_blob(rsa_key(16385)))
 
     def test_weak_rsa_names_the_reason(self) -> None:
         key = rsa.generate_private_key(65537, 1024).public_key()

@@ -129,6 +129,7 @@ class TestParse:
             EMPTY[:28] + uint64(1) + EMPTY[36:],
             EMPTY[:20] + uint64(2**64 - 1) + EMPTY[28:],
             EMPTY[:-4] + string(b"\xff"),
+            EMPTY[:-4] + string(b"\x1b[2J"),
             EMPTY + b"\x01",
             EMPTY + b"\x04" + string(b"signature"),
             EMPTY + b"\x02" + string(b""),
@@ -137,6 +138,14 @@ class TestParse:
             EMPTY + b"\x01" + string(string(CA) + string(b"") + b"\x20" + string(b"")),
             EMPTY + b"\x01" + string(string(CA) + string(b"") + b"\x20" + string(uint64(0))),
             EMPTY + b"\x01" + string(string(CA) + string(b"") + b"\x20" + string(b"1234567")),
+            EMPTY
+            + b"\x01"
+            + string(string(CA) + string(b"") + b"\x20" + string(uint64(0) + uint64(5))),
+            EMPTY
+            + b"\x01"
+            + string(
+                string(CA) + string(b"") + (b"\x20" + string(uint64(5))) + (b"\x20" + string(b""))
+            ),
             EMPTY
             + b"\x01"
             + string(string(CA) + string(b"") + b"\x21" + string(uint64(3) + uint64(2))),

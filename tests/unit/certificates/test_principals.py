@@ -32,6 +32,17 @@ def test_at_most_64() -> None:
         verify_principals([*names, "one-more"])
 
 
+def test_one_text_is_no_list_of_names() -> None:
+    # Its letters are names too.
+    with pytest.raises(InvalidPrincipal, match="not one text"):
+        verify_principals("root")
+
+
+def test_each_once() -> None:
+    with pytest.raises(InvalidPrincipal, match="'root' is given twice"):
+        verify_principals(["root", "alice", "root"])
+
+
 def test_device_principal_is_lower_case() -> None:
     address = Address.parse("0xABCDEF0123456789abcdef0123456789ABCDEF01".lower())
     assert device_principal(address) == "device:0xabcdef0123456789abcdef0123456789abcdef01"

@@ -23,7 +23,7 @@ from dpki.certificates.ssh import (
 from dpki.certificates.wire import string
 from dpki.errors import MalformedInput, NotAllowed, SignatureInvalid, UsageError
 from dpki.model import AuthorityKind, Hash32
-from tests.raw_certificates import RawCertificate, fido_blob, options
+from tests.raw_certificates import RawCertificate, fido_blob, options, strings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -205,12 +205,20 @@ class TestParse:
             ),
             ({"critical_options": b"\0"}, "truncated"),
             ({"critical_options": string(b"force-command") + string(b"\0\0\0\1xy")}, "too many"),
+            ({"critical_options": options((b"force-command", b""))}, "force-command needs a value"),
+            ({"critical_options": options((b"source-address", b"home"))}, "not an address"),
+            ({"critical_options": options((b"verify-required", b"x"))}, "takes no value"),
+            ({"extensions": options((b"permit-pty", b"x"))}, "permit-pty.* takes no value"),
+            ({"extensions": string(b"a@b") + string(string(b""))}, "empty value"),
+            ({"extensions": options((b"a@b", b"x" * 65536))}, "larger than 65536 bytes"),
             ({"extensions": options((b"b", b""), (b"a", b""))}, "not in order"),
             ({"extensions": options((b"a", b""), (b"a", b""))}, "given twice"),
             ({"extensions": options((b"\xff", b""))}, "not text"),
             ({"reserved": b"x"}, "reserved"),
             ({"key_id": b"a\x1b[2J"}, "control character"),
             ({"key_id": b"\xff"}, "not text"),
+            ({"principals": b""}, "principals: a certificate without"),
+            ({"principals": strings(b"a,b")}, "principals: 'a,b' is not"),
             ({"subject": string(bytes(31))}, "not a valid"),
             ({"type": b"ssh-ed25519"}, "not a type of SSH certificate"),
             ({"type": b"ssh-dss-cert-v01@openssh.com"}, "not a type of SSH certificate"),

@@ -152,7 +152,7 @@ def test_interrupted_while_issuing_says_what_is_left(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpki.cli.ssh_work.resume_all", interrupt)
+    monkeypatch.setattr("dpki.cli.resume.resume_all", interrupt)
     monkeypatch.setattr("dpki.cli.ssh_work.issue_one", interrupt)
     words = ["--key", "a.pub", "--identity", "alice", "--principal", "ops"]
     assert cli.run(["ssh", "issue", "--ca", "users", *words]) == 130

@@ -60,6 +60,16 @@ def test_every_command_explains_itself(
         assert param.help, f"{path}: {param.name} is not explained"
 
 
+GROUPS = sorted({path[:-1] for path in COMMANDS})
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=" ".join)
+def test_no_summary_is_cut_off(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path, "--help"]) == 0
+    listed = capsys.readouterr().out.split("Commands:")[1]
+    assert "..." not in listed
+
+
 def test_the_commands_are_the_ones_that_are_documented() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "init",
@@ -124,6 +134,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "wallet show",
         "wallet create",
         "wallet use",
+        "wallet pending",
+        "wallet unstick",
         "agent once",
         "agent status",
     }
@@ -138,9 +150,8 @@ def test_no_secret_can_be_given_itself() -> None:
                 assert not {"secret", "password", "private"} & set(param.name.split("_")), path
 
 
-# Those ask for a passphrase of another kind, and spend nothing; what `ssh resume` goes on with was
-# agreed to when it began, and the first half of it is done.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("ssh", "resume"), ("wallet", "show")}
+# Those ask for a passphrase of another kind, or spend nothing.
+NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show")}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:
@@ -156,6 +167,16 @@ def test_whatever_spends_can_be_rehearsed() -> None:
     }
     assert spends - rehearsable == NO_REHEARSAL
     assert rehearsable - spends == {("bundle", "gc")}
+
+
+def test_whatever_sends_has_the_same_options() -> None:
+    senders = 0
+    for path, command in COMMANDS.items():
+        names = {param.name for param in command.params}
+        if names & {"max_fee", "gas_limit"}:
+            assert names >= {"max_fee", "gas_limit", "dry_run", "yes", "json", "passphrase"}, path
+            senders += 1
+    assert senders > 10
 
 
 def test_what_can_not_be_undone_asks_or_can_be_rehearsed() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from dpki.certificates.krl import Revocations, build_krl, parse_krl
 from dpki.chain.snapshot import Snapshot
-from dpki.doctor.admin import GAS_OF_A_CERTIFICATE, judge_balance, judge_key
 from dpki.doctor.device import judge_enrolment, judge_index, judge_krl
 from dpki.doctor.finding import Finding, Level
+from dpki.doctor.keys import GAS_OF_A_CERTIFICATE, judge_balance, judge_key
 from dpki.doctor.network import judge_clock
 from dpki.doctor.programs import judge_version
 from dpki.model import Address, AuthorityState, DeviceState, to_timestamp
@@ -60,7 +60,7 @@ def test_versions_are_numbers(answer: str, level: Level) -> None:
 )
 def test_a_wallet_is_judged_by_what_it_can_pay(certificates: int, level: Level) -> None:
     balance = certificates * GAS_OF_A_CERTIFICATE * 7
-    found = judge_balance(DEVICE, balance, 7, "wallet")
+    found = judge_balance(DEVICE, balance, GAS_OF_A_CERTIFICATE * 7, "wallet")
     assert found.level is level
     assert bool(found.mend) is (level is not Level.OK)
 

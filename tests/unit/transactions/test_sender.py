@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +13,28 @@ from eth_hash.auto import keccak
 
 from dpki.chain.rpc import Call, RpcError
 from dpki.errors import (
+    DpkiError,
     EndpointUnavailable,
     TransactionFailed,
     TransactionForbidden,
     TransactionReverted,
     WrongDomain,
 )
+from dpki.locks import Turn
 from dpki.model import Address
-from dpki.transactions.sender import Rehearsal, Sender
+from dpki.transactions.fees import Fees
+from dpki.transactions.flight import Rehearsal
+from dpki.transactions.layer import ORACLE
+from dpki.transactions.outbox import Outbox, Sent, state_folder
+from dpki.transactions.sender import Sender
 from dpki.transactions.wallet import Wallet
 from tests.fakes.chain import FakeChain
+
+
+@pytest.fixture(autouse=True)
+def fresh_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
 
 TO = Address(b"\x03" * 20)
 WALLET = Wallet.from_key(b"\x01" * 32)
@@ -89,6 +102,9 @@ class Node(FakeChain):
             "effectiveGasPrice": hex(11 * GWEI),
             "contractAddress": None,
         }
+
+    def _eth_getTransactionBySenderAndNonce(self, account: str, nonce: str) -> object:  # noqa: N802
+        raise refusal(-32601, "method not found")
 
     def _eth_getTransactionByHash(self, digest: str) -> object:  # noqa: N802
         return {} if digest in self.receipts else None
@@ -160,6 +176,189 @@ def test_the_layer_below_is_part_of_the_fee() -> None:
 
     node._eth_getTransactionReceipt = with_l1_fee  # type: ignore[method-assign]
     assert sender(node).send(TO, b"").fee == 80_000 * 11 * GWEI + 12345
+
+
+class Rollup(Node):
+    """A chain of the OP stack, that takes a thousandth of an ether for the layer below."""
+
+    below = 10**15
+    knows_upper_bound = True
+
+    def _eth_getCode(self, address: str, block: str) -> str:  # noqa: N802
+        return "0x6001" if address == str(ORACLE) else super()._eth_getCode(address, block)
+
+    def _eth_call(self, call: dict[str, Any], block: str) -> str:
+        if call.get("to") != str(ORACLE):
+            return super()._eth_call(call, block)
+        if call["data"].startswith("0xf1c7a58b"):
+            if not self.knows_upper_bound:
+                raise refusal(3, "execution reverted")
+        else:
+            # getL1Fee(bytes): offset, length, and bytes as expensive as they get
+            assert call["data"].startswith("0x49948e0e")
+            words = bytes.fromhex(call["data"][10:])
+            size = int.from_bytes(words[32:64])
+            assert words[:32] == (32).to_bytes(32)
+            assert words[64 : 64 + size] == b"\xff" * size
+            assert len(words) % 32 == 0
+        return f"0x{self.below:064x}"
+
+
+class TestTheLayerBelow:
+    L2 = 120_000 * 21 * GWEI
+
+    @pytest.mark.parametrize("knows_upper_bound", [True, False])
+    def test_counts_with_a_quarter_in_reserve(self, knows_upper_bound: bool) -> None:
+        node = Rollup()
+        node.knows_upper_bound = knows_upper_bound
+        below = 10**15 * 5 // 4
+        assert sender(node).rehearse(TO, b"") == Rehearsal(120_000, self.L2 + below, below)
+
+    def test_counts_in_the_limit(self) -> None:
+        assert sender(Rollup(), maximum_fee=self.L2 + 125 * 10**13).rehearse(TO, b"")
+        node = Rollup()
+        with pytest.raises(TransactionFailed, match=r"could cost 0\.00377 ETH, and the limit is"):
+            sender(node, maximum_fee=self.L2 + 124 * 10**13).send(TO, b"")
+        assert node.sent == []
+
+    def test_counts_in_what_the_account_must_have(self) -> None:
+        node = Rollup()
+        node.balance = self.L2 + 124 * 10**13
+        with pytest.raises(TransactionFailed, match=r"needs up to 0\.00377 ETH"):
+            sender(node).send(TO, b"")
+        assert node.sent == []
+
+    def test_an_oracle_that_does_not_answer_is_no_free_chain(self) -> None:
+        node = Rollup()
+        node.fail["eth_getCode"] = EndpointUnavailable("fake: gone")
+        with pytest.raises(EndpointUnavailable):
+            sender(node).rehearse(None, b"")
+
+    def test_grows_with_the_transaction(self) -> None:
+        """What the oracle is asked for is the unsigned transaction's size."""
+        node, asked = Rollup(), list[int]()
+        original = node._eth_call
+
+        def listen(call: dict[str, Any], block: str) -> str:
+            if call.get("to") == str(ORACLE):
+                asked.append(int(call["data"][10:], 16))
+            return original(call, block)
+
+        node._eth_call = listen  # type: ignore[method-assign]
+        sender(node).send(TO, b"\x01" * 5000)
+        unsigned = (len(node.sent[0]["raw"]) - 2) // 2 - 67
+        assert unsigned <= asked[0] <= unsigned + 6
+
+
+class TestWhatWasSent:
+    """Is written down before it is sent, and forgotten once it is in a block."""
+
+    def box(self) -> Outbox:
+        return Outbox(31337, WALLET.address)
+
+    def test_is_recorded_while_it_waits_and_no_longer(self) -> None:
+        node, seen = Node(), list[tuple[Sent, ...]]()
+        original = node._eth_sendRawTransaction
+
+        def look(raw: str) -> str:
+            seen.append(self.box().load())
+            return original(raw)
+
+        node._eth_sendRawTransaction = look  # type: ignore[method-assign]
+        sender(node, turn=Turn("dpki ssh issue")).send(TO, b"\x01")
+        ((sent,),) = seen
+        assert (sent.nonce, sent.doing) == (5, "dpki ssh issue")
+        assert f"0x{sent.raw.hex()}" == node.sent[0]["raw"]
+        assert self.box().load() == ()
+
+    def test_stays_where_nobody_knows_whether_it_arrived(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = EndpointUnavailable("fake: gone")
+        with pytest.raises(EndpointUnavailable):
+            sender(node).send(TO, b"\x01")
+        (stuck,) = sender(node).find_stuck()
+        assert (stuck.nonce, stuck.is_at_node) == (5, False)
+        assert stuck.call is not None
+        assert (stuck.call["to"], stuck.call["data"]) == (str(TO), "0x01")
+        del node.fail["eth_sendRawTransaction"]
+        assert sender(node).replace(stuck, again=True).gas_used == 80_000
+        assert self.box().load() == ()
+
+    def test_was_refused_and_is_none(self) -> None:
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = refusal(-32000, "intrinsic gas too low")
+        with pytest.raises(TransactionFailed):
+            sender(node).send(TO, b"")
+        assert self.box().load() == ()
+
+    def test_is_not_sent_where_it_can_not_be_recorded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "dpki").write_text("in the way")
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        node = Node()
+        with pytest.raises(DpkiError, match="could not make the folder") as caught:
+            sender(node).send(TO, b"")
+        assert "XDG_STATE_HOME" in caught.value.hint
+        assert node.sent == []
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"[]",
+            b"{",
+            b'{"version": 2, "sent": []}',
+            b'{"version": 1, "sent": [{"nonce": 5}]}',
+        ],
+    )
+    def test_a_damaged_record_says_nothing(self, content: bytes) -> None:
+        with self.box().hold(Turn()):
+            pass
+        file = next(state_folder().glob("31337-*.lock")).with_suffix(".json")
+        file.write_bytes(content)
+        assert self.box().load() == ()
+        assert sender(Node()).send(TO, b"").gas_used == 80_000
+
+    def test_more_than_can_be_true(self) -> None:
+        node = Node()
+        node._eth_getTransactionCount = lambda _, b: hex(10**6 if b == "pending" else 5)  # type: ignore[method-assign]
+        with pytest.raises(TransactionFailed, match="are said to wait"):
+            sender(node).find_stuck()
+
+    def test_what_nobody_knows_can_be_ended_and_not_repeated(self) -> None:
+        node = Node()
+        node._eth_getTransactionCount = lambda _, b: hex(6 if b == "pending" else 5)  # type: ignore[method-assign]
+        (stuck,) = sender(node).find_stuck()
+        assert stuck.call is None
+        with pytest.raises(TransactionFailed, match="nobody here knows"):
+            sender(node).replace(stuck, again=True)
+        assert node.sent == []
+        assert sender(node).replace(stuck, again=False).gas_used == 80_000
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"from": str(TO)}, {"hash": None}, {"to": "0x01"}, {"gas": -1}, {"value": "x"}],
+    )
+    def test_a_node_that_tells_nonsense_of_it(self, change: dict[str, object]) -> None:
+        node = Node()
+        fields = {
+            "from": str(WALLET.address),
+            "hash": "0x" + "11" * 32,
+            "to": str(TO),
+            "gas": "0x5208",
+            "value": "0x0",
+            "input": "0x",
+            "nonce": "0x5",
+            "gasPrice": "0x7",
+        }
+        node._eth_getTransactionCount = lambda _, b: hex(6 if b == "pending" else 5)  # type: ignore[method-assign]
+        node._eth_getTransactionBySenderAndNonce = lambda *_: fields  # type: ignore[method-assign]
+        (stuck,) = sender(node).find_stuck()
+        assert stuck.fees == Fees(7, 7)
+        fields |= change  # type: ignore[arg-type]
+        with pytest.raises(EndpointUnavailable, match="nonsense"):
+            sender(node).find_stuck()
 
 
 @pytest.mark.parametrize("act", [Sender.send, Sender.rehearse])

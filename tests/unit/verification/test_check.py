@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ from dpki.certificates.keys import authority_id, spki_of, ssh_blob
 from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.chain.domain import Domain
-from dpki.chain.events import batch_path, fetch_batches
+from dpki.chain.events import BATCH_ISSUED, batch_path, fetch_batches
 from dpki.errors import CouldNotCheck, MalformedInput, WrongContext
 from dpki.model import Address, AuthorityId, Entry, Hash32
 from dpki.verification.check import check, verify_certificate
@@ -23,6 +24,8 @@ from tests.fakes.chain import START, FakeChain, entries
 
 HOUR = timedelta(hours=1)
 NOW = START + timedelta(minutes=30)
+# Addresses also read without their checksum; a proof file has one spelling.
+OTHER_SPELLING = f"eip155:31337:0x{'ab' * 20}@0x{'00' * 32}"
 
 
 @dataclass
@@ -93,6 +96,14 @@ def test_found_before_the_time_it_names(place: Place) -> None:
     assert place.verdict(late) is Verdict.VALID
 
 
+def test_found_among_several_batches_of_its_block(place: Place) -> None:
+    certificate = place.sign(3)
+    place.chain.issue(place.ca, entries(2, tag=1), mine=False)
+    entry = Entry(certificate.hash, Address.zero(), certificate.valid_before, Hash32.zero())
+    place.chain.issue(place.ca, [entry])
+    assert place.verdict(certificate) is Verdict.VALID
+
+
 def test_found_by_its_proof_alone(place: Place) -> None:
     certificate = place.sign(2)
     place.anchor(certificate)
@@ -127,6 +138,19 @@ def test_withheld_events_are_no_verdict(place: Place) -> None:
     certificate = place.sign(2)
     place.anchor(certificate)
     place.chain.lie = lambda method, _, honest: [] if method == "eth_getLogs" else honest
+    with pytest.raises(CouldNotCheck, match="does not show in which batch"):
+        place.verdict(certificate)
+
+
+def test_a_certificate_s_event_without_its_batch_s_is_no_verdict(place: Place) -> None:
+    certificate = place.sign(2)
+    place.anchor(certificate)
+
+    def without_batches(method: str, params: Sequence[object], honest: object) -> object:
+        asked_for_batches = method == "eth_getLogs" and str(BATCH_ISSUED) in str(params)
+        return [] if asked_for_batches else honest
+
+    place.chain.lie = without_batches
     with pytest.raises(CouldNotCheck, match="does not show in which batch"):
         place.verdict(certificate)
 
@@ -184,6 +208,8 @@ class TestProof:
             {"count": 1001},
             {"siblings": (b"short",)},
             {"siblings": ("text",)},
+            {"domain": "eip155"},
+            {"domain": OTHER_SPELLING},
         ],
         ids=str,
     )
