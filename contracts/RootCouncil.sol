@@ -481,7 +481,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _end(own.alarm);
         _strikeFrom(_executing, number, account);
         uint128 electorate = _tables[_currentTable].electorate;
-        for (uint256 other = 0; other < SEATS; ++other) {
+        for (uint256 other = 0; electorate >> other != 0; ++other) {
             if (electorate & Weights.bit(other) == 0) continue;
             Opened memory opened = _opened[other];
             _strikeFrom(opened.decision, number, account);
