@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only looks needn't wait for it.
     from dpki.council.routing import Governance, Route
     from dpki.council.words import Names
+    from dpki.model import Address
     from dpki.transactions.actions import DomainCalls
     from dpki.transactions.flight import Rehearsal
     from dpki.transactions.governed import GovernanceCall, Governed
@@ -44,10 +45,9 @@ def open_governance(
     return Governance(desk.reader, writer, fetch_roles(desk.reader, desk.domain), length)
 
 
-def names_of(desk: Desk, *councils: object) -> Names:
+def names_of(desk: Desk, council: Address | None = None) -> Names:
     """Return what things are called in this home, and which contract is where."""
     from dpki.council.words import Names
-    from dpki.model import Address
 
     contracts = {
         desk.domain.id.address: "TrustDomain",
@@ -55,7 +55,8 @@ def names_of(desk: Desk, *councils: object) -> Names:
         desk.domain.certificates: "CertificateRegistry",
         desk.domain.devices: "DeviceRegistry",
     }
-    contracts |= {one: "RootCouncil" for one in councils if isinstance(one, Address)}
+    if council is not None:
+        contracts[council] = "RootCouncil"
     named = {ca: name for name, ca in desk.index.authorities().items()}
     return Names(authorities=named, contracts=contracts)
 

@@ -254,3 +254,22 @@ def test_deployments_that_make_no_sense(assembly: Assembly) -> None:
         refused(assembly.run("deploy", *words), 2, message)
     done(assembly.run("deploy", "--timelock", "2d", "--dry-run"))
     assert state_of(assembly.anvil, assembly.admin.home.directory) == before
+
+
+def test_who_may_not_hand_over_founds_nothing(assembly: Assembly) -> None:
+    deploy(assembly)
+    stranger = assembly.home(8)
+    before = state_of(assembly.anvil, stranger.home.directory)
+    for more in ((), ("--dry-run",)):
+        result = assembly.run("council", "init", "--root", account(8), *more, by=8)
+        refused(result, 4, f"TrustDomainUnauthorized(caller={account(8)})")
+    assert state_of(assembly.anvil, stranger.home.directory) == before
+
+
+def test_an_admin_who_is_no_root_leaves_the_first_round_to_one(assembly: Assembly) -> None:
+    deploy(assembly)
+    said = assembly.run("council", "init", "--root", account(1))
+    assert done(said)["governs"] is False
+    assert "by a root of the council: dpki domain governor --accept" in said.err
+    assert done(assembly.run("domain", "governor", "--accept", by=1))["pending"] is None
+    assert done(assembly.run("domain", "show"))["governor"]["is"] == "council"  # type: ignore[index]
