@@ -273,3 +273,19 @@ def test_an_admin_who_is_no_root_leaves_the_first_round_to_one(assembly: Assembl
     assert "by a root of the council: dpki domain governor --accept" in said.err
     assert done(assembly.run("domain", "governor", "--accept", by=1))["pending"] is None
     assert done(assembly.run("domain", "show"))["governor"]["is"] == "council"  # type: ignore[index]
+
+
+def test_a_council_may_only_guard(assembly: Assembly) -> None:
+    deploy(assembly)
+    made = assembly.run("ca", "create", "users", "--kind", "ssh-user")
+    ca = str(done(made)["ca"])
+    roots = [word for index in (1, 2, 3, 4) for word in ("--root", account(index))]
+    founded = done(assembly.run("council", "init", *roots, "--guardian-only"))
+    assert (founded["guards"], founded["governs"]) == (True, False)
+    assembly.pending(assembly.run("ca", "suspend", ca, by=1))
+    assert done(assembly.run("ca", "suspend", ca, by=2))["state"] == "suspended"
+    # It does nothing else: the governor still governs, alone.
+    refused(assembly.run("ca", "retire", ca, "--yes", by=1), 4, "CertificateRegistryUnauthorized")
+    refused(assembly.run("ca", "lift", ca, by=1), 4, "CertificateRegistryUnauthorized")
+    assert done(assembly.run("ca", "lift", ca))["state"] == "active"
+    assert done(assembly.run("ca", "suspend", ca))["state"] == "suspended"
