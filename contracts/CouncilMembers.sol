@@ -10,8 +10,8 @@ import {ITrustDomain} from "./interfaces/ITrustDomain.sol";
 /// @dev Invariants:
 /// M1. A member has exactly one seat, and a seat at most one member.
 /// M2. A table, once written, never changes; the one that stands has the highest number.
-/// M3. In the table that stands, the electorate is the seats taken, each weighs within its role's bounds, and a free seat
-///     weighs nothing.
+/// M3. In the table that stands, the electorate is the seats taken, each weighs within its role's bounds, and a free
+///     seat weighs nothing.
 /// M4. With MoreThanTwoThirds and four members or more, nobody counts a third of the table's total.
 /// M5. In the table that stands there is a root, and everybody together suffices for a decision.
 /// M6. Members, roles and parameters change by an executed round alone; weights also by a round's settlement, at most
@@ -51,7 +51,7 @@ abstract contract CouncilMembers is IRootCouncil {
         _write(first, parameters_);
     }
 
-    // -- the council itself, by an executed round ----------------------------------------------------------------------
+    // -- the council itself, by an executed round ---------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function addMember(address account, Role role) external onlyCouncil {
@@ -97,7 +97,7 @@ abstract contract CouncilMembers is IRootCouncil {
         Parameters memory current = parameters_;
 
         _setParameters(current);
-        for (uint256 number = 0; number < SEATS; ++number) {
+        for (uint256 number = 0; next.electorate >> number != 0; ++number) {
             if (next.electorate & Weights.bit(number) == 0) continue;
             Bounds memory bounds = _boundsOf(current, _seats[number].role);
             next.weights.set(number, Weights.within(next.weights.get(number), bounds));
@@ -105,7 +105,7 @@ abstract contract CouncilMembers is IRootCouncil {
         _write(next, current);
     }
 
-    // -- views ---------------------------------------------------------------------------------------------------------
+    // -- views --------------------------------------------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function parameters() external view returns (Parameters memory) {
@@ -144,7 +144,7 @@ abstract contract CouncilMembers is IRootCouncil {
         return _lastMoved;
     }
 
-    // -- internal ------------------------------------------------------------------------------------------------------
+    // -- internal -----------------------------------------------------------------------------------------------------
 
     /// @dev Takes a removed member's votes out of every round that is not settled, and ends its own rounds.
     function _strike(uint8 number, address account) internal virtual;
@@ -164,9 +164,10 @@ abstract contract CouncilMembers is IRootCouncil {
         Parameters memory current = _parameters;
         if (block.timestamp < uint256(_lastMoved) + current.epoch) return (false, next);
         next = _tables[_currentTable];
-        for (uint256 number = 0; number < SEATS; ++number) {
+        uint128 concerned = with | against | absent;
+        for (uint256 number = 0; concerned >> number != 0; ++number) {
             uint128 bit = Weights.bit(number);
-            if ((with | against | absent) & bit == 0) continue;
+            if (concerned & bit == 0) continue;
             Seat memory taken = _seats[number];
             uint256 gain = 0;
             uint256 loss = 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from eth_abi.abi import encode
@@ -99,11 +100,18 @@ STILL = Parameters(gain=0, against=0, absent=0, seniority=0)
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody who may have a seat; `account` sends transactions without the key being known."""
+    """Somebody who may have a seat."""
 
-    key: str
+    world: World
     address: str
-    account: Any
+    key: str = ""
+
+    @cached_property
+    def account(self) -> Any:
+        """What sends transactions: Anvil asks for no key."""
+        provider = self.world.chain.provider
+        provider.make_request("anvil_setBalance", [self.address, hex(10**24)])
+        return provider.account_manager[self.address]
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,7 @@ def make_member(world: World, number: int) -> Member:
     """Return an account that anybody who runs these tests could have."""
     key = keccak(b"a member's key %d" % number)
     address = keys.PrivateKey(key).public_key.to_checksum_address()
-    world.chain.provider.make_request("anvil_setBalance", [address, hex(10**24)])
-    account = world.chain.provider.account_manager[address]
-    return Member("0x" + key.hex(), address, account)
+    return Member(world, address, key.hex())
 
 
 @dataclass

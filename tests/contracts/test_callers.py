@@ -197,9 +197,7 @@ def council(world):
     council.rejected = council.propose(council.removing(), by=4)
     council.reject(council.rejected, 0, 3, 4, 5)
     council.open = council.propose(council.removing(), by=5)
-    address = str(council.contract.address)
-    world.chain.provider.make_request("anvil_setBalance", [address, hex(10**24)])
-    itself = Member("", address, world.chain.provider.account_manager[address])
+    itself = Member(world, str(council.contract.address))
     people = [*members[:3], members[6], itself]
     council.everybody = dict(zip(EVERYBODY[len(ROLES) :], people, strict=True))
     return council

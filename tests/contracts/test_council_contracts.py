@@ -21,18 +21,22 @@ from tests.contracts.fresh import compiled
 from tests.contracts.reverting import reverts
 
 
+@pytest.fixture(scope="module")
+def forwarder_type():
+    return compiled("tests/contracts/Forwarder.sol", "Forwarder")
+
+
 class TestContractWallet:
     """A member may be a contract: it proposes and votes directly."""
 
     @pytest.fixture(scope="class")
-    def wallet(self, world):
-        kind = compiled("tests/contracts/Forwarder.sol", "Forwarder")
-        return kind.deploy(sender=world.stranger)
+    def wallet(self, world, forwarder_type):
+        return forwarder_type.deploy(sender=world.stranger)
 
     @pytest.fixture(scope="class")
     def council(self, world, wallet):
         members = [make_member(world, n) for n in range(3)]
-        members.append(Member("", str(wallet.address), None))
+        members.append(Member(world, str(wallet.address)))
         return govern(found(world, [Role.ROOT] * 4, STILL, members=members), voters=range(3))
 
     @pytest.fixture
@@ -67,12 +71,11 @@ class TestContractWallet:
         with reverts(error, round=opened.id, voter=wallet.address):
             act(council.contract.vote, opened.id, 1)
 
-    def test_who_sends_the_transaction_does_not_matter(self, world, council):
+    def test_who_sends_the_transaction_does_not_matter(self, world, council, forwarder_type):
         """A member tricked into a call lends nobody its seat."""
         opened = council.propose(council.removing())
         data = council.contract.vote.encode_input(opened.id, 1)
-        kind = compiled("tests/contracts/Forwarder.sol", "Forwarder")
-        stranger = kind.deploy(sender=world.stranger)
+        stranger = forwarder_type.deploy(sender=world.stranger)
         with reverts(
             council.contract.RootCouncilNotAVoter, round=opened.id, account=stranger.address
         ):
