@@ -233,10 +233,11 @@ def make_successor(
         keys = token_keys(desk, wish.name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(wish.name)
         old_name = {ca: name for name, ca in desk.index.authorities().items()}.get(authority.id)
+        if old_name is not None:
+            # Before there is a CA that would do without: a second run finds the name taken.
+            inherit_profile(desk.home, old_name, wish.name)
         with output.working("registering the CA"):
             ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
-        if old_name is not None:
-            inherit_profile(desk.home, old_name, wish.name)
     say_receipt(output, receipt)
     steps = next_steps(old, wish.name, wish.kind)
     output.say(f"{wish.name} succeeds {old}; its key is in the token; both count")

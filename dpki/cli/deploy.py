@@ -16,7 +16,7 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.cli.spending import limits, spends, turn
-from dpki.errors import ConfigError
+from dpki.errors import ConfigError, DpkiError
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +56,7 @@ def deploy(
     from dpki.chain.rpc import Endpoint
     from dpki.cli.session import unlock_wallet
     from dpki.config.admin import find_home, load_admin_config, save_domain
+    from dpki.files import verify_writable
     from dpki.model import Address
     from dpki.transactions.deploy import deploy_domain, rehearse_deployment
 
@@ -87,6 +88,7 @@ def deploy(
             )
             say_rehearsal(output, rehearsal, f"deploy a domain governed by {governed_by}")
             return
+        verify_writable(place.config)
         with output.working("deploying the trust domain"):
             domain, receipt = deploy_domain(
                 endpoint,
@@ -101,6 +103,12 @@ def deploy(
             )
     # Said before it is saved: whatever happens now, the id is not lost.
     output.say(f"the trust domain is {domain}")
-    save_domain(place, domain)
+    try:
+        save_domain(place, domain)
+    except DpkiError as error:
+        raise DpkiError(
+            f"the trust domain {domain} is deployed, but {error.message}",
+            hint=f'enter it in {place.config} yourself, as its second line: domain = "{domain}"',
+        ) from error
     say_receipt(output, receipt)
     output.result({"domain": str(domain), **describe_receipt(receipt)}, domain)

@@ -34,6 +34,7 @@ FLOORS = [
     ["certificates"],
     ["model"],
     ["locks"],
+    ["sqlite"],
     ["files", "http"],
     ["explanations"],
     ["errors"],
