@@ -877,7 +877,7 @@ def stage(project: Any, chain: Any, accounts: Any) -> Stage:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + EXAMPLES * STEPS // 5)
+@pytest.mark.timeout(300 + EXAMPLES * STEPS // 2)
 def test_the_council_does_what_the_model_says(stage: Stage) -> None:
     """I1 to I9 of RootCouncil.sol, M1 to M6 of CouncilMembers.sol."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
