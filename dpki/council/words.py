@@ -189,6 +189,12 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Names], str]] = {
         f"{'lets' if v['allowed'] else 'no longer lets'} {n.account(v['registrar'])} enrol and"
         " retire devices"
     ),
+    "WatchdogRegistry.setWatch": lambda v, n: (
+        f"has {len(v['watchdogs_'])} watchdogs confirm the batches of {n.ca(v['ca'])} from its next"
+        f" serial on, for ever: {v['threshold']} of weight"
+        f" {sum(w['weight'] for w in v['watchdogs_'])}"
+        f" ({', '.join(n.account(w['account']) for w in v['watchdogs_'])})"
+    ),
     "TrustDomain.setGuardian": lambda v, n: _unless_zero(
         v["guardian_"], "names the guardian:", "leaves the domain without a guardian", n
     ),

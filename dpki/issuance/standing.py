@@ -17,6 +17,8 @@ class Standing(enum.Enum):
     UNFINISHED = "unfinished"
     """Signed, and not yet anchored as far as the journal knows."""
     ANCHORED = "anchored"
+    AWAITING = "awaiting watchdogs"
+    """Anchored, and its CA's watchdogs have yet to confirm it."""
     REVOKED = "revoked"
     EXPIRED = "expired"
     VOID = "void"
@@ -26,7 +28,12 @@ class Standing(enum.Enum):
     @property
     def is_live(self) -> bool:
         """Whether somebody may still want its bundle."""
-        return self in (Standing.UNFINISHED, Standing.ANCHORED, Standing.MISSING)
+        return self in (
+            Standing.UNFINISHED,
+            Standing.ANCHORED,
+            Standing.AWAITING,
+            Standing.MISSING,
+        )
 
 
 def standings_of(
@@ -39,10 +46,27 @@ def standings_of(
     """
     is_missing = batch.state is BatchState.ANCHORED and place_of(batch, snapshot) is not Place.OURS
     authority = snapshot.authorities.get(batch.authority)
-    return tuple(
+    standings = [
         (c, _standing(batch, c, authority, is_missing=is_missing, now=now))
         for c in batch.certificates
+    ]
+    if awaited_by(batch, snapshot) is None:
+        return tuple(standings)
+    return tuple(
+        (c, Standing.AWAITING if standing is Standing.ANCHORED else standing)
+        for c, standing in standings
     )
+
+
+def awaited_by(batch: JournaledBatch, snapshot: Snapshot) -> str | None:
+    """Return which watchdogs an anchored batch still waits for, in words; None where for none.
+
+    Args:
+        snapshot: It must hold the batch where it is anchored.
+    """
+    if batch.state is not BatchState.ANCHORED or batch.authority not in snapshot.authorities:
+        return None
+    return snapshot.awaited(batch.authority, batch.first_serial)
 
 
 def _standing(
