@@ -17,6 +17,7 @@ CONTRACTS = (
     "CertificateRegistry",
     "DeviceRegistry",
     "RootCouncil",
+    "TimelockController",
     "WatchdogRegistry",
 )
 
