@@ -1,4 +1,4 @@
-"""Contracts over bare JSON-RPC, for state machines: many calls, little time."""
+"""Contracts over bare JSON-RPC, for the council's state machine: many calls, little time."""
 
 from __future__ import annotations
 
