@@ -19,12 +19,16 @@ from dpki.chain.rpc import Reader, RpcError
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, CouldNotCheck, EndpointUnavailable, UsageError
 from dpki.http import Deadline
-from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path
+from dpki.model import MAXIMUM_BATCH, MAXIMUM_PARCELS, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(
     keccak(b"CertificateIssued(bytes32,address,uint32,bytes32,uint96,bytes32)")
 )
 BATCH_ISSUED = Hash32(keccak(b"BatchIssued(bytes32,uint32,uint32,bytes32)"))
+REVIEW_REQUESTED = Hash32(keccak(b"ReviewRequested(bytes32,uint32,bytes32[])"))
+WATCH_CHANGED = Hash32(
+    keccak(b"WatchChanged(bytes32,uint32,uint32,uint32,(address,uint32,bytes32)[])")
+)
 
 RANGE = 10_000
 """Blocks in one question: many public endpoints refuse more."""
@@ -114,7 +118,7 @@ def fetch_issued(
     ]
     found = tuple(
         _issued(log, reader.name)
-        for log in _fetch_logs(reader, domain, from_block, to_block, topics)
+        for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.certificates)
     )
     for event in found:
         if (
@@ -148,7 +152,7 @@ def fetch_batches(
     ]
     entries: dict[tuple[AuthorityId, int, Hash32], Entry] = {}
     batches: list[Batch] = []
-    for log in _fetch_logs(reader, domain, from_block, to_block, topics):
+    for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.certificates):
         if log.topics[:1] == (CERTIFICATE_ISSUED,):
             event = _issued(log, reader.name)
             key = (event.ca, event.serial, event.block_hash)
@@ -163,6 +167,30 @@ def fetch_batches(
     if entries:
         raise decode.nonsense(reader.name, f"{len(entries)} certificates were anchored in no batch")
     return tuple(batches)
+
+
+def fetch_reviews(
+    reader: Reader, domain: Domain, from_block: int, to_block: int, *, ca: AuthorityId
+) -> dict[int, tuple[Hash32, ...]]:
+    """Return the parcels that a CA's operator laid out for its watchdogs, by first serial.
+
+    The newest of each batch; none of before the watchdogs were named anew, for others than they
+    can read those.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    topics: list[object] = [[str(REVIEW_REQUESTED), str(WATCH_CHANGED)], str(ca)]
+    found: dict[int, tuple[Hash32, ...]] = {}
+    for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.watchdogs):
+        if log.topics[1:2] != (Hash32(ca),):
+            raise decode.nonsense(reader.name, "events that were not asked for")
+        if log.topics[0] == WATCH_CHANGED:
+            found.clear()
+        else:
+            first, parcels = _review(log, reader.name)
+            found[first] = parcels
+    return found
 
 
 def batch_tree(batch: Batch, domain: Domain) -> merkle.Tree:
@@ -213,9 +241,14 @@ def verify_batch(batch: Batch, snapshot: Snapshot) -> Batch:
 
 
 def _fetch_logs(
-    reader: Reader, domain: Domain, from_block: int, to_block: int, topics: Sequence[object]
+    reader: Reader,
+    domain: Domain,
+    from_block: int,
+    to_block: int,
+    topics: Sequence[object],
+    contract: Address,
 ) -> list[_Log]:
-    """Return the registry's logs in order; ask for less where the endpoint finds it too much."""
+    """Return a registry's logs in order; ask for less where the endpoint finds it too much."""
     found: list[_Log] = []
     deadline = Deadline(SEARCH)
     start, span = max(from_block, domain.block.number), RANGE
@@ -228,7 +261,7 @@ def _fetch_logs(
             )
         end = min(start + span - 1, to_block)
         query = {
-            "address": str(domain.certificates),
+            "address": str(contract),
             "topics": topics,
             "fromBlock": hex(start),
             "toBlock": hex(end),
@@ -242,13 +275,13 @@ def _fetch_logs(
                 raise
             span = (end - start + 1) // 2
             continue
-        found += _parse_logs(answer, domain, start, end, reader.name)
+        found += _parse_logs(answer, contract, start, end, reader.name)
         start, span = end + 1, min(2 * span, RANGE)
     return found
 
 
 def _parse_logs(
-    answer: object, domain: Domain, start: int, end: int, source: str
+    answer: object, contract: Address, start: int, end: int, source: str
 ) -> Iterable[_Log]:
     """Return the logs of one answer: what was asked for, and in order."""
     last = (-1, -1)
@@ -265,7 +298,7 @@ def _parse_logs(
         )
         place = (log.block_number, log.index)
         if (
-            decode.data(fields.get("address"), source) != domain.certificates
+            decode.data(fields.get("address"), source) != contract
             or fields.get("removed") is True
             or not start <= log.block_number <= end
             or place <= last
@@ -312,3 +345,17 @@ def _batch(log: _Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], sou
             source, f"the batch from serial {first} has certificates missing"
         ) from error
     return Batch(ca, first, count, Hash32(log.data[32:]), taken, log.block_number, log.block_hash)
+
+
+def _review(log: _Log, source: str) -> tuple[int, tuple[Hash32, ...]]:
+    words = [log.data[start : start + 32] for start in range(0, len(log.data), 32)]
+    count = int.from_bytes(words[1]) if len(words) > 1 else 0
+    if (
+        len(log.topics) != 3
+        or log.topics[0] != REVIEW_REQUESTED
+        or not 1 <= count <= MAXIMUM_PARCELS
+        or len(log.data) != 32 * (2 + count)
+        or int.from_bytes(words[0]) != 32
+    ):
+        raise decode.nonsense(source, "a ReviewRequested event is malformed")
+    return int.from_bytes(log.topics[2]), tuple(Hash32(word) for word in words[2:])
