@@ -19,6 +19,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from eth_abi.abi import encode as abi_encode
 
 from dpki.agent import login
 from dpki.agent.index import (
@@ -61,6 +62,21 @@ from dpki.config.durations import parse_duration
 from dpki.config.profile import dump_profile, parse_profile
 from dpki.config.urls import verify_url
 from dpki.config.values import verify_multiaddr, verify_secret_source
+from dpki.council.actions import Speaker
+from dpki.council.history import Choice
+from dpki.council.parameter_file import load_parameters
+from dpki.council.reading import COUNCIL, parse_proposal
+from dpki.council.rounds import Proposal
+from dpki.council.threshold import Kind
+from dpki.council.votes import (
+    RoundFile,
+    encode_round,
+    encode_vote,
+    parse_round,
+    parse_vote,
+    sign_vote,
+)
+from dpki.council.words import describe_call, describe_calls
 from dpki.devices.document import encode_key_document, make_key_document, parse_key_document
 from dpki.devices.enrollment import (
     encode_request,
@@ -86,14 +102,20 @@ from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, AuthorityKind, Block, DomainId, Entry, Hash32
 from dpki.model import Path as MerklePath
 from dpki.signer.uri import Pkcs11Uri
+from dpki.transactions import abi
+from dpki.transactions.actions import DomainCalls
+from dpki.transactions.calls import encode_call
 from dpki.transactions.confirmations import (
     Confirmation,
     encode_confirmation,
     parse_confirmation,
 )
+from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
+from dpki.typed_data import recover_signer
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
+from tests.fakes.chain import FakeChain
 from tests.raw_certificates import fido_blob
 
 Opened = TypeVar("Opened")
@@ -407,6 +429,56 @@ def _profiles() -> tuple[bytes, ...]:
     return dump_profile(Profile.user(HOUR)).encode(), text.encode()
 
 
+_CALLS = DomainCalls(FakeChain().domain)
+_MADE = (
+    _CALLS.close(CA_ID),
+    _CALLS.revoke(CA_ID, [1, 2]),
+    _CALLS.register_authority(
+        AuthorityKind.SSH_USER,
+        spki_of(CA.public_key()),
+        CONTEXT,
+        operator=REGISTRY,
+        maximum_lifetime=HOUR,
+    ),
+    GovernanceCall(REGISTRY, encode_call(COUNCIL, "addMember", str(REGISTRY), 3)),
+)
+_ROUND = RoundFile(DOMAIN, REGISTRY, Proposal(Kind.DECISION, _MADE, NOW + HOUR, CONTEXT))
+_VOTE = sign_vote(Wallet.create(), _ROUND, Choice.APPROVE, nonce=0, deadline=NOW + HOUR)
+_OPENED = abi.find_event(COUNCIL, "RoundOpened")
+
+
+def _round(data: bytes) -> object:
+    proposal = parse_round(data).proposal
+    return proposal.id, describe_calls(proposal.calls)
+
+
+def _vote(data: bytes) -> object:
+    vote = parse_vote(data)
+    return recover_signer(vote.signature, vote.digest)
+
+
+def _call(data: bytes) -> object:
+    told = describe_call(GovernanceCall(REGISTRY, data))
+    if told is None:
+        raise MalformedInput("not understood")
+    return told
+
+
+def _action(text: str) -> object:
+    speaker = Speaker(_CALLS, REGISTRY, lambda _: CA_ID, lambda name: load_parameters(Path(name)))
+    return speaker.parse(text)
+
+
+def _opened(data: bytes) -> object:
+    topics = [_OPENED.topic, CONTEXT, Hash32(bytes(REGISTRY).rjust(32, b"\0")), Hash32.zero()]
+    return parse_proposal(_OPENED.decode(topics, data)["proposal"])
+
+
+def _opened_seed() -> bytes:
+    kinds = [p.kind for p in _OPENED.parameters if not p.is_indexed]
+    return abi_encode(kinds, [1, 0, _ROUND.proposal.abi()])
+
+
 def _texts(*values: object) -> tuple[bytes, ...]:
     return tuple(str(value).encode() for value in values)
 
@@ -445,6 +517,14 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "device-config": Parser(
         lambda data: parse_device_config(data.decode("utf-8", "replace")), (_toml(_DEVICE),)
+    ),
+    "council-round": Parser(_round, (encode_round(_ROUND),)),
+    "council-vote": Parser(_vote, (encode_vote(_VOTE),)),
+    "council-call": Parser(_call, tuple(call.data for call in _MADE)),
+    "council-action": Parser(_text(_action), (b"ca close users", b"ca lifetime users 12h")),
+    "council-event": Parser(_opened, (_opened_seed(),)),
+    "council-parameters": Parser(
+        _file(load_parameters), (b'version = 1\ndelay = "2d"\n[root]\ninitial = 70\n',)
     ),
     "profile": Parser(lambda data: parse_profile(data, Path("users.toml")), _profiles()),
     "keystore": Parser(

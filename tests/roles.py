@@ -205,8 +205,8 @@ def open_roles(softhsm: SoftHsmFolder, capsys: pytest.CaptureFixture[str]) -> It
         request = stage.directory / "users.request"
         wallet = development_wallet(OPERATOR, chain_id=CHAIN_ID).address
         asked = ("--kind", "ssh-user", "--operator", str(wallet), "--max-validity", "1d")
-        roles.ok(admin, "ca", "request", "users", *asked, "--out", request)
-        made = roles.ok(governor, "ca", "register", request, "--name", "users")
+        made = roles.ok(admin, "ca", "request", "users", *asked, "--out", request)
+        roles.ok(governor, "ca", "register", request, "--name", "users")
         roles.ca = AuthorityId.parse(str(made["ca"]))
         roles.ok(operator, "ca", "name", "users", str(made["ca"]))
         _enroll(roles)

@@ -7,18 +7,17 @@ snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from eth_hash.auto import keccak
 
 from dpki.chain import decode, merkle
 from dpki.chain.domain import Domain
-from dpki.chain.rpc import Reader, RpcError
+from dpki.chain.logs import Log, fetch_logs
+from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot
-from dpki.errors import CheckedFalse, CouldNotCheck, EndpointUnavailable, UsageError
-from dpki.http import Deadline
+from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
 from dpki.model import MAXIMUM_BATCH, MAXIMUM_PARCELS, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(
@@ -29,12 +28,6 @@ REVIEW_REQUESTED = Hash32(keccak(b"ReviewRequested(bytes32,uint32,bytes32[])"))
 WATCH_CHANGED = Hash32(
     keccak(b"WatchChanged(bytes32,uint32,uint32,uint32,(address,uint32,bytes32)[])")
 )
-
-RANGE = 10_000
-"""Blocks in one question: many public endpoints refuse more."""
-
-SEARCH = timedelta(minutes=5)
-"""For a whole search: an endpoint that finds every range too large must not hold us for ever."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +79,6 @@ class Batch:
         return self.entries[serial - self.first_serial]
 
 
-@dataclass(frozen=True)
-class _Log:
-    topics: tuple[Hash32, ...]
-    data: bytes
-    block_number: int
-    block_hash: Hash32
-    index: int
-
-
 def fetch_issued(
     reader: Reader,
     domain: Domain,
@@ -118,7 +102,7 @@ def fetch_issued(
     ]
     found = tuple(
         _issued(log, reader.name)
-        for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.certificates)
+        for log in _fetch_logs(reader, domain, from_block, to_block, topics)
     )
     for event in found:
         if (
@@ -152,7 +136,7 @@ def fetch_batches(
     ]
     entries: dict[tuple[AuthorityId, int, Hash32], Entry] = {}
     batches: list[Batch] = []
-    for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.certificates):
+    for log in _fetch_logs(reader, domain, from_block, to_block, topics):
         if log.topics[:1] == (CERTIFICATE_ISSUED,):
             event = _issued(log, reader.name)
             key = (event.ca, event.serial, event.block_hash)
@@ -182,7 +166,8 @@ def fetch_reviews(
     """
     topics: list[object] = [[str(REVIEW_REQUESTED), str(WATCH_CHANGED)], str(ca)]
     found: dict[int, tuple[Hash32, ...]] = {}
-    for log in _fetch_logs(reader, domain, from_block, to_block, topics, domain.watchdogs):
+    start = max(from_block, domain.block.number)
+    for log in fetch_logs(reader, domain.watchdogs, start, to_block, topics):
         if log.topics[1:2] != (Hash32(ca),):
             raise decode.nonsense(reader.name, "events that were not asked for")
         if log.topics[0] == WATCH_CHANGED:
@@ -241,76 +226,13 @@ def verify_batch(batch: Batch, snapshot: Snapshot) -> Batch:
 
 
 def _fetch_logs(
-    reader: Reader,
-    domain: Domain,
-    from_block: int,
-    to_block: int,
-    topics: Sequence[object],
-    contract: Address,
-) -> list[_Log]:
-    """Return a registry's logs in order; ask for less where the endpoint finds it too much."""
-    found: list[_Log] = []
-    deadline = Deadline(SEARCH)
-    start, span = max(from_block, domain.block.number), RANGE
-    while start <= to_block:
-        if deadline.is_over:
-            raise EndpointUnavailable(
-                f"{reader.name} did not finish the search of blocks {from_block} to {to_block}"
-                f" within {SEARCH.total_seconds():g} s",
-                hint="search fewer blocks, or ask another RPC endpoint",
-            )
-        end = min(start + span - 1, to_block)
-        query = {
-            "address": str(contract),
-            "topics": topics,
-            "fromBlock": hex(start),
-            "toBlock": hex(end),
-        }
-        try:
-            answer = reader.call("eth_getLogs", [query])
-        except RpcError:
-            # Endpoints say "too many" in as many words as there are endpoints; what a smaller range
-            # can't cure surfaces at a single block.
-            if start == end:
-                raise
-            span = (end - start + 1) // 2
-            continue
-        found += _parse_logs(answer, contract, start, end, reader.name)
-        start, span = end + 1, min(2 * span, RANGE)
-    return found
+    reader: Reader, domain: Domain, from_block: int, to_block: int, topics: Sequence[object]
+) -> list[Log]:
+    start = max(from_block, domain.block.number)
+    return fetch_logs(reader, domain.certificates, start, to_block, topics)
 
 
-def _parse_logs(
-    answer: object, contract: Address, start: int, end: int, source: str
-) -> Iterable[_Log]:
-    """Return the logs of one answer: what was asked for, and in order."""
-    last = (-1, -1)
-    for item in decode.sequence(answer, source):
-        fields = decode.mapping(item, source)
-        log = _Log(
-            topics=tuple(
-                decode.hash32(t, source) for t in decode.sequence(fields.get("topics"), source)
-            ),
-            data=decode.data(fields.get("data"), source),
-            block_number=decode.quantity(fields.get("blockNumber"), source),
-            block_hash=decode.hash32(fields.get("blockHash"), source),
-            index=decode.quantity(fields.get("logIndex"), source),
-        )
-        place = (log.block_number, log.index)
-        if (
-            decode.data(fields.get("address"), source) != contract
-            or fields.get("removed") is True
-            or not start <= log.block_number <= end
-            or place <= last
-        ):
-            raise decode.nonsense(
-                source, "events of another contract, out of range, removed or out of order"
-            )
-        last = place
-        yield log
-
-
-def _issued(log: _Log, source: str) -> IssuedCertificate:
+def _issued(log: Log, source: str) -> IssuedCertificate:
     if len(log.topics) != 4 or log.topics[0] != CERTIFICATE_ISSUED or len(log.data) != 96:
         raise decode.nonsense(source, "a CertificateIssued event is malformed")
     device, serial = log.topics[2], int.from_bytes(log.topics[3])
@@ -330,7 +252,7 @@ def _issued(log: _Log, source: str) -> IssuedCertificate:
     )
 
 
-def _batch(log: _Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], source: str) -> Batch:
+def _batch(log: Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], source: str) -> Batch:
     """Return the batch of a BatchIssued event, taking its certificates out of `entries`."""
     if len(log.topics) != 3 or log.topics[0] != BATCH_ISSUED or len(log.data) != 64:
         raise decode.nonsense(source, "a BatchIssued event is malformed")
@@ -347,7 +269,7 @@ def _batch(log: _Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], sou
     return Batch(ca, first, count, Hash32(log.data[32:]), taken, log.block_number, log.block_hash)
 
 
-def _review(log: _Log, source: str) -> tuple[int, tuple[Hash32, ...]]:
+def _review(log: Log, source: str) -> tuple[int, tuple[Hash32, ...]]:
     words = [log.data[start : start + 32] for start in range(0, len(log.data), 32)]
     count = int.from_bytes(words[1]) if len(words) > 1 else 0
     if (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,14 +16,13 @@ from dpki.cli.options import (
     argument,
     example,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.output import Output
 from dpki.cli.spending import spends
 
 if TYPE_CHECKING:
-    from dpki.issuance.authority_request import AuthorityRequest
-    from dpki.transactions.actions import DomainActions
-
-Outcome = TypeVar("Outcome")
+    from dpki.cli.session import Desk
+    from dpki.transactions.actions import DomainCalls
+    from dpki.transactions.governed import GovernanceCall
 
 
 def register(app: typer.Typer) -> None:
@@ -113,50 +112,37 @@ def register_(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Register a CA that was asked for. Prints its id.
+    """Register a CA that was asked for. Prints what is pending, else done.
 
     For the governor. Compare the fingerprint with the admin first: by telephone, not by what
     brought the file.
     """
-    from dpki.certificates.keys import parse_public_key, ssh_blob, ssh_fingerprint
-    from dpki.cli.session import open_desk, open_writer
-    from dpki.config.durations import format_duration
+    from dpki.cli.governing import carry_out
+    from dpki.cli.session import open_desk
     from dpki.errors import WrongContext
     from dpki.files import load_bounded
     from dpki.issuance.authority_request import REQUEST_LIMIT, parse_authority_request
 
     output = Output(json=json)
     asked = parse_authority_request(load_bounded(file, limit=REQUEST_LIMIT))
-    with open_desk(home) as desk:
+
+    def plan(desk: Desk, calls: DomainCalls) -> list[GovernanceCall]:
         if asked.domain != desk.domain.id:
             raise WrongContext(f"the request is for the trust domain {asked.domain}")
-        shown = ssh_fingerprint(ssh_blob(parse_public_key(asked.public_key)))
-        would = (
-            f"register {asked.kind.label} CA {shown} for operator {asked.operator}, at most"
-            f" {format_duration(asked.maximum_lifetime)}"
-        )
-        output.say(would)
-        writer = open_writer(desk, passphrase, output)
-        if dry_run:
-            say_rehearsal(output, _register(writer.rehearsal(), asked), would)
-            return
-        with output.working("registering the CA"):
-            done = _register(writer, asked)
-        if name is not None:
+        return [
+            calls.register_authority(
+                asked.kind,
+                asked.public_key,
+                asked.issuer_key,
+                operator=asked.operator,
+                maximum_lifetime=asked.maximum_lifetime,
+            )
+        ]
+
+    carry_out(output, home, plan, dry_run=dry_run, passphrase=passphrase)
+    if name is not None and not dry_run:
+        with open_desk(home) as desk:
             desk.index.add_authority(name, asked.id)
-    say_receipt(output, done)
-    document = {"ca": str(asked.id), "name": name, "fingerprint": shown}
-    output.result(document | describe_receipt(done), asked.id)
-
-
-def _register(actions: DomainActions[Outcome], asked: AuthorityRequest) -> Outcome:
-    return actions.register_authority(
-        asked.kind,
-        asked.public_key,
-        asked.issuer_key,
-        operator=asked.operator,
-        maximum_lifetime=asked.maximum_lifetime,
-    )
 
 
 def name_(

@@ -14,7 +14,7 @@ from dpki.cli.options import (
     argument,
     example,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
@@ -54,29 +54,23 @@ def watch(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Name a CA's watchdogs, all of them.
+    """Name a CA's watchdogs. Prints what is pending, else done.
 
     From its next serial on, a batch counts only once watchdogs of the threshold's weight confirmed
-    it. Who watches can be changed; that the CA is watched can't.
+    it. All of them are named at once; who watches can be changed, that the CA is watched can't.
     """
     from dpki.cli.ca_work import find_named
-    from dpki.cli.session import open_desk, open_writer
+    from dpki.cli.governing import carry_out
 
-    output = Output(json=json)
     named = [parse_watchdog(text) for text in watchdog]
     verify_watch([one.weight for one in named], threshold)
-    would = f"have {len(named)} watchdogs confirm {name}, {threshold} of their weight"
-    with open_desk(home) as desk:
-        ca = find_named(desk, name)
-        writer = open_writer(desk, passphrase, output)
-        if dry_run:
-            say_rehearsal(output, writer.rehearsal().set_watch(ca, named, threshold), would)
-            return
-        with output.working("waiting for the chain"):
-            receipt = writer.set_watch(ca, named, threshold)
-    say_receipt(output, receipt)
-    document = {"ca": str(ca), "threshold": threshold, "watchdogs": len(named)}
-    output.result(document | describe_receipt(receipt), "done")
+    carry_out(
+        Output(json=json),
+        home,
+        lambda desk, calls: [calls.set_watch(find_named(desk, name), named, threshold)],
+        dry_run=dry_run,
+        passphrase=passphrase,
+    )
 
 
 def parse_watchdog(text: str) -> Watchdog:

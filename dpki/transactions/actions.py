@@ -26,6 +26,7 @@ from dpki.model import (
 )
 from dpki.transactions.calls import encode_call
 from dpki.transactions.confirmations import Confirmation
+from dpki.transactions.governed import GovernanceCall
 
 _MAXIMUM_MINUTES = 2**24 - 1
 
@@ -243,6 +244,13 @@ class DomainActions(ABC, Generic[Outcome]):
             "WatchdogRegistry": self.domain.watchdogs,
         }
         return self._perform(addresses[contract], encode_call(contract, function, *arguments))
+
+
+class DomainCalls(DomainActions[GovernanceCall]):
+    """Each action as a call, for whoever is to make it."""
+
+    def _perform(self, contract: Address, data: bytes) -> GovernanceCall:
+        return GovernanceCall(contract, data)
 
 
 def _minutes(lifetime: timedelta) -> int:

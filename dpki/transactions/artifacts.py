@@ -16,6 +16,8 @@ CONTRACTS = (
     "AuthorityRegistry",
     "CertificateRegistry",
     "DeviceRegistry",
+    "RootCouncil",
+    "TimelockController",
     "WatchdogRegistry",
 )
 
