@@ -185,8 +185,11 @@ def open_roles(softhsm: SoftHsmFolder, capsys: pytest.CaptureFixture[str]) -> It
         admin.home.keystore.unlink()
         for one in (governor, operator):
             one.write(replace(one.config, token=TokenConfig()))
-        deployed = dpki("deploy", *governor.option)
+        apart = ("--operator", str(address_of(OPERATOR)), "--registrar", str(address_of(GOVERNOR)))
+        model = ("--trust", "multi-admin", "--governor", str(address_of(GOVERNOR)), *apart)
+        deployed = dpki("deploy", *model, *governor.option)
         assert deployed.status == 0, deployed.err
+        assert len(deployed.document["next"]) == 3
         for one in (admin, operator):
             one.write(replace(one.config, domain=governor.config.require_domain()))
         domain = fetch_domain(endpoint, governor.config.require_domain())

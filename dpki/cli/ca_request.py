@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpki.cli import ca_watch
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -18,6 +19,7 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output
 from dpki.cli.spending import spends
+from dpki.errors import UsageError
 
 if TYPE_CHECKING:
     from dpki.cli.session import Desk
@@ -36,7 +38,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         "register",
         epilog=example(
-            "dpki ca register users.request --dry-run", "dpki ca register users.request"
+            "dpki ca register users.request --name users --dry-run",
+            "dpki ca register users.request --threshold 1 --watchdog 0x…:1:0x…",
         ),
     )(register_)
     app.command("name", epilog=example("dpki ca name users 0x…"))(name_)
@@ -107,6 +110,11 @@ def register_(
     name: Annotated[
         str | None, typer.Option("--name", help="The CA's local name in this home, too.")
     ] = None,
+    watchdog: ca_watch.WatchdogsOption = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option("--threshold", min=1, help="With --watchdog: the weight that has to confirm."),
+    ] = None,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -124,20 +132,25 @@ def register_(
     from dpki.issuance.authority_request import REQUEST_LIMIT, parse_authority_request
 
     output = Output(json=json)
+    named = [ca_watch.parse_watchdog(text) for text in watchdog or ()]
+    if bool(named) != (threshold is not None):
+        raise UsageError("--watchdog and --threshold go together", hint="give both, or neither")
+    ca_watch.verify_watch([one.weight for one in named], threshold or 0)
     asked = parse_authority_request(load_bounded(file, limit=REQUEST_LIMIT))
 
     def plan(desk: Desk, calls: DomainCalls) -> list[GovernanceCall]:
         if asked.domain != desk.domain.id:
             raise WrongContext(f"the request is for the trust domain {asked.domain}")
-        return [
-            calls.register_authority(
-                asked.kind,
-                asked.public_key,
-                asked.issuer_key,
-                operator=asked.operator,
-                maximum_lifetime=asked.maximum_lifetime,
-            )
-        ]
+        registration = calls.register_authority(
+            asked.kind,
+            asked.public_key,
+            asked.issuer_key,
+            operator=asked.operator,
+            maximum_lifetime=asked.maximum_lifetime,
+        )
+        if threshold is None:
+            return [registration]
+        return [registration, calls.set_watch(asked.id, named, threshold)]
 
     carry_out(output, home, plan, dry_run=dry_run, passphrase=passphrase)
     if name is not None and not dry_run:

@@ -30,6 +30,15 @@ WatchdogOption = Annotated[
     ),
 ]
 
+WatchdogsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watchdog",
+        metavar="ADDRESS:WEIGHT:KEY",
+        help="Who confirms its batches, from the first on; from dpki watchdog keys; repeat it.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""

@@ -85,6 +85,7 @@ def request_all(
     files: Sequence[Path],
     *,
     again: bool,
+    dry_run: bool,
     passphrase: str | None,
 ) -> None:
     """Lay out for their watchdogs what this home anchored, or what the handovers hold."""
@@ -99,6 +100,12 @@ def request_all(
             snapshot = fetch_snapshot(desk.reader, desk.domain)
             for ca in desk.journal.authorities():
                 batches += journaled(desk, snapshot, ca)
+        if dry_run:
+            _, waiting = find_unreviewed(desk.reader, writer, batches, again=again)
+            firsts = [one.first_serial for one in waiting]
+            output.say(f"would show watchdogs {len(firsts)} batches; nothing was sent")
+            output.result({"dry_run": True, "first_serials": firsts}, len(firsts))
+            return
         asked = request_reviews(output, desk, writer, batches, again=again)
     if not asked:
         output.say("nothing is left to be shown to watchdogs")

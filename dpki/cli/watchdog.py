@@ -51,6 +51,7 @@ def run(
             help="Send nothing: write signed confirmations, for dpki watchdog relay.",
         ),
     ] = None,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -70,6 +71,7 @@ def run(
         once=once,
         interval=parse_duration(interval),
         folder=sign_only,
+        dry_run=dry_run,
         passphrase=passphrase,
     )
 
@@ -165,6 +167,7 @@ def request(
     again: Annotated[
         bool, typer.Option("--again", help="Also what they were shown: it got lost.")
     ] = False,
+    dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -176,4 +179,6 @@ def request(
     """
     from dpki.cli.reviewing import request_all
 
-    request_all(Output(json=json), home, files or [], again=again, passphrase=passphrase)
+    request_all(
+        Output(json=json), home, files or [], again=again, dry_run=dry_run, passphrase=passphrase
+    )

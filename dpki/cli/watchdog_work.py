@@ -69,6 +69,7 @@ class Duty:
     Attributes:
         wallet: Whose confirmations are signed for others to bring, or None.
         folder: Where they go, or None to send them.
+        dry_run: Whether nothing is said, only told here.
     """
 
     desk: Desk
@@ -80,6 +81,7 @@ class Duty:
     publisher: Publisher
     lookout: Lookout
     folder: Path | None
+    dry_run: bool
     told: dict[tuple[AuthorityId, int], str]
 
     def round(self) -> list[dict[str, object]]:
@@ -144,6 +146,9 @@ class Duty:
         described = describe_review(review)
         if opinion.view is View.WAIT:
             return described | {"said": "waits", "reason": opinion.reason}
+        if self.dry_run:
+            said = f"would {opinion.view.value}"
+            return described | {"said": said, "reason": opinion.reason}
         if opinion.view is View.CONFIRM:
             if self.told.get(review.place, "").endswith(".confirmation"):
                 # Signed before; it is somebody else's turn now.
@@ -166,7 +171,14 @@ class Duty:
         return self._named(ca) or str(ca)
 
 
-def open_duty(desk: Desk, output: Output, folder: Path | None, *, passphrase: str | None) -> Duty:
+def open_duty(
+    desk: Desk,
+    output: Output,
+    folder: Path | None,
+    *,
+    passphrase: str | None,
+    dry_run: bool = False,
+) -> Duty:
     """Return a watchdog ready to work.
 
     Raises:
@@ -186,6 +198,7 @@ def open_duty(desk: Desk, output: Output, folder: Path | None, *, passphrase: st
         publisher=publisher_of(desk, output),
         lookout=Lookout(desk.domain, writer.account),
         folder=folder,
+        dry_run=dry_run,
         told={},
     )
 
@@ -197,12 +210,13 @@ def watch(
     once: bool,
     interval: timedelta,
     folder: Path | None,
+    dry_run: bool,
     passphrase: str | None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Look for batches to confirm, for ever or once; an endpoint that is away is waited for."""
     with open_desk(home) as desk:
-        duty = open_duty(desk, output, folder, passphrase=passphrase)
+        duty = open_duty(desk, output, folder, passphrase=passphrase, dry_run=dry_run)
         _warn_of_defaults(duty)
         while True:
             try:
@@ -302,6 +316,8 @@ def say_opinion(name: str, review: Review, document: dict[str, object]) -> str:
             )
         case "waits":
             return f"{where}: not looked at yet: {document['reason']}"
+        case "would confirm" | "would object":
+            return f"{where}: {document['said']} {document['reason']}".rstrip()
     return f"{where}: failed: {document['reason']}"
 
 

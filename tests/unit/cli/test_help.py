@@ -87,6 +87,14 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "devnet status",
         "devnet down",
         "ca create",
+        "ca watch",
+        "watchdog keys",
+        "watchdog run",
+        "watchdog list",
+        "watchdog confirm",
+        "watchdog object",
+        "watchdog relay",
+        "watchdog request",
         "ca request",
         "ca register",
         "ca name",
@@ -156,7 +164,7 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show")}
+NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show"), ("watchdog", "keys")}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:
