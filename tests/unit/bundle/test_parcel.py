@@ -130,3 +130,15 @@ def test_altered(change: Callable[[bytes], bytes]) -> None:
 def test_what_no_parcel_holds(value: tuple[Hash32, int, int, list[bytes]]) -> None:
     with pytest.raises(MalformedInput):
         parse_parcel(encode_parcel(*value), CONTEXT)
+
+
+def test_more_than_a_batch_in_several_parcels() -> None:
+    blobs = [b"x" * 900] * 501
+    parcels = [
+        make_parcels(blobs, CONTEXT, KEYS),
+        make_parcels([*blobs, b"y"], CONTEXT, KEYS),
+    ]
+    assert [len(one) for one in parcels] == [1, 1]
+    many = make_parcels([b"x" * 900] * 1100, CONTEXT, KEYS)
+    with pytest.raises(MalformedInput, match="hold 1100 certificates"):
+        open_parcels(many, READERS[0], CONTEXT)
