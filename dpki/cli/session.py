@@ -175,6 +175,11 @@ def open_sender(
     )
 
 
+def has_wallet(desk: Desk) -> bool:
+    """Return whether this home has an account that signs; an HSM's admin may have none."""
+    return desk.config.wallet.key is not None or desk.home.keystore.exists()
+
+
 def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     """Return a writer with the admin's account.
 

@@ -77,6 +77,11 @@ class Home:
         """The directory store that is used where there is no IPFS node."""
         return self.directory / "store"
 
+    @property
+    def watchdog_key(self) -> Path:
+        """The X25519 key that a watchdog reads parcels with."""
+        return self.directory / "watchdog.key"
+
     def profile(self, name: str) -> Path:
         """Return the file that says what a CA may issue; it need not exist."""
         return self.directory / "profiles" / f"{verify_name(name)}.toml"

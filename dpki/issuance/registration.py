@@ -275,6 +275,27 @@ def _verify_update(
     return verified, True
 
 
+def prepare_authority(
+    keys: TokenKeys, wish: AuthorityWish, issuer_key_file: Path
+) -> tuple[bytes, Hash32]:
+    """Make a CA's key in the token for somebody else to register; those that are there are kept.
+
+    Returns:
+        Its public key (SubjectPublicKeyInfo) and the public key for locators.
+
+    Raises:
+        UsageError: The token has another key of this name.
+        TokenError: As it says.
+    """
+    public_key = _find_key(keys, wish)
+    if public_key is None:
+        keys.generate()
+        public_key = _find_key(keys, wish)
+    if public_key is None:
+        raise KeyNotFound(f"the key {wish.name} was made in the token, but is not found there")
+    return public_key, _make_issuer_key(issuer_key_file).public
+
+
 def rehearse_authority(governance: Governance, wish: AuthorityWish) -> Rehearsal:
     """Try on the chain, without sending, whether such a CA could be registered now.
 

@@ -184,6 +184,7 @@ class TestEffectOf:
         "certificates.setOperator",
         "certificates.setMaximumLifetime",
         "certificates.lift",
+        "watchdogs.setWatch",
         "domain.acceptGovernor",
         "watchdogs.setWatch",
         "council.addMember",
