@@ -1,4 +1,4 @@
-"""The documents that are made of the code: docs/errors.md and the manual page.
+"""What documents have from the code: docs/errors.md, docs/council.md's examples, the manual page.
 
 Without arguments they are written; `--check` fails where one is not what the code says.
 """
@@ -6,7 +6,11 @@ Without arguments they are written; `--check` fails where one is not what the co
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from dpki.cli import council_simulate
 from dpki.cli.app import app
 from dpki.explanations import Explanation, explanations
 
@@ -78,6 +83,26 @@ def entry(explanation: Explanation) -> list[str]:
         f"**What to do.** {explanation.next}",
         "",
     ]
+
+
+# --- docs/council.md -----------------------------------------------------------------------------
+
+
+def council_page() -> str:
+    """Return docs/council.md with what its examples really print."""
+    text = (REPOSITORY / "docs" / "council.md").read_text()
+    example = r"^```console\n\$ dpki council (simulate .*)\n(?:(?!```).*\n)*```$"
+    return re.sub(example, _simulated, text, flags=re.MULTILINE)
+
+
+def _simulated(example: re.Match[str]) -> str:
+    alone = typer.Typer()
+    alone.callback()(lambda: None)
+    council_simulate.register(alone)
+    os.environ["COLUMNS"] = "80"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        alone(shlex.split(example[1]), standalone_mode=False)
+    return f"```console\n$ dpki council {example[1]}\n{printed.getvalue()}```"
 
 
 # --- the manual page -----------------------------------------------------------------------------
@@ -174,6 +199,7 @@ def main() -> int:
     stale = []
     for name, text in (
         ("docs/errors.md", errors_page()),
+        ("docs/council.md", council_page()),
         ("docs/install/share/man/man1/dpki.1", manual()),
     ):
         path = REPOSITORY / name

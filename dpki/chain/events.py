@@ -7,30 +7,23 @@ snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from eth_hash.auto import keccak
 
 from dpki.chain import decode, merkle
 from dpki.chain.domain import Domain
-from dpki.chain.rpc import Reader, RpcError
+from dpki.chain.logs import Log, fetch_logs
+from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot
-from dpki.errors import CheckedFalse, CouldNotCheck, EndpointUnavailable, UsageError
-from dpki.http import Deadline
+from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
 from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(
     keccak(b"CertificateIssued(bytes32,address,uint32,bytes32,uint96,bytes32)")
 )
 BATCH_ISSUED = Hash32(keccak(b"BatchIssued(bytes32,uint32,uint32,bytes32)"))
-
-RANGE = 10_000
-"""Blocks in one question: many public endpoints refuse more."""
-
-SEARCH = timedelta(minutes=5)
-"""For a whole search: an endpoint that finds every range too large must not hold us for ever."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +73,6 @@ class Batch:
                 f"the batch {self.first_serial} to {self.last_serial} does not hold serial {serial}"
             )
         return self.entries[serial - self.first_serial]
-
-
-@dataclass(frozen=True)
-class _Log:
-    topics: tuple[Hash32, ...]
-    data: bytes
-    block_number: int
-    block_hash: Hash32
-    index: int
 
 
 def fetch_issued(
@@ -214,70 +198,12 @@ def verify_batch(batch: Batch, snapshot: Snapshot) -> Batch:
 
 def _fetch_logs(
     reader: Reader, domain: Domain, from_block: int, to_block: int, topics: Sequence[object]
-) -> list[_Log]:
-    """Return the registry's logs in order; ask for less where the endpoint finds it too much."""
-    found: list[_Log] = []
-    deadline = Deadline(SEARCH)
-    start, span = max(from_block, domain.block.number), RANGE
-    while start <= to_block:
-        if deadline.is_over:
-            raise EndpointUnavailable(
-                f"{reader.name} did not finish the search of blocks {from_block} to {to_block}"
-                f" within {SEARCH.total_seconds():g} s",
-                hint="search fewer blocks, or ask another RPC endpoint",
-            )
-        end = min(start + span - 1, to_block)
-        query = {
-            "address": str(domain.certificates),
-            "topics": topics,
-            "fromBlock": hex(start),
-            "toBlock": hex(end),
-        }
-        try:
-            answer = reader.call("eth_getLogs", [query])
-        except RpcError:
-            # Endpoints say "too many" in as many words as there are endpoints; what a smaller range
-            # can't cure surfaces at a single block.
-            if start == end:
-                raise
-            span = (end - start + 1) // 2
-            continue
-        found += _parse_logs(answer, domain, start, end, reader.name)
-        start, span = end + 1, min(2 * span, RANGE)
-    return found
+) -> list[Log]:
+    start = max(from_block, domain.block.number)
+    return fetch_logs(reader, domain.certificates, start, to_block, topics)
 
 
-def _parse_logs(
-    answer: object, domain: Domain, start: int, end: int, source: str
-) -> Iterable[_Log]:
-    """Return the logs of one answer: what was asked for, and in order."""
-    last = (-1, -1)
-    for item in decode.sequence(answer, source):
-        fields = decode.mapping(item, source)
-        log = _Log(
-            topics=tuple(
-                decode.hash32(t, source) for t in decode.sequence(fields.get("topics"), source)
-            ),
-            data=decode.data(fields.get("data"), source),
-            block_number=decode.quantity(fields.get("blockNumber"), source),
-            block_hash=decode.hash32(fields.get("blockHash"), source),
-            index=decode.quantity(fields.get("logIndex"), source),
-        )
-        place = (log.block_number, log.index)
-        if (
-            decode.data(fields.get("address"), source) != domain.certificates
-            or fields.get("removed") is True
-            or not start <= log.block_number <= end
-            or place <= last
-        ):
-            raise decode.nonsense(
-                source, "events of another contract, out of range, removed or out of order"
-            )
-        last = place
-        yield log
-
-
-def _issued(log: _Log, source: str) -> IssuedCertificate:
+def _issued(log: Log, source: str) -> IssuedCertificate:
     if len(log.topics) != 4 or log.topics[0] != CERTIFICATE_ISSUED or len(log.data) != 96:
         raise decode.nonsense(source, "a CertificateIssued event is malformed")
     device, serial = log.topics[2], int.from_bytes(log.topics[3])
@@ -297,7 +223,7 @@ def _issued(log: _Log, source: str) -> IssuedCertificate:
     )
 
 
-def _batch(log: _Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], source: str) -> Batch:
+def _batch(log: Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], source: str) -> Batch:
     """Return the batch of a BatchIssued event, taking its certificates out of `entries`."""
     if len(log.topics) != 3 or log.topics[0] != BATCH_ISSUED or len(log.data) != 64:
         raise decode.nonsense(source, "a BatchIssued event is malformed")

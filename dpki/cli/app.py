@@ -14,13 +14,16 @@ from dpki.cli import (
     backup,
     bundle,
     ca,
+    council,
     deploy,
     device,
     devnet,
     doctor,
+    domain,
     explain,
     init,
     ssh,
+    timelock,
     verify,
     wallet,
 )
@@ -39,7 +42,7 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, wallet, ca, device, ssh, bundle, agent):
+for module in (devnet, wallet, domain, council, timelock, ca, device, ssh, bundle, agent):
     app.add_typer(module.app)
 for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
@@ -112,6 +115,14 @@ LEFT = {
     "ca suspend": "see what the chain says with: dpki ca show",
     "ca lift": "see what the chain says with: dpki ca show",
     "ca retire": "see what the chain says with: dpki ca show",
+    "ca operator": "run it again; it goes on where things stand",
+    "ca revoker": "run it again; it goes on where things stand",
+    "ca lifetime": "run it again; it goes on where things stand",
+    "domain": "see what the chain says with: dpki domain show",
+    "council init": "run it again; it goes on where it stopped",
+    "council propose": "run it again; it goes on with the round that is open",
+    "council": "see where the round stands with: dpki council list",
+    "timelock": "see what the chain says with: dpki timelock list --all",
     "device enroll": "run it again; a device that is enrolled is found",
     "device update": "run it again",
     "wallet unstick": "see what still waits with: dpki wallet pending",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import ca_profile
+from dpki.cli import ca_profile, ca_roles
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -19,7 +19,7 @@ from dpki.cli.options import (
     argument,
     example,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.output import Output, say_rehearsal
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
 app.add_typer(ca_profile.app)
+ca_roles.register(app)
 
 
 @dataclass(frozen=True)
@@ -106,28 +107,32 @@ def create(
 
     The key is made in the token, never to leave it, and the CA is registered on chain.
     """
+    from dpki.cli.governing import describe_governed, open_governance, say_governed
     from dpki.cli.keys import choose_key, say_where
-    from dpki.cli.session import open_desk, open_writer, token_keys
+    from dpki.cli.session import open_desk, token_keys
     from dpki.issuance.registration import create_authority, rehearse_authority
 
     output = Output(json=json)
     typed = _parse(name, kind, key_type, operator, max_validity)
     with open_desk(home) as opened:
         desk = choose_key(opened, name, key, save=not dry_run)
-        writer = open_writer(desk, passphrase, output)
-        wish = typed.by(writer.account)
+        governance = open_governance(desk, passphrase, output)
+        wish = typed.by(governance.account)
         if dry_run:
-            rehearsal = rehearse_authority(writer, wish)
+            rehearsal = rehearse_authority(governance, wish)
             say_rehearsal(output, rehearsal, f"make a key and register {wish.kind.label} CA {name}")
             return
         keys = token_keys(desk, name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(name)
         with output.working("registering the CA"):
-            ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
-    say_receipt(output, receipt)
+            ca, governed = create_authority(
+                desk.reader, governance, desk.index, keys, wish, issuer_key
+            )
+    say_governed(output, governed)
     where = say_where(output, desk, name)
-    output.say(f"CA {name} signs {wish.kind.label} certificates")
-    output.result({"ca": str(ca), "name": name, **where, **describe_receipt(receipt)}, ca)
+    when = "" if governed.pending is None else " once that is executed"
+    output.say(f"CA {name} signs {wish.kind.label} certificates{when}")
+    output.result({"ca": str(ca), "name": name, **where, **describe_governed(governed)}, ca)
 
 
 @app.command("list", epilog=example("dpki ca list"))

@@ -11,6 +11,7 @@ from dpki.certificates.keys import parse_public_key
 from dpki.chain.rpc import fetch_block
 from dpki.chain.snapshot import Authority, Snapshot, fetch_snapshot
 from dpki.cli.confirm import confirm
+from dpki.cli.governing import describe_governed, open_governance, say_governed
 from dpki.cli.options import argument
 from dpki.cli.output import (
     Output,
@@ -101,8 +102,8 @@ def change_state(
         if change is Change.CLOSE:
             verify_can_close(snapshot, authority, final_block(desk))
         census = take_census(authority, desk.journal.load_all(ca), now())
-        writer = open_writer(desk, passphrase, output)
-        rehearsal = _perform(writer.rehearsal(), change, ca)
+        governance = open_governance(desk, passphrase, output)
+        rehearsal = _perform(governance.rehearsal(), change, ca)
         effects = describe_change(change, snapshot, authority, census)
         say_effects(output, f"{change.value} {name} ({authority.state.label})", effects, rehearsal)
         document: dict[str, object] = {
@@ -120,11 +121,12 @@ def change_state(
         if change.is_for_ever:
             confirm(output, name, yes=yes)
         with output.working(f"{change.value}: waiting for the chain"):
-            receipt = _perform(writer, change, ca)
+            governed = _perform(governance, change, ca)
         state = fetch_snapshot(desk.reader, desk.domain).authorities[ca].state.label
-    say_receipt(output, receipt)
-    output.say(f"{name} is {state}; devices see it at their agents' next run")
-    output.result(document | {"state": state} | describe_receipt(receipt), state)
+    say_governed(output, governed)
+    soon = "devices see it at their agents' next run" if governed.pending is None else "as before"
+    output.say(f"{name} is {state}; {soon}")
+    output.result(document | {"state": state} | describe_governed(governed), state)
 
 
 def raise_watermark(
@@ -224,9 +226,9 @@ def make_successor(
         authority = find_ssh_authority(snapshot, find_named(desk, old))
         verify_unsucceeded(authority, named_heirs(desk, snapshot, authority))
         wish = renewal.of(authority)
-        writer = open_writer(desk, passphrase, output)
+        governance = open_governance(desk, passphrase, output)
         if dry_run:
-            rehearsal = rehearse_authority(writer, wish)
+            rehearsal = rehearse_authority(governance, wish)
             what = f"make a {wish.key_type.value} key and register {wish.name} to succeed {old}"
             say_rehearsal(output, rehearsal, what)
             return
@@ -234,16 +236,19 @@ def make_successor(
         issuer_key = desk.home.issuer_key(wish.name)
         old_name = {ca: name for name, ca in desk.index.authorities().items()}.get(authority.id)
         with output.working("registering the CA"):
-            ca, receipt = create_authority(desk.reader, writer, desk.index, keys, wish, issuer_key)
+            ca, governed = create_authority(
+                desk.reader, governance, desk.index, keys, wish, issuer_key
+            )
         if old_name is not None:
             inherit_profile(desk.home, old_name, wish.name)
-    say_receipt(output, receipt)
+    say_governed(output, governed)
     steps = next_steps(old, wish.name, wish.kind)
-    output.say(f"{wish.name} succeeds {old}; its key is in the token; both count")
+    counts = "both count" if governed.pending is None else "it counts once that is executed"
+    output.say(f"{wish.name} succeeds {old}; its key is in the token; {counts}")
     for step in steps:
         output.say(f"next: {step}")
     document = {"ca": str(ca), "name": wish.name, "succeeds": str(authority.id)}
-    output.result(document | describe_receipt(receipt) | {"next": list(steps)}, ca)
+    output.result(document | describe_governed(governed) | {"next": list(steps)}, ca)
 
 
 def inherit_profile(home: Home, old: str, new: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,27 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.cli.spending import limits, spends, turn
-from dpki.errors import ConfigError
+from dpki.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dpki.chain.rpc import Reader
+    from dpki.config.admin import AdminConfig
+    from dpki.model import Address
+    from dpki.transactions.wallet import Wallet
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("deploy", epilog=example("DOMAIN=$(dpki deploy)"))(deploy)
+    app.command(
+        "deploy",
+        epilog=example("DOMAIN=$(dpki deploy)", "dpki deploy --trust simple --timelock 2d"),
+    )(deploy)
+
+
+TRUST = ("simple",)
+"""Models of trust: who has to agree before something is trusted."""
 
 
 @spends
@@ -44,6 +59,18 @@ def deploy(
             "--registrar", metavar="ADDRESS", help="May enrol devices; default: you; repeatable."
         ),
     ] = None,
+    trust: Annotated[
+        str,
+        typer.Option("--trust", metavar="simple", help="The model of trust: one admin is all."),
+    ] = TRUST[0],
+    timelock: Annotated[
+        str | None,
+        typer.Option(
+            "--timelock",
+            metavar="TIME",
+            help="What adds trust waits so long: govern by a timelock.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -51,7 +78,9 @@ def deploy(
 ) -> None:
     """Deploy a trust domain. Prints its id.
 
-    With an endpoint, the id is all that others need to know.
+    With an endpoint, the id is all that others need to know. With --timelock what you decide as
+    governor waits first, where everybody sees it and you can cancel it; suspending (as guardian)
+    and revoking (as operator) don't wait.
     """
     from dpki.chain.rpc import Endpoint
     from dpki.cli.session import unlock_wallet
@@ -71,10 +100,15 @@ def deploy(
         None if text is None else argument(Address.parse, text) for text in (governor, guardian)
     ]
     registrars = [argument(Address.parse, text) for text in registrar or ()]
+    delay = _parse_trust(trust, timelock, governor)
     with Endpoint(config.chain.rpc[0]) as endpoint:
         wallet = unlock_wallet(place, config, passphrase, output)
         governed_by = roles[0] or wallet.address
         registrars = registrars or [wallet.address]
+        if delay is not None:
+            roles[1] = roles[1] or wallet.address
+            if not dry_run:
+                governed_by = _deploy_timelock(output, endpoint, wallet, config, delay)
         if dry_run:
             rehearsal = rehearse_deployment(
                 endpoint,
@@ -85,7 +119,8 @@ def deploy(
                 chain_id=config.chain.chain_id,
                 **limits(config),
             )
-            say_rehearsal(output, rehearsal, f"deploy a domain governed by {governed_by}")
+            by = f"a timelock of {wallet.address}" if delay is not None else str(governed_by)
+            say_rehearsal(output, rehearsal, f"deploy a domain governed by {by}")
             return
         with output.working("deploying the trust domain"):
             domain, receipt = deploy_domain(
@@ -104,3 +139,43 @@ def deploy(
     save_domain(place, domain)
     say_receipt(output, receipt)
     output.result({"domain": str(domain), **describe_receipt(receipt)}, domain)
+
+
+def _parse_trust(trust: str, timelock: str | None, governor: str | None) -> timedelta | None:
+    """Return the timelock's delay; None for no timelock.
+
+    Raises:
+        UsageError: There is no such model, or two governors are named.
+    """
+    from dpki.config.durations import parse_duration
+
+    if trust not in TRUST:
+        raise UsageError(
+            f"there is no model of trust {trust[:40]!r}", hint=f"--trust is {' or '.join(TRUST)}"
+        )
+    if timelock is not None and governor is not None:
+        raise UsageError(
+            "--governor and --timelock name two governors",
+            hint="leave one out; the timelock is deployed for you and acts for your account",
+        )
+    return None if timelock is None else parse_duration(timelock)
+
+
+def _deploy_timelock(
+    output: Output, endpoint: Reader, wallet: Wallet, config: AdminConfig, delay: timedelta
+) -> Address:
+    """Deploy the domain's governor-to-be."""
+    from dpki.transactions.deploy import deploy_timelock
+
+    with output.working("deploying the timelock"):
+        address, receipt = deploy_timelock(
+            endpoint,
+            wallet,
+            delay=delay,
+            chain_id=config.chain.chain_id,
+            **limits(config),
+            confirmations=config.chain.finality.confirmations,
+        )
+    output.say(f"the timelock is {address}; it governs the domain that comes now")
+    say_receipt(output, receipt)
+    return address

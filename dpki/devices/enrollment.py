@@ -13,10 +13,6 @@ from datetime import datetime
 
 from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
-from eth_keys.backends.coincurve import CoinCurveECCBackend
-from eth_keys.exceptions import BadSignature
-from eth_keys.main import KeyAPI
-from eth_utils.exceptions import ValidationError
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.devices.document import (
@@ -34,6 +30,7 @@ from dpki.errors import (
     WrongDomain,
 )
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
+from dpki.typed_data import recover_signer, typed_digest
 
 REQUEST_LIMIT = 64 << 10
 
@@ -50,16 +47,9 @@ _FIELDS = {
     "signature": bytes,
 }
 _SIGNATURE_BYTES = 65
-# Half of secp256k1's order: of r and s two signatures exist, and only the low one counts (EIP-2).
-_MAXIMUM_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _LATEST = 253402300799
-_DOMAIN_TYPE = keccak(
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
-_NAME = keccak(b"dpki DeviceRegistry")
-_CONTRACT_VERSION = keccak(b"1")
+_CONTRACT = "dpki DeviceRegistry"
 _MEMBERS = "(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
-_CURVE = KeyAPI(CoinCurveECCBackend)
 
 
 class RequestKind(enum.Enum):
@@ -251,12 +241,6 @@ def request_digest(
     deadline: datetime,
 ) -> bytes:
     """Return the EIP-712 hash that the device signs and the DeviceRegistry checks."""
-    separator = keccak(
-        abi_encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
-            [_DOMAIN_TYPE, _NAME, _CONTRACT_VERSION, chain_id, bytes(registry)],
-        )
-    )
     struct = keccak(
         abi_encode(
             ["bytes32", "address", "bytes32", "uint256", "uint256"],
@@ -269,25 +253,15 @@ def request_digest(
             ],
         )
     )
-    return keccak(b"\x19\x01" + separator + struct)
+    return typed_digest(_CONTRACT, chain_id, registry, struct)
 
 
 def _verify_signature(signature: bytes, message: bytes, device: Address) -> None:
-    r, s, v = signature[:32], signature[32:64], signature[64]
-    invalid = SignatureInvalid(
-        f"the request is not signed by device {device}",
-        hint="it was altered, or made for another domain; let the device make a new one",
-    )
-    if v not in (27, 28) or int.from_bytes(s, "big") > _MAXIMUM_S:
-        raise invalid
-    try:
-        recovered = _CURVE.Signature(r + s + bytes([v - 27])).recover_public_key_from_msg_hash(
-            message
+    if recover_signer(signature, message) != device:
+        raise SignatureInvalid(
+            f"the request is not signed by device {device}",
+            hint="it was altered, or made for another domain; let the device make a new one",
         )
-    except (BadSignature, ValidationError) as error:
-        raise invalid from error
-    if recovered.to_canonical_address() != device:
-        raise invalid
 
 
 def _parse_domain(text: str) -> DomainId:

@@ -29,8 +29,10 @@ from dpki.issuance.index import Index
 from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.software import make_private_key
+from dpki.transactions.governed import Governed
 
 if TYPE_CHECKING:
+    from dpki.council.routing import Governance
     from dpki.transactions.account import Receipt
     from dpki.transactions.flight import Rehearsal
     from dpki.transactions.writer import DomainWriter
@@ -79,26 +81,27 @@ def load_issuer_key(path: Path) -> IssuerKey:
 
 def create_authority(
     reader: Reader,
-    writer: DomainWriter,
+    governance: Governance,
     index: Index,
     keys: TokenKeys,
     wish: AuthorityWish,
     issuer_key_file: Path,
-) -> tuple[AuthorityId, Receipt | None]:
-    """Make a CA's key in the token, register it, and give it its name.
+) -> tuple[AuthorityId, Governed]:
+    """Make a CA's key in the token, have it registered, and give it its name.
 
     Goes on where an earlier run stopped: with the key in the token, with the issuer key on disk,
-    or with a CA that is registered and only lacks its name.
+    with a registration that the governor has begun, or with a CA that only lacks its name.
 
     Returns:
-        Its id, and the transaction; None where it was registered already.
+        Its id, and how far the registration got.
 
     Raises:
         UsageError: The name is taken, or the key in the token is registered as something else.
-        TransactionForbidden: The account is not the governor; nothing was made.
+        TransactionForbidden: The account has no part in the governor's role; nothing was made.
         TokenError, TransactionFailed, CouldNotCheck: As they say.
     """
-    if wish.name in index.authorities():
+    authorities = fetch_snapshot(reader, governance.domain).authorities
+    if index.authorities().get(wish.name) in authorities:
         raise UsageError(
             f"there is a CA named {wish.name} already",
             hint="choose another name, or see it with: dpki ca show NAME",
@@ -106,13 +109,13 @@ def create_authority(
     public_key = _find_key(keys, wish)
     if public_key is None:
         # Nothing is made in the token, for good, before the chain would take it.
-        rehearse_authority(writer, wish)
+        rehearse_authority(governance, wish)
         keys.generate()
         public_key = _find_key(keys, wish)
     if public_key is None:
         raise KeyNotFound(f"the key {wish.name} was made in the token, but is not found there")
     ca = authority_id(public_key)
-    registered = fetch_snapshot(reader, writer.domain).authorities.get(ca)
+    registered = authorities.get(ca)
     if registered is not None:
         if (
             (registered.kind, registered.parent) != (wish.kind, wish.succeeds)
@@ -124,8 +127,8 @@ def create_authority(
                 hint="a key is registered once, for ever; choose another name for a new CA",
             )
         index.add_authority(wish.name, ca)
-        return ca, None
-    receipt = writer.register_authority(
+        return ca, Governed(None)
+    governed = governance.register_authority(
         wish.kind,
         public_key,
         _make_issuer_key(issuer_key_file).public,
@@ -134,7 +137,7 @@ def create_authority(
         parent=wish.succeeds,
     )
     index.add_authority(wish.name, ca)
-    return ca, receipt
+    return ca, governed
 
 
 def enroll_device(
@@ -267,16 +270,16 @@ def _verify_update(
     return verified, True
 
 
-def rehearse_authority(writer: DomainWriter, wish: AuthorityWish) -> Rehearsal:
+def rehearse_authority(governance: Governance, wish: AuthorityWish) -> Rehearsal:
     """Try on the chain, without sending, whether such a CA could be registered now.
 
     The key is one that is thrown away: the real one is not made for a rehearsal.
 
     Raises:
-        TransactionForbidden: The account is not the governor.
+        TransactionForbidden: The account has no part in the governor's role.
         TransactionFailed, CouldNotCheck: As they say.
     """
-    return writer.rehearsal().register_authority(
+    return governance.rehearsal().register_authority(
         wish.kind,
         spki_of(make_private_key(wish.key_type).public_key()),
         IssuerKey.generate().public,

@@ -24,6 +24,7 @@ from dpki.model import (
     to_timestamp,
 )
 from dpki.transactions.calls import encode_call
+from dpki.transactions.governed import GovernanceCall
 
 _MAXIMUM_MINUTES = 2**24 - 1
 
@@ -193,6 +194,13 @@ class DomainActions(ABC, Generic[Outcome]):
             "DeviceRegistry": self.domain.devices,
         }
         return self._perform(addresses[contract], encode_call(contract, function, *arguments))
+
+
+class DomainCalls(DomainActions[GovernanceCall]):
+    """Each action as a call, for whoever is to make it."""
+
+    def _perform(self, contract: Address, data: bytes) -> GovernanceCall:
+        return GovernanceCall(contract, data)
 
 
 def _minutes(lifetime: timedelta) -> int:

@@ -11,7 +11,14 @@ from typing import Any
 
 from dpki.errors import DpkiError
 
-CONTRACTS = ("TrustDomain", "AuthorityRegistry", "CertificateRegistry", "DeviceRegistry")
+CONTRACTS = (
+    "TrustDomain",
+    "AuthorityRegistry",
+    "CertificateRegistry",
+    "DeviceRegistry",
+    "RootCouncil",
+    "TimelockController",
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A new trust domain, in one transaction."""
+"""A new trust domain, in one transaction; and the contracts that may govern one."""
 
 from __future__ import annotations
 
@@ -67,13 +67,8 @@ def deploy_domain(
         maximum_gas=maximum_gas,
         turn=turn,
     )
-    receipt = sender.send(None, _init_code(governor, guardian, registrars))
-    if receipt.contract is None:
-        raise TransactionFailed(
-            f"transaction {receipt.transaction_hash} made no contract",
-            hint="try another RPC endpoint",
-        )
-    return DomainId(sender.chain_id, receipt.contract, receipt.block.hash), receipt
+    address, receipt = deploy_contract(sender, _init_code(governor, guardian, registrars))
+    return DomainId(sender.chain_id, address, receipt.block.hash), receipt
 
 
 def rehearse_deployment(
@@ -97,6 +92,54 @@ def rehearse_deployment(
     """
     sender = _sender(reader, wallet, chain_id, maximum_fee=maximum_fee, maximum_gas=maximum_gas)
     return sender.rehearse(None, _init_code(governor, guardian, registrars))
+
+
+def deploy_timelock(
+    reader: Reader,
+    wallet: Wallet,
+    *,
+    delay: timedelta,
+    chain_id: int | None = None,
+    confirmations: int = 1,
+    maximum_fee: int = MAXIMUM_FEE,
+    maximum_gas: int | None = None,
+) -> tuple[Address, Receipt]:
+    """Deploy OpenZeppelin's TimelockController, for the wallet's account alone.
+
+    It proposes, cancels and executes; nobody is admin, so that the delay and the roles change by
+    an operation that has waited itself.
+
+    Args:
+        delay: How long every operation waits at least.
+
+    Raises:
+        As `deploy_domain`.
+    """
+    limits = {"maximum_fee": maximum_fee, "maximum_gas": maximum_gas}
+    sender = _sender(reader, wallet, chain_id, confirmations=confirmations, **limits)
+    return deploy_contract(sender, timelock_code(wallet.address, delay))
+
+
+def timelock_code(owner: Address, delay: timedelta) -> bytes:
+    """Return the init code of a timelock that one account uses."""
+    only = [str(owner)]
+    seconds = int(delay.total_seconds())
+    return encode_deployment("TimelockController", seconds, only, only, str(Address.zero()))
+
+
+def deploy_contract(sender: Sender, code: bytes) -> tuple[Address, Receipt]:
+    """Deploy any contract; return where it is.
+
+    Raises:
+        TransactionFailed: As `Sender.send`, or the transaction made none.
+    """
+    receipt = sender.send(None, code)
+    if receipt.contract is None:
+        raise TransactionFailed(
+            f"transaction {receipt.transaction_hash} made no contract",
+            hint="try another RPC endpoint",
+        )
+    return receipt.contract, receipt
 
 
 def _sender(reader: Reader, wallet: Wallet, chain_id: int | None, **options: Any) -> Sender:

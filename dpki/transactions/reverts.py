@@ -32,6 +32,10 @@ _FOREIGN = (
 )
 
 
+_FORBIDDEN = ("AccessControlUnauthorizedAccount", "TimelockUnauthorizedCaller")
+"""What OpenZeppelin's contracts say to a caller without the role."""
+
+
 @dataclass(frozen=True)
 class _Error:
     name: str
@@ -81,7 +85,7 @@ def decode_revert(data: object) -> TransactionReverted:
         for (name, kind, solidity), value in zip(error.parameters, decoded, strict=True)
     }
     hint = revert_hint(error.name)
-    if error.name.endswith("Unauthorized"):
+    if error.name.endswith("Unauthorized") or error.name in _FORBIDDEN:
         return TransactionForbidden(error.name, values, hint=hint)
     return TransactionReverted(error.name, values, hint=hint)
 

@@ -10,8 +10,10 @@ from dpki.locks import Turn
 from dpki.model import Address
 from dpki.transactions.account import Receipt
 from dpki.transactions.actions import DomainActions
+from dpki.transactions.deploy import deploy_contract
 from dpki.transactions.fees import MAXIMUM_FEE
 from dpki.transactions.flight import Rehearsal
+from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.sender import PATIENCE, WAIT, Sender
 from dpki.transactions.wallet import Wallet
 
@@ -69,6 +71,22 @@ class DomainWriter(DomainActions[Receipt]):
     def rehearsal(self) -> DomainRehearsal:
         """Return the same actions, without effect."""
         return DomainRehearsal(self._sender, self.domain)
+
+    def send(self, call: GovernanceCall) -> Receipt:
+        """Make any call; raises as `Sender.send`."""
+        return self._perform(call.target, call.data)
+
+    def rehearse(self, call: GovernanceCall) -> Rehearsal:
+        """Try any call as far as signing; raises as `Sender.rehearse`."""
+        return self._sender.rehearse(call.target, call.data)
+
+    def deploy(self, code: bytes) -> tuple[Address, Receipt]:
+        """Deploy a contract; raises as `Sender.send`."""
+        return deploy_contract(self._sender, code)
+
+    def rehearse_deployment(self, code: bytes) -> Rehearsal:
+        """Try a deployment as far as signing; raises as `Sender.rehearse`."""
+        return self._sender.rehearse(None, code)
 
     def _perform(self, contract: Address, data: bytes) -> Receipt:
         return self._sender.send(contract, data)

@@ -100,15 +100,14 @@ def message_digest(
     deadline: int,
 ) -> bytes:
     """Return the EIP-712 digest that a device signs."""
-    separator = keccak(
-        keccak(_DOMAIN.encode())
-        + keccak(b"dpki DeviceRegistry")
-        + keccak(b"1")
-        + word(chain_id)
-        + word(contract)
-    )
     message = keccak(keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline))
-    return keccak(b"\x19\x01" + separator + message)
+    return _typed("dpki DeviceRegistry", chain_id, contract, message)
+
+
+def _typed(name: str, chain_id: int, contract: str, message: bytes) -> bytes:
+    """Return the EIP-712 digest of a message's hash, for a contract."""
+    parts = keccak(name.encode()) + keccak(b"1") + word(chain_id) + word(contract)
+    return keccak(b"\x19\x01" + keccak(keccak(_DOMAIN.encode()) + parts) + message)
 
 
 def sign(private_key: str, digest: bytes) -> bytes:
@@ -121,6 +120,20 @@ def malleate(signature: bytes) -> bytes:
     """Return the other signature of the same message by the same key: high s."""
     s = ORDER - int.from_bytes(signature[32:64], "big")
     return signature[:32] + word(s) + bytes([55 - signature[64]])
+
+
+# -- what members of a council sign --------------------------------------------------------------
+
+VOTE = "Vote(bytes32 round,address voter,uint8 choice,uint8 nonce,uint64 deadline)"
+
+
+def vote_digest(
+    chain_id: int, council: str, round: bytes, voter: str, choice: int, nonce: int, deadline: int
+) -> bytes:
+    """Return the EIP-712 digest that a member signs."""
+    content = word(voter) + word(choice) + word(nonce) + word(deadline)
+    message = keccak(keccak(VOTE.encode()) + round + content)
+    return _typed("dpki RootCouncil", chain_id, council, message)
 
 
 # -- storage -------------------------------------------------------------------------------------

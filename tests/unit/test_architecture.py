@@ -22,6 +22,7 @@ FLOORS = [
     ["devnet"],
     ["agent"],
     ["issuance"],
+    ["council"],
     ["verification"],
     ["transactions"],
     ["chain"],
@@ -31,6 +32,7 @@ FLOORS = [
     ["bundle"],
     ["signer"],
     ["certificates"],
+    ["typed_data"],
     ["model"],
     ["locks"],
     ["files", "http"],
@@ -51,6 +53,8 @@ ADMIN_PLACES = {
 # What a device runs, and what everybody who verifies runs.
 PLAIN = ["agent", "verification", "chain", "devices", "bundle", "config", "certificates", "store"]
 PLAIN_EXCEPT = {"dpki.store.kubo"}
+# The council's arithmetic, which anyone recomputes: no clock, no chain, no file.
+COUNCIL_PURE = {"history", "parameters", "plot", "recompute", "simulate", "threshold", "weights"}
 
 
 def name_of(path: Path) -> str:
@@ -89,6 +93,16 @@ def test_imports_point_down(path: Path) -> None:
         if floor != own and not LEVEL[floor] < LEVEL[own]:
             wrong.append(f"line {line}: {own} may not import {imported}")
     assert not wrong
+
+
+@pytest.mark.parametrize("name", sorted(COUNCIL_PURE))
+def test_the_councils_arithmetic_needs_nothing(name: str) -> None:
+    allowed = {f"dpki.council.{other}" for other in COUNCIL_PURE} | {"dpki.errors", "dpki.model"}
+    needed = {imported for imported, _ in imports_of(SOURCE / "council" / f"{name}.py")}
+    foreign = {
+        name for name in needed - allowed if name.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert not foreign
 
 
 def test_every_module_stands_on_a_floor() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpki.chain import events, merkle
+from dpki.chain import events, logs, merkle
 from dpki.chain.events import (
     Batch,
     batch_path,
@@ -262,7 +262,7 @@ class TestRanges:
         assert len(chain.asked) < 20
 
     def test_a_search_ends(self, chain: FakeChain, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(events, "SEARCH", timedelta(0))
+        monkeypatch.setattr(logs, "SEARCH", timedelta(0))
         with pytest.raises(EndpointUnavailable, match="did not finish the search"):
             fetch_issued(chain, chain.domain, 0, 30_000)
 

@@ -96,6 +96,29 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "ca suspend",
         "ca lift",
         "ca retire",
+        "ca operator",
+        "ca revoker",
+        "ca lifetime",
+        "domain show",
+        "domain governor",
+        "domain guardian",
+        "domain registrar",
+        "council init",
+        "council propose",
+        "council list",
+        "council show",
+        "council sign",
+        "council approve",
+        "council reject",
+        "council withdraw",
+        "council execute",
+        "council settle",
+        "council members",
+        "council weights",
+        "council simulate",
+        "timelock list",
+        "timelock execute",
+        "timelock cancel",
         "device init",
         "device rekey",
         "device enroll",
@@ -253,7 +276,7 @@ class TestCompletion:
 def test_first_lines_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         ["--help"],
-        *([noun, "--help"] for noun in ("ca", "device", "ssh", "devnet")),
+        *([noun, "--help"] for noun in ("ca", "council", "domain", "timelock", "device", "ssh", "devnet")),
     ):
         assert run(arguments) == 0
         assert "..." not in capsys.readouterr().out.partition("Commands:")[2]

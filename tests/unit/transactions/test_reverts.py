@@ -53,9 +53,14 @@ def test_every_error_of_every_contract_is_known() -> None:
         for item in load_artifact(contract).abi:
             if item["type"] == "error":
                 kinds = [i["type"] for i in item["inputs"]]
-                values = [
-                    {"address": CALLER, "bytes32": CA, "string": "x"}.get(kind, 1) for kind in kinds
-                ]
+                samples = {
+                    "address": CALLER,
+                    "bytes32": CA,
+                    "bytes4": CA[:4],
+                    "bytes": CA,
+                    "string": "x",
+                }
+                values = [samples.get(kind, 1) for kind in kinds]
                 error = decode_revert(revert(f"{item['name']}({','.join(kinds)})", *values))
                 assert error.name == item["name"]
                 assert error.hint

@@ -1,0 +1,1 @@
+"""The council: weighted roots that decide together."""
