@@ -227,13 +227,13 @@ def harden_wallet(story: Story) -> None:
 def issue_and_install(story: Story, key: Path) -> None:
     """Issue a user certificate and run the agent."""
     story.issue_user(key, "bench")
-    story.agent_once()
+    story.gate.agent_once()
 
 
 def revoke_and_refuse(story: Story, key: Path) -> None:
     """Revoke a user certificate, run the agent, and see the login refused."""
     story.admin("ssh", "revoke", "--certificate", f"{key}-cert.pub")
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_no_login(story.engineer(key), SSHD_REFUSES)
 
 
