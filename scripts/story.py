@@ -14,18 +14,21 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from scripts.players import CLIENT_REFUSES, SSHD_REFUSES, Story, require
 from scripts.stage import Client, free_port
 
+Player = TypeVar("Player", bound=Story)
+
 
 @dataclass(frozen=True)
-class Step:
-    """One arrow of the story."""
+class Step(Generic[Player]):
+    """One arrow of a story."""
 
     name: str
     title: str
-    play: Callable[[Story], None]
+    play: Callable[[Player], None]
 
 
 # --- a domain -----------------------------------------------------------------------------------

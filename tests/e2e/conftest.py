@@ -20,7 +20,7 @@ class Playing:
         self._played = 0
         self._broken: str | None = None
 
-    def reach(self, step: Step) -> None:
+    def reach(self, step: Step[Story]) -> None:
         """Play up to and including `step`; a step that was played is not played again."""
         wanted = STEPS.index(step) + 1
         while self._played < wanted:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.players import Direction
+from scripts.players import Direction, Story
 from scripts.story import STEPS, Step
 from tests.e2e.conftest import Playing
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_step(playing: Playing, step: Step) -> None:
+def test_step(playing: Playing, step: Step[Story]) -> None:
     playing.reach(step)
 
 

@@ -23,7 +23,7 @@ OP_STACK_FORKS = {"Canyon", "Ecotone", "Fjord", "Granite", "Holocene", "Isthmus"
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_step(playing: Playing, step: Step) -> None:
+def test_step(playing: Playing, step: Step[Story]) -> None:
     playing.reach(step)
 
 
