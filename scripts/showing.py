@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -53,7 +53,7 @@ def play(
     story: Player,
     steps: Sequence[Step[Player]],
     console: Console,
-    after: Callable[[Step[Player], float], None],
+    after: Callable[[Step[Any], float], None],
 ) -> None:
     """Play all steps.
 
