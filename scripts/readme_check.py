@@ -1,4 +1,4 @@
-"""Whether README.md and docs/operations.md are true.
+"""Whether README.md, docs/operations.md and docs/runbook-compromise.md are true.
 
 Every `dpki …` command in them exists, with those options.
 
@@ -24,7 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dpki.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "docs" / "operations.md")
+DOCUMENTS = (
+    REPOSITORY / "README.md",
+    REPOSITORY / "docs" / "operations.md",
+    REPOSITORY / "docs" / "runbook-compromise.md",
+)
 HELP_FLAGS = re.DOTALL | re.MULTILINE
 
 
