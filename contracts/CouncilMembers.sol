@@ -97,7 +97,7 @@ abstract contract CouncilMembers is IRootCouncil {
         Parameters memory current = parameters_;
 
         _setParameters(current);
-        for (uint256 number = 0; number < SEATS; ++number) {
+        for (uint256 number = 0; next.electorate >> number != 0; ++number) {
             if (next.electorate & Weights.bit(number) == 0) continue;
             Bounds memory bounds = _boundsOf(current, _seats[number].role);
             next.weights.set(number, Weights.within(next.weights.get(number), bounds));
@@ -164,9 +164,10 @@ abstract contract CouncilMembers is IRootCouncil {
         Parameters memory current = _parameters;
         if (block.timestamp < uint256(_lastMoved) + current.epoch) return (false, next);
         next = _tables[_currentTable];
-        for (uint256 number = 0; number < SEATS; ++number) {
+        uint128 concerned = with | against | absent;
+        for (uint256 number = 0; concerned >> number != 0; ++number) {
             uint128 bit = Weights.bit(number);
-            if ((with | against | absent) & bit == 0) continue;
+            if (concerned & bit == 0) continue;
             Seat memory taken = _seats[number];
             uint256 gain = 0;
             uint256 loss = 0;

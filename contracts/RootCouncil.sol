@@ -191,7 +191,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
     function voteOf(bytes32 id, address account) external view returns (Choice choice, uint8 nonce) {
         Round memory current = _rounds[id];
         (bool votes, uint8 number) = _voter(current, account);
-        if (!votes) return (Choice.None, 0);
+        // A settled round is not struck: the seat's next member would be taken for the one who voted.
+        if (!votes || _seats[number].since > current.openedAt) return (Choice.None, 0);
         return (_choiceOf(current, number), _nonces[id][number]);
     }
 
@@ -480,7 +481,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _end(own.alarm);
         _strikeFrom(_executing, number, account);
         uint128 electorate = _tables[_currentTable].electorate;
-        for (uint256 other = 0; other < SEATS; ++other) {
+        for (uint256 other = 0; electorate >> other != 0; ++other) {
             if (electorate & Weights.bit(other) == 0) continue;
             Opened memory opened = _opened[other];
             _strikeFrom(opened.decision, number, account);

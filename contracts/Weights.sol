@@ -54,22 +54,26 @@ library Weights {
         pure
         returns (uint256 sum, uint256 first, uint256 second)
     {
-        for (uint256 seat = 0; seat < SEATS; ++seat) {
-            uint256 weight = get(weights, seat);
-            sum += weight;
-            if (weight > first) {
-                second = first;
-                first = weight;
-            } else if (weight > second) {
-                second = weight;
+        for (uint256 i = 0; i < weights.length; ++i) {
+            for (uint256 word = weights[i]; word != 0; word >>= BITS) {
+                uint256 weight = uint16(word);
+                sum += weight;
+                if (weight > first) {
+                    second = first;
+                    first = weight;
+                } else if (weight > second) {
+                    second = weight;
+                }
             }
         }
     }
 
     /// @notice The sum of all weights, each counting `most` at most.
     function total(uint256[8] memory weights, uint256 most) internal pure returns (uint256 sum) {
-        for (uint256 seat = 0; seat < SEATS; ++seat) {
-            sum += least(get(weights, seat), most);
+        for (uint256 i = 0; i < weights.length; ++i) {
+            for (uint256 word = weights[i]; word != 0; word >>= BITS) {
+                sum += least(uint16(word), most);
+            }
         }
     }
 

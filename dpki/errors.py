@@ -149,6 +149,10 @@ class TokenError(DpkiError):
     """The PKCS#11 token or its module failed."""
 
 
+class ModuleFailed(TokenError):
+    """The PKCS#11 module crashed, ended its process, or did not answer in time."""
+
+
 class TokenNotFound(TokenError):
     """No token, or more than one, matches the URI."""
 

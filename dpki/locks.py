@@ -6,12 +6,13 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from dpki.errors import DpkiError
+from dpki.files import translated
 
 PATIENCE = timedelta(minutes=10)
 """How long to wait: several others may each wait two minutes for a block."""
@@ -42,16 +43,14 @@ def hold(path: Path, turn: Turn | None = None, patience: timedelta = PATIENCE) -
     """Hold the lock file for the block; the kernel lets go of it however the process ends.
 
     Raises:
-        DpkiError: Another process held it all the time, or the file can't be written.
+        DpkiError: Another process held it all the time, or it could not be made.
     """
     turn = turn or Turn()
-    try:
+    with translated(path, "nothing was begun"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DpkiError(f"could not open {path}: {error.strerror}") from error
     try:
         _acquire(descriptor, path, turn, time.monotonic() + patience.total_seconds())
-        _sign_in(descriptor, path, turn.doing)
+        _sign_in(descriptor, turn.doing)
         yield
     finally:
         os.close(descriptor)
@@ -77,13 +76,12 @@ def _acquire(descriptor: int, path: Path, turn: Turn, end: float) -> None:
             return
 
 
-def _sign_in(descriptor: int, path: Path, doing: str) -> None:
+def _sign_in(descriptor: int, doing: str) -> None:
     name = f"{doing} (process {os.getpid()})".encode()[:_LIMIT]
-    try:
+    # On a full disk those who wait don't learn the name; the turn is ours all the same.
+    with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, name, 0)
-    except OSError as error:
-        raise DpkiError(f"could not write {path}: {error.strerror}") from error
 
 
 def _holder(descriptor: int) -> str:

@@ -46,6 +46,7 @@ from scripts.bench_commands import (
     measure_commands,
     measure_verify,
 )
+from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.bench_signing import Rate, measure_signing, signing_table
 from scripts.players import SSHD_REFUSES, Story, open_story
@@ -271,6 +272,7 @@ def measure_keys(rounds: int) -> list[Rate]:
 
 def report(
     gas: Sequence[Gas],
+    rounds: Sequence[RoundFigure],
     timings: Sequence[Timing],
     rates: Sequence[Rate],
     krls: Sequence[KrlFigure],
@@ -322,6 +324,7 @@ def report(
             " a race."
         ),
         "",
+        *council_section(rounds),
         *signing_table(rates),
         "## Time",
         "",
@@ -368,14 +371,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often to time each flow")
     parser.add_argument("--out", type=Path, default=REPORT, help="where to write the report")
     arguments = parser.parse_args()
-    gas = measure_gas()
+    gas, rounds = measure_gas(), measure_rounds()
     timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
     rates = measure_keys(arguments.rounds)
     commands_part = commands_section(measure_commands(), measure_verify())
-    text = report(gas, timings, rates, measure_krls(), commands_part, datetime.now(UTC))
+    text = report(gas, rounds, timings, rates, measure_krls(), commands_part, datetime.now(UTC))
     arguments.out.write_text(text)
     print(text)
-    over = missed(gas, timings, rates)
+    over = missed(gas, timings, rates) + rounds_over(rounds)
     for sentence in over:
         print(f"over its goal: {sentence}", file=sys.stderr)
     return 1 if over else 0

@@ -22,7 +22,7 @@ from dpki.certificates.profile import Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import generate_key, open_signer
-from dpki.signer.pkcs11_token import find_module
+from dpki.signer.pkcs11_module import find_module
 from dpki.signer.uri import Pkcs11Uri
 
 CERTIFICATES = 300

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> None:
         return
     name, *options = arguments
     parser = PARSERS[name]
+    # What is larger than the fuzzer's inputs may be would be cut off.
+    options.append(f"-max_len={max(4096, *(2 * len(seed) for seed in parser.seeds))}")
     folders = [option for option in options if not option.startswith("-")]
     if folders:
         for number, seed in enumerate(parser.seeds):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
+from dpki.signer.pkcs11_module import find_module
+from tests.faulty_modules import build_faulty_module
 from tests.soft_tokens import SoftHsmFolder
 
 
@@ -28,6 +31,12 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsmFolder]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTHSM2_CONF", str(folder.configuration))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def faulty_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PKCS#11 module before SoftHSM's that fails where $DPKI_FAULT says."""
+    return build_faulty_module(tmp_path_factory.mktemp("faulty"), find_module())
 
 
 @pytest.fixture(scope="session")

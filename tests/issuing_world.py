@@ -21,6 +21,7 @@ from dpki.cli.output import Output
 from dpki.cli.session import Desk, open_desk
 from dpki.devnet.anvil import Anvil
 from dpki.issuance.bench import Bench
+from dpki.issuance.journal import BatchState
 from dpki.issuance.progress import silent
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.wallet import load_wallet
@@ -73,6 +74,10 @@ The points: `step` is wherever progress is told (1-2 signing, 3-4 sealing, 5-6 p
 anchoring, 9-10 releasing, for one certificate; the even ones after the deed and before it is
 journaled). `commit` is before each commit of the journal and after it.
 """
+
+
+RUN = "from dpki.cli.app import main; main()"
+"""The real command line, in a process of its own."""
 
 
 @dataclass
@@ -185,3 +190,22 @@ def bench(world: World, name: str) -> Iterator[Bench]:
         desk, writer = stack.enter_context(world.desk())
         ca = desk.index.find_authority(name)
         yield make_bench(desk, writer, name, ca, None, Output(json=False), silent)
+
+
+def resumed(world: World) -> list[dict[str, object]]:
+    """Finish what is left, and return it."""
+    released = ok(world.dpki("ssh", "resume", *world.admin.option))["released"]
+    assert isinstance(released, list)
+    return released
+
+
+def verify_serials(world: World) -> None:
+    """Check that every serial on chain is one of the journal's, in one batch that is not void."""
+    with world.desk() as (desk, _):
+        snapshot = fetch_snapshot(desk.reader, desk.domain)
+        for ca in desk.index.authorities().values():
+            batches = [b for b in desk.journal.load_all(ca) if b.state is not BatchState.VOID]
+            assert {b.state for b in batches} <= {BatchState.ANCHORED}
+            serials = [c.serial for b in batches for c in b.certificates]
+            assert serials == list(range(1, snapshot.authorities[ca].next_serial))
+            assert all(c.is_released for b in batches for c in b.certificates)

@@ -7,17 +7,31 @@ traceback in an operator's face, or an agent that dies of a neighbour's bytes.
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from eth_abi.abi import encode as abi_encode
 
 from dpki.agent import login
+from dpki.agent.index import (
+    Access,
+    IndexedAuthority,
+    IndexedCertificate,
+    LoginIndex,
+    encode_index,
+)
+from dpki.agent.memory import Mark, Memory, Seen
+from dpki.agent.observation import Known
+from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
 from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
@@ -47,6 +61,21 @@ from dpki.config.durations import parse_duration
 from dpki.config.profile import dump_profile, parse_profile
 from dpki.config.urls import verify_url
 from dpki.config.values import verify_multiaddr, verify_secret_source
+from dpki.council.actions import Speaker
+from dpki.council.history import Choice
+from dpki.council.parameter_file import load_parameters
+from dpki.council.reading import COUNCIL, parse_proposal
+from dpki.council.rounds import Proposal
+from dpki.council.threshold import Kind
+from dpki.council.votes import (
+    RoundFile,
+    encode_round,
+    encode_vote,
+    parse_round,
+    parse_vote,
+    sign_vote,
+)
+from dpki.council.words import describe_call, describe_calls
 from dpki.devices.document import encode_key_document, make_key_document, parse_key_document
 from dpki.devices.enrollment import (
     encode_request,
@@ -54,18 +83,30 @@ from dpki.devices.enrollment import (
     parse_request,
     verify_request,
 )
-from dpki.devices.keys import generate_device_keys
+from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
 from dpki.devnet.state import FILE, load_state
-from dpki.errors import DpkiError, MalformedInput
+from dpki.errors import ConfigError, DpkiError, MalformedInput
+from dpki.issuance.database import Database
+from dpki.issuance.index import Index
+from dpki.issuance.journal import Journal, NewCertificate
+from dpki.issuance.placements import Place, Placement
 from dpki.issuance.registration import load_issuer_key
-from dpki.model import Address, AuthorityId, AuthorityKind, DomainId, Hash32
+from dpki.issuance.sealing import Sealed
+from dpki.model import Address, AuthorityId, AuthorityKind, Block, DomainId, Entry, Hash32
 from dpki.model import Path as MerklePath
 from dpki.signer.uri import Pkcs11Uri
+from dpki.transactions import abi
+from dpki.transactions.actions import DomainCalls
+from dpki.transactions.calls import encode_call
+from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
+from dpki.typed_data import recover_signer
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
+from tests.fakes.chain import FakeChain
 from tests.raw_certificates import fido_blob
 
+Opened = TypeVar("Opened")
 Parse = Callable[[bytes], object]
 
 
@@ -126,6 +167,7 @@ def _private_key() -> bytes:
     return CA.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
+_KEY_FILES = ("identity.key", "sealing.key", "ssh_host/1.key", "ssh_user/1.key")
 _CERTIFICATES = _certificates()
 _PATH = MerklePath(16, 5, (Hash32(b"\6" * 32), Hash32(b"\7" * 32)))
 _BUNDLE = Bundle(certificate=_CERTIFICATES[0], key=_private_key(), path=_PATH, context=CONTEXT)
@@ -241,6 +283,112 @@ def _file(parse: Callable[[Path], object], name: str = "file") -> Parse:
     return from_bytes
 
 
+def _unchanged(path: Path, opened: Callable[[], Opened]) -> Opened:
+    """Open a database; one that is none of ours is as it was."""
+    before = path.read_bytes()
+    try:
+        return opened()
+    except ConfigError:
+        assert path.read_bytes() == before
+        raise
+
+
+def _journal(path: Path) -> object:
+    with _unchanged(path, lambda: Database(path, DOMAIN)) as database:
+        journal, index = Journal(database), Index(database)
+        batches = journal.load_all()
+        certificates = [c.certificate for batch in batches for c in batch.certificates]
+        known = index.authorities(), index.devices(), journal.authorities()
+        return batches, certificates, known, journal.placements.load()
+
+
+def _agent_database(path: Path) -> object:
+    with ExitStack() as stack:
+        state = _unchanged(path, lambda: stack.enter_context(open_state(path.parent)))
+        return state.memory(), state.known(), state.coverage(CA_ID), state.report()
+
+
+def _login_index(path: Path) -> object:
+    try:
+        return login.look_up(str(path), "ops", _CERTIFICATES[0])
+    except login.Refused:
+        return None  # a proper answer
+    except login.Unchecked as unchecked:
+        raise MalformedInput(str(unchecked)) from unchecked
+
+
+def _key_folder(data: bytes) -> object:
+    """Load a device's keys, one of which, as the first byte says, is the rest."""
+    contents = list(_KEYS)
+    if data:
+        contents[data[0] % len(contents)] = data[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in zip(_KEY_FILES, contents, strict=True):
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+        return load_device_keys(Path(folder))
+
+
+def _key_files() -> tuple[bytes, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        save_device_keys(Path(folder, "keys"), KEYS)
+        return tuple(Path(folder, "keys", name).read_bytes() for name in _KEY_FILES)
+
+
+def _small(path: Path) -> bytes:
+    """Return a database in small pages: a fuzzer's mutations then hit something."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("VACUUM")
+    return path.read_bytes()
+
+
+def _journals() -> tuple[bytes, ...]:
+    certificate = parse_ssh_certificate(_CERTIFICATES[0])
+    entry = Entry(certificate.hash, Address(b"\x08" * 20), NOW + HOUR, CONTEXT)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "journal.db")
+        with Database(path, DOMAIN) as database:
+            journal = Journal(database)
+            index = Index(database)
+            index.add_authority("users", CA_ID)
+            index.add_device("gate-1", KEYS.address, _DOCUMENT)
+            new = NewCertificate(certificate, "alice", entry.device, False, Path("/x"))
+            batch = journal.mark_sealed(journal.add(CA_ID, [new]), [Sealed(entry, b"bundle")])
+            journal.placements.record([Placement(batch.number, 17, "node", Place.KEPT)])
+        return (_small(path),)
+
+
+def _agent_databases() -> tuple[bytes, ...]:
+    mark = Mark(Block(7, CONTEXT, NOW), {CA_ID: 2}, {KEYS.address: 1})
+    entry = Entry(CONTEXT, Address.zero(), NOW + HOUR, CONTEXT)
+    with tempfile.TemporaryDirectory() as folder:
+        with open_state(Path(folder)) as state:
+            with state.transaction():
+                state.save_memory(Memory({CA_ID: Seen(frozenset({1, 9}), 1, False)}, mark, None))
+                state.save_known(CA_ID, Coverage(2, 7), [Known(CA_ID, 1, entry, 7)])
+            state.save_report({"block": 7})
+        return (_small(Path(folder, "agent.db")),)
+
+
+def _login_indices() -> tuple[bytes, ...]:
+    certificate = parse_ssh_certificate(_CERTIFICATES[0])
+    index = LoginIndex(
+        chain_time=NOW,
+        fresh_until=None,
+        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR),),
+        certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
+        access=(Access("ops", CA_ID, "ops"),),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "login.db")
+        path.write_bytes(encode_index(index))
+        return (_small(path),)
+
+
 def _toml(template: str) -> bytes:
     return template.format(domain=DOMAIN, ca=CA_ID).encode()
 
@@ -256,9 +404,61 @@ def _profiles() -> tuple[bytes, ...]:
     return dump_profile(Profile.user(HOUR)).encode(), text.encode()
 
 
+_CALLS = DomainCalls(FakeChain().domain)
+_MADE = (
+    _CALLS.close(CA_ID),
+    _CALLS.revoke(CA_ID, [1, 2]),
+    _CALLS.register_authority(
+        AuthorityKind.SSH_USER,
+        spki_of(CA.public_key()),
+        CONTEXT,
+        operator=REGISTRY,
+        maximum_lifetime=HOUR,
+    ),
+    GovernanceCall(REGISTRY, encode_call(COUNCIL, "addMember", str(REGISTRY), 3)),
+)
+_ROUND = RoundFile(DOMAIN, REGISTRY, Proposal(Kind.DECISION, _MADE, NOW + HOUR, CONTEXT))
+_VOTE = sign_vote(Wallet.create(), _ROUND, Choice.APPROVE, nonce=0, deadline=NOW + HOUR)
+_OPENED = abi.find_event(COUNCIL, "RoundOpened")
+
+
+def _round(data: bytes) -> object:
+    proposal = parse_round(data).proposal
+    return proposal.id, describe_calls(proposal.calls)
+
+
+def _vote(data: bytes) -> object:
+    vote = parse_vote(data)
+    return recover_signer(vote.signature, vote.digest)
+
+
+def _call(data: bytes) -> object:
+    told = describe_call(GovernanceCall(REGISTRY, data))
+    if told is None:
+        raise MalformedInput("not understood")
+    return told
+
+
+def _action(text: str) -> object:
+    speaker = Speaker(_CALLS, REGISTRY, lambda _: CA_ID, lambda name: load_parameters(Path(name)))
+    return speaker.parse(text)
+
+
+def _opened(data: bytes) -> object:
+    topics = [_OPENED.topic, CONTEXT, Hash32(bytes(REGISTRY).rjust(32, b"\0")), Hash32.zero()]
+    return parse_proposal(_OPENED.decode(topics, data)["proposal"])
+
+
+def _opened_seed() -> bytes:
+    kinds = [p.kind for p in _OPENED.parameters if not p.is_indexed]
+    return abi_encode(kinds, [1, 0, _ROUND.proposal.abi()])
+
+
 def _texts(*values: object) -> tuple[bytes, ...]:
     return tuple(str(value).encode() for value in values)
 
+
+_KEYS = _key_files()
 
 PARSERS: Mapping[str, Parser] = {
     "certificate": Parser(_certificate, _CERTIFICATES),
@@ -293,6 +493,14 @@ PARSERS: Mapping[str, Parser] = {
     "device-config": Parser(
         lambda data: parse_device_config(data.decode("utf-8", "replace")), (_toml(_DEVICE),)
     ),
+    "council-round": Parser(_round, (encode_round(_ROUND),)),
+    "council-vote": Parser(_vote, (encode_vote(_VOTE),)),
+    "council-call": Parser(_call, tuple(call.data for call in _MADE)),
+    "council-action": Parser(_text(_action), (b"ca close users", b"ca lifetime users 12h")),
+    "council-event": Parser(_opened, (_opened_seed(),)),
+    "council-parameters": Parser(
+        _file(load_parameters), (b'version = 1\ndelay = "2d"\n[root]\ninitial = 70\n',)
+    ),
     "profile": Parser(lambda data: parse_profile(data, Path("users.toml")), _profiles()),
     "keystore": Parser(
         _file(lambda path: load_wallet(path, lambda _: PASSPHRASE)),
@@ -300,6 +508,12 @@ PARSERS: Mapping[str, Parser] = {
         costly=True,
     ),
     "issuer-key": Parser(_file(load_issuer_key), (IssuerKey.generate().dump(),)),
+    "key-folder": Parser(
+        _key_folder, tuple(bytes([number]) + key for number, key in enumerate(_KEYS))
+    ),
+    "journal": Parser(_file(_journal, "journal.db"), _journals()),
+    "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
+    "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "devnet-state": Parser(
         _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)
     ),

@@ -30,7 +30,7 @@ from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.errors import ConfigError, DpkiError
-from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic
+from dpki.files import PRIVATE, PUBLIC, remove_leftovers, translated, write_atomic, written_beside
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,7 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
     """
     files = InstalledFiles(config.sshd.directory)
     _verify_spelling(config)
-    if not files.directory.is_dir():
-        files.directory.mkdir(parents=True)
-        files.directory.chmod(0o755)  # whatever the umask: the login command's user reads here
-    _verify_ownership(files.directory)
-    remove_leftovers(files.directory)
+    _prepare(files.directory)
     remove_leftovers(config.sshd.drop_in.parent, config.sshd.drop_in.name)
     changed: list[str] = []
 
@@ -75,7 +71,9 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
             changed.append(path.name)
 
     put(files.login_command, package_files("dpki.agent").joinpath("login.py").read_bytes())
-    put(files.krl, verify_krl(plan.krl))
+    with written_beside(files.krl, plan.krl) as candidate:
+        verify_krl(candidate)
+    put(files.krl, plan.krl)
     put(files.login_index, encode_index(plan.index))
     put(files.user_authorities, plan.user_authorities)
     has_break_glass = config.access.break_glass is not None
@@ -96,7 +94,7 @@ def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Instal
         has_break_glass=has_break_glass,
     )
     drop_in = render_drop_in(options)
-    if _read(config.sshd.drop_in) != drop_in:
+    if not _is_installed(config.sshd.drop_in, drop_in, PUBLIC):
         _replace_drop_in(config, options, drop_in)
         changed.append(config.sshd.drop_in.name)
     else:
@@ -115,21 +113,41 @@ def pair_name(pair: HostPair) -> str:
     return pair.certificate.hash.hex()[:16]
 
 
+def _prepare(directory: Path) -> None:
+    """Have the folder, safe from others and open to the login command's user; sweep it."""
+    with translated(directory, "nothing was installed"):
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+        _verify_ownership(directory)
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if mode & 0o755 != 0o755:
+            directory.chmod(mode | 0o755)
+    remove_leftovers(directory)
+
+
 def _replace_drop_in(config: DeviceConfig, options: list[tuple[str, str]], drop_in: bytes) -> None:
-    """Replace the drop-in, and bring the old one back if the new one is not what takes effect."""
+    """Replace the drop-in, and bring the old one back if the new one is not what takes effect.
+
+    The old one is written beside it before: taking it back then needs no room on a disk that may
+    have become full.
+    """
     path = config.sshd.drop_in
-    check_candidate(config.sshd.binary, config.sshd.config, drop_in)
+    files = InstalledFiles(config.sshd.directory)
+    check_candidate(config.sshd.binary, config.sshd.config, drop_in, files.krl)
     before = _read(path)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    write_atomic(path, drop_in, mode=PUBLIC)
-    try:
-        verify_effective(config.sshd.binary, config.sshd.config, options, config.accounts)
-    except BaseException:
-        if before is None:
-            path.unlink()
-        else:
-            write_atomic(path, before, mode=PUBLIC)
-        raise
+    with translated(path):
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with written_beside(path, before or b"", mode=PUBLIC) as earlier:
+        try:
+            write_atomic(path, drop_in, mode=PUBLIC)
+            verify_effective(config.sshd.binary, config.sshd.config, options, config.accounts)
+        except BaseException:
+            with translated(path, "look at it, and restart sshd only when it is right"):
+                if before is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    earlier.replace(path)
+            raise
 
 
 def _remove_superseded(files: InstalledFiles, host: str | None) -> list[str]:
@@ -137,18 +155,29 @@ def _remove_superseded(files: InstalledFiles, host: str | None) -> list[str]:
     keep = set() if host is None else {files.host_key(host), files.host_certificate(host)}
     superseded = sorted(p for p in files.directory.glob("host-*") if p not in keep)
     for path in superseded:
-        path.unlink()
+        with translated(path, "a host key that is no longer used"):
+            path.unlink()
     return [path.name for path in superseded]
 
 
 def _replace(path: Path, content: bytes, mode: int) -> bool:
     """Write the file unless it is there already with this content, mode and owner."""
-    if _read(path) == content:
-        found = path.lstat()
-        if stat.S_IMODE(found.st_mode) == mode and found.st_uid == os.geteuid():
-            return False
+    if _is_installed(path, content, mode):
+        return False
     write_atomic(path, content, mode=mode)
     return True
+
+
+def _is_installed(path: Path, content: bytes, mode: int) -> bool:
+    """Whether the file is there with this content, mode and owner, and is no link."""
+    if _read(path) != content:
+        return False
+    found = path.lstat()
+    return (
+        stat.S_ISREG(found.st_mode)
+        and stat.S_IMODE(found.st_mode) == mode
+        and found.st_uid == os.geteuid()
+    )
 
 
 def _spelled_as_installed(path: Path, key: bytes) -> bytes:

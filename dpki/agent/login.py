@@ -13,7 +13,6 @@ because it is started by the system's Python, not by ours; every import costs a 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import sqlite3
 import struct
@@ -38,6 +37,10 @@ USER_CERTIFICATE = 1
 
 class Refused(Exception):
     """This login is not to be; the message goes to the system's log."""
+
+
+class Unchecked(Exception):
+    """Nobody knows whether this login is to be, so it is not; the message goes to the log too."""
 
 
 def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes]:
@@ -129,24 +132,40 @@ def report(message: str) -> None:
     syslog.syslog(syslog.LOG_NOTICE, message)
 
 
+def look_up(path: str, account: str, blob: bytes) -> str:
+    """Return what sshd is to read: the principals that may use the account, a line each.
+
+    Args:
+        path: The agent's index.
+
+    Raises:
+        Refused: As `allowed_principals` says.
+        Unchecked: The index, or the question, is not what it should be.
+    """
+    try:
+        # immutable: the agent replaces the file, never writes into it, so there is nothing to lock.
+        index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        try:
+            return "\n".join(allowed_principals(index, account, blob, time.time()))
+        finally:
+            index.close()
+    # A damaged file can make SQLite ask for gigabytes.
+    except (ValueError, TypeError, KeyError, MemoryError, sqlite3.Error, OSError) as error:
+        raise Unchecked(str(error) or type(error).__name__) from error
+
+
 def main(arguments: list[str]) -> int:
     """Print the principals for `INDEX ACCOUNT CERTIFICATE`; return the exit status."""
     try:
         path, account, encoded = arguments
-        blob = base64.b64decode(encoded, validate=True)
-        # immutable: the agent replaces the file, never writes into it, so there is nothing to lock.
-        index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
-        try:
-            principals = allowed_principals(index, account, blob, time.time())
-        finally:
-            index.close()
+        principals = look_up(path, account, base64.b64decode(encoded, validate=True))
     except Refused as refusal:
         report(f"login refused: {refusal}")
         return 1
-    except (ValueError, KeyError, binascii.Error, sqlite3.Error, OSError) as error:
+    except (Unchecked, ValueError) as error:
         report(f"login could not be checked: {error}")
         return 1
-    print("\n".join(principals))
+    print(principals)
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from dpki.agent.memory import Memory, remember, verify_floor, with_memory
 from dpki.agent.observation import HostPair, Known, Observation
 from dpki.agent.state import AgentState, Coverage
+from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
 from dpki.certificates.keys import public_blob
@@ -248,7 +249,7 @@ class _Opener:
         leads = [lead for lead in known if self._is_live(lead)]
         for lead in sorted(leads, key=lambda lead: (lead.block, lead.serial), reverse=True):
             try:
-                return self._open(lead, budget)
+                return self._open(lead, budget, problems)
             except DpkiError as error:
                 problems.append(
                     f"host certificate {lead.serial} of CA {lead.authority}: {error.message}"
@@ -265,7 +266,9 @@ class _Opener:
                     keep.add(self._digest(lead).hex())
         for path in self.cache.glob("*"):
             if path.name not in keep:
-                path.unlink(missing_ok=True)
+                # What can't be removed now does no harm, and is tried again.
+                with suppress(OSError):
+                    path.unlink()
 
     def _is_live(self, lead: Known) -> bool:
         ca = self.snapshot.authorities.get(lead.authority)
@@ -288,7 +291,7 @@ class _Opener:
             lead.entry.locator,
         )
 
-    def _open(self, lead: Known, budget: Deadline) -> HostPair:
+    def _open(self, lead: Known, budget: Deadline, problems: list[str]) -> HostPair:
         """Fetch, open and judge one host certificate.
 
         Raises:
@@ -296,7 +299,7 @@ class _Opener:
         """
         device = self.keys.address
         context = bundle_context(self.snapshot.domain.id, lead.authority, lead.serial, device)
-        sealed = self._fetch(self._digest(lead), budget)
+        sealed = self._fetch(self._digest(lead), budget, problems)
         bundle = open_bundle(sealed, self.keys.sealing, context)
         certificate = parse_ssh_certificate(bundle.certificate)
         if certificate.hash != lead.entry.certificate_hash:
@@ -318,16 +321,24 @@ class _Opener:
             raise CheckedFalse("the private key in the bundle is not the certificate's")
         return bundle.key
 
-    def _fetch(self, digest: Hash32, budget: Deadline) -> bytes:
-        """Return a sealed bundle; what was fetched once is kept, still sealed."""
+    def _fetch(self, digest: Hash32, budget: Deadline, problems: list[str]) -> bytes:
+        """Return a sealed bundle; what was fetched once is kept, still sealed.
+
+        A disk that can't keep it must not cost the device its certificate.
+        """
         path = self.cache / digest.hex()
-        if path.exists():
-            return path.read_bytes()
+        with suppress(OSError):
+            kept = path.read_bytes()
+            if digest_of(kept) == digest:
+                return kept
         left = timedelta(seconds=budget.remaining())
         if not left:
             raise CouldNotCheck("its bundle was not fetched: this run's time for that is used up")
         share = min(FETCH_DEADLINE, left)
         sealed = fetch_first(digest, self.sources, share, backoff=self.backoff)
-        make_private_directory(self.cache)
-        write_atomic(path, sealed, mode=PRIVATE)
+        try:
+            make_private_directory(self.cache)
+            write_atomic(path, sealed, mode=PRIVATE)
+        except DpkiError as error:
+            problems.append(f"its bundle is not kept: {error.message}; {error.hint}")
         return sealed

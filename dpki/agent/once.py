@@ -18,6 +18,7 @@ from dpki.chain.connect import connect
 from dpki.config.device import DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import CouldNotCheck, DpkiError
+from dpki.files import translated
 from dpki.model import Block
 from dpki.store.base import BlockSource
 from dpki.store.directory import DirectoryStore
@@ -130,10 +131,8 @@ def _report(plan: Plan, block: Block, installed: Installed) -> AgentReport:
 def _only_one(directory: Path) -> Iterator[None]:
     """Hold the device's lock; the kernel lets go of it however the process ends."""
     path = directory / "agent.lock"
-    try:
+    with translated(path, "nothing was changed"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DpkiError(f"could not open {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

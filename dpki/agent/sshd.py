@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
+from dpki.files import translated, written_beside
 
 _TIMEOUT = 20
 _PYTHON = "/usr/bin/python3"
@@ -98,20 +98,22 @@ def render_drop_in(options: Iterable[tuple[str, str]]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def check_candidate(binary: Path, main_config: Path, candidate: bytes) -> None:
+def check_candidate(binary: Path, main_config: Path, candidate: bytes, beside: Path) -> None:
     """Refuse a drop-in with which sshd would not start.
 
     The candidate is put before the main configuration, as its own Include would (sshd takes an
     option's first value).
 
+    Args:
+        beside: A file in the agent's own folder; beside it the candidate lies while it is checked.
+
     Raises:
+        DpkiError: It could not be written there.
         ServiceFailed: `sshd -t` refuses it; the message is sshd's.
     """
     _make_separation_directory()
-    with tempfile.NamedTemporaryFile(prefix="dpki-sshd-", suffix=".conf") as file:
-        file.write(candidate + f"Include {main_config}\n".encode())
-        file.flush()
-        _run([str(binary), "-t", "-f", file.name], "sshd refuses the new configuration")
+    with written_beside(beside, candidate + f"Include {main_config}\n".encode()) as file:
+        _run([str(binary), "-t", "-f", str(file)], "sshd refuses the new configuration")
 
 
 def verify_effective(
@@ -155,24 +157,23 @@ def _make_separation_directory() -> None:
     The service's own unit makes it (RuntimeDirectory=sshd), but only while the service runs.
     """
     if os.geteuid() == 0:
-        _SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        with translated(_SEPARATION, "sshd was not changed"):
+            _SEPARATION.mkdir(mode=0o755, exist_ok=True)
 
 
-def verify_krl(krl: bytes, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> bytes:
-    """Return the KRL if OpenSSH can read it.
+def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> None:
+    """Refuse a KRL that OpenSSH can't read, which locks everybody out, or an empty file.
 
-    A KRL that sshd can't read locks everybody out, and an empty file admits everybody.
+    An empty file admits everybody.
 
     Raises:
-        DpkiError: It is empty or OpenSSH refuses it.
+        DpkiError: It is empty, or OpenSSH refuses it.
     """
-    if not krl:
-        raise DpkiError("the new KRL is empty; an empty file would admit every revoked key")
-    with tempfile.NamedTemporaryFile(prefix="dpki-krl-") as file:
-        file.write(krl)
-        file.flush()
-        _run([str(ssh_keygen), "-Q", "-l", "-f", file.name], "OpenSSH refuses the new KRL")
-    return krl
+    with file.open("rb") as content:
+        is_empty = not content.read(1)
+    if is_empty:
+        raise DpkiError("the KRL is empty; an empty file would admit every revoked key")
+    _run([str(ssh_keygen), "-Q", "-l", "-f", str(file)], "OpenSSH refuses the KRL")
 
 
 def reload_sshd(command: tuple[str, ...]) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from dpki.agent.memory import Mark, Memory, Seen
 from dpki.agent.observation import Known
-from dpki.errors import ConfigError, DpkiError
 from dpki.model import (
     Address,
     AuthorityId,
@@ -26,25 +25,31 @@ from dpki.model import (
     from_timestamp,
     to_timestamp,
 )
+from dpki.sqlite import Schema, decoded, open_database, translated
 
 FILE_NAME = "agent.db"
-VERSION = 1
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (
+_TABLES = """
+CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (
     authority BLOB PRIMARY KEY, revoked BLOB NOT NULL, revoked_below INTEGER NOT NULL,
     is_retired INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS certificate (
+CREATE TABLE certificate (
     authority BLOB, serial INTEGER, hash BLOB NOT NULL, device BLOB NOT NULL,
     not_after INTEGER NOT NULL, locator BLOB NOT NULL, block INTEGER NOT NULL,
     PRIMARY KEY (authority, serial)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS coverage (
+CREATE TABLE coverage (
     authority BLOB PRIMARY KEY, serial INTEGER NOT NULL, block INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+
+SCHEMA = Schema(
+    "the agent's database",
+    (_TABLES,),
+    "move it away, and the agent reads the chain anew; it was not changed",
+)
 
 
 @dataclass(frozen=True)
@@ -62,51 +67,63 @@ class Coverage:
 
 
 class AgentState:
-    """The open database; see `open_state`."""
+    """The open database; see `open_state`. What is wrong in it is a `DpkiError`, everywhere."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
         self._connection = connection
 
     def memory(self) -> Memory:
         """Return what was remembered last."""
-        rows = self._connection.execute("SELECT * FROM seen")
-        seen = {
-            AuthorityId(authority): Seen(_parse_bitmap(revoked), below, bool(retired))
-            for authority, revoked, below, retired in rows
-        }
-        return Memory(seen, self._mark("floor"), self._mark("candidate"))
+        with self._reading():
+            rows = self._connection.execute("SELECT * FROM seen")
+            seen = {
+                AuthorityId(authority): Seen(_parse_bitmap(revoked), below, bool(retired))
+                for authority, revoked, below, retired in rows
+            }
+            return Memory(seen, self._mark("floor"), self._mark("candidate"))
 
     def coverage(self, authority: AuthorityId) -> Coverage | None:
         """Return how far the CA's certificates were read; None before the first time."""
-        row = self._connection.execute(
-            "SELECT serial, block FROM coverage WHERE authority = ?", (bytes(authority),)
-        ).fetchone()
-        return None if row is None else Coverage(*row)
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT serial, block FROM coverage WHERE authority = ?", (bytes(authority),)
+            ).fetchone()
+            return None if row is None else Coverage(*row)
 
     def known(self) -> tuple[Known, ...]:
         """Return every unexpired certificate that was checked."""
-        rows = self._connection.execute("SELECT * FROM certificate ORDER BY authority, serial")
-        return tuple(
-            Known(
-                AuthorityId(authority),
-                serial,
-                Entry(Hash32(hash), Address(device), from_timestamp(not_after), Hash32(locator)),
-                block,
+        with self._reading():
+            rows = self._connection.execute("SELECT * FROM certificate ORDER BY authority, serial")
+            return tuple(
+                Known(
+                    AuthorityId(authority),
+                    serial,
+                    Entry(Hash32(hash), Address(device), from_timestamp(until), Hash32(locator)),
+                    block,
+                )
+                for authority, serial, hash, device, until, locator, block in rows
             )
-            for authority, serial, hash, device, not_after, locator, block in rows
-        )
 
     def report(self) -> dict[str, object] | None:
         """Return the last run's report as it was recorded, for `dpki agent status`."""
-        text = self._note("report")
-        return None if text is None else dict(json.loads(text))
+        with self._reading():
+            text = self._note("report")
+            return None if text is None else dict(json.loads(text))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do everything inside or nothing of it."""
-        with _translated(), self._connection:
+        with translated(self._path, SCHEMA):
             self._connection.execute("BEGIN IMMEDIATE")
-            yield
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite itself has rolled back what a full disk has broken off.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def save_memory(self, memory: Memory) -> None:
         """Replace what is remembered."""
@@ -160,7 +177,8 @@ class AgentState:
 
     def reloaded(self) -> str | None:
         """Return the digest of the drop-in that sshd was last told to read."""
-        return self._note("reloaded")
+        with self._reading():
+            return self._note("reloaded")
 
     def save_reloaded(self, digest: str) -> None:
         """Record that sshd was told to read the drop-in with this digest."""
@@ -177,6 +195,11 @@ class AgentState:
         """Record the run's report."""
         with self.transaction():
             self._save_note("report", json.dumps(report))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with translated(self._path, SCHEMA), decoded(self._path, SCHEMA):
+            yield
 
     def _note(self, key: str) -> str | None:
         row = self._connection.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
@@ -216,38 +239,15 @@ def open_state(directory: Path) -> Iterator[AgentState]:
     """Open the database in the device's folder, creating it if need be.
 
     Raises:
-        ConfigError: It was written by another version.
+        ConfigError: It was written by a later version, or by somebody else; it is as it was.
         DpkiError: It can't be read or written.
     """
     path = directory / FILE_NAME
-    with _translated():
-        path.touch(mode=0o600, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_SCHEMA)
-            state = AgentState(connection)
-            version = state._note("version")
-            if version is None:
-                state._save_note("version", str(VERSION))
-            elif version != str(VERSION):
-                raise ConfigError(
-                    f"{path} was written by another version of the agent",
-                    hint="upgrade dpki; or move the file away, and the agent reads the chain anew",
-                )
-            yield state
-        finally:
-            connection.close()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
+    connection = open_database(path, SCHEMA, "synchronous = FULL")
     try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise DpkiError(
-            f"the agent's database failed: {error}", hint="check free space and permissions"
-        ) from error
+        yield AgentState(path, connection)
+    finally:
+        connection.close()
 
 
 def _bitmap(serials: frozenset[int]) -> bytes:

@@ -92,6 +92,11 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our stdout has seen enough; Python's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        _trace()
+        message = f"the system refused: {error}"
+        output.failure("Unexpected", message, "set DPKI_DEBUG=1 to see where", 1)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last net: one line instead of a traceback
         _trace()
         message = f"dpki failed unexpectedly: {type(error).__name__}"

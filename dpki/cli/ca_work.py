@@ -235,12 +235,13 @@ def make_successor(
         keys = token_keys(desk, wish.name, wish.key_type, pin, output)
         issuer_key = desk.home.issuer_key(wish.name)
         old_name = {ca: name for name, ca in desk.index.authorities().items()}.get(authority.id)
+        if old_name is not None:
+            # Before there is a CA that would do without: a second run finds the name taken.
+            inherit_profile(desk.home, old_name, wish.name)
         with output.working("registering the CA"):
             ca, governed = create_authority(
                 desk.reader, governance, desk.index, keys, wish, issuer_key
             )
-        if old_name is not None:
-            inherit_profile(desk.home, old_name, wish.name)
     say_governed(output, governed)
     steps = next_steps(old, wish.name, wish.kind)
     counts = "both count" if governed.pending is None else "it counts once that is executed"

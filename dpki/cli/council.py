@@ -13,6 +13,7 @@ from dpki.cli.options import (
     HomeOption,
     JsonOption,
     PassphraseOption,
+    YesOption,
     example,
 )
 from dpki.cli.output import Output
@@ -145,6 +146,7 @@ def sign(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be signed; sign nothing.")
     ] = False,
+    yes: YesOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -173,6 +175,7 @@ def sign(
         out=out,
         passphrase=passphrase,
         dry_run=dry_run,
+        yes=yes,
     )
 
 

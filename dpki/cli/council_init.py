@@ -123,6 +123,9 @@ class Founding:
         from dpki.council.roles import fetch_roles
 
         governance = open_governance(self.desk, passphrase, self.output)
+        if council is None:
+            # Nothing is founded that the governor would not hand over to: it is asked first.
+            governance.rehearsal().set_guardian(governance.account)
         if dry_run:
             self._rehearse(governance, council)
             return
@@ -162,7 +165,17 @@ class Founding:
             if roles.offered is not None and roles.offered.address == council:
                 return None
             return governance.offer_governor(council)
+        if not self._is_root(governance.account, council):
+            self.output.say("next, by a root of the council: dpki domain governor --accept")
+            return None
         return governance.accept_governor()
+
+    def _is_root(self, account: Address, council: Address) -> bool:
+        from dpki.council.parameters import Role
+        from dpki.council.reading import fetch_council, view_council
+
+        seats = fetch_council(view_council(self.desk.reader, council)).seats.values()
+        return any((one.account, one.role) == (account, Role.ROOT) for one in seats)
 
     def find(self, option: str | None) -> Address | None:
         """Return the council of an earlier run, if there is one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +16,9 @@ from dpki.council.reading import (
     View,
     fetch_case,
     fetch_council,
-    fetch_events,
     fetch_open,
-    newest,
+    fetch_proposals,
+    fetch_round,
     view_council,
 )
 from dpki.council.roles import Nature, fetch_roles, recognise
@@ -113,13 +112,11 @@ def list_rounds(output: Output, home: Path | None, option: str | None, *, everyt
     with output.working("asking the chain"), open_desk(home) as desk:
         chamber = enter(desk, option)
         view, council = chamber.view, chamber.council
-        ids: Sequence[Hash32] = fetch_open(view, council)
         if everything:
-            opened = fetch_events(
-                desk.reader, desk.domain, council.address, newest(desk.reader), ["RoundOpened"]
-            )
-            ids = [Hash32(values["round"]) for _, values, _ in opened]
-        cases = [fetch_case(view, council, one) for one in ids]
+            proposals = fetch_proposals(view, desk.domain)
+            cases = [(fetch_round(view, council, one.id), one) for one in proposals]
+        else:
+            cases = [fetch_case(view, council, one) for one in fetch_open(view, council)]
         rows = [
             (
                 str(found.id),

@@ -13,7 +13,7 @@ from dpki.cli.session import now, secret, unlock_wallet
 from dpki.council.history import Choice
 from dpki.council.votes import ROUND_LIMIT, encode_vote, parse_round, sign_vote
 from dpki.council.words import describe_calls, is_understood
-from dpki.errors import CheckedFalse, ConfigError, Expired, UsageError
+from dpki.errors import CheckedFalse, ConfigError, Expired, UsageError, WrongDomain
 from dpki.files import create_atomic, load_bounded
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def sign_offline(
     out: Path | None,
     passphrase: str | None,
     dry_run: bool,
+    yes: bool,
 ) -> None:
     """Sign a vote on what a file holds, after showing it."""
     from dpki.config.durations import parse_duration
@@ -58,9 +59,9 @@ def sign_offline(
         output.say("nothing was signed")
         output.result(document | {"dry_run": True}, about.proposal.id)
         return
-    if sys.stdin.isatty() and not typer.confirm(f"{word} it?", err=True):
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"{word} it?", err=True):
         raise UsageError("not confirmed: nothing was signed")
-    wallet = _open_wallet(output, home, keystore, passphrase)
+    wallet = _open_wallet(output, home, about, keystore, passphrase)
     vote = sign_vote(wallet, about, CHOICES[word], nonce=nonce, deadline=deadline)
     create_atomic(target, encode_vote(vote))
     output.say(f"signed by {vote.voter}; anybody may bring it with --relay {target}")
@@ -87,8 +88,17 @@ def show_file(output: Output, about: RoundFile, word: str) -> dict[str, object]:
 
 
 def _open_wallet(
-    output: Output, home: Path | None, keystore: Path | None, passphrase: str | None
+    output: Output,
+    home: Path | None,
+    about: RoundFile,
+    keystore: Path | None,
+    passphrase: str | None,
 ) -> Wallet:
+    """Open the key to sign with.
+
+    Raises:
+        WrongDomain: The home is another trust domain's: so may be what one thinks to vote on.
+    """
     from dpki.config.admin import find_home, load_admin_config
     from dpki.transactions.wallet import load_wallet
 
@@ -103,4 +113,10 @@ def _open_wallet(
         raise ConfigError(
             f"no key to sign with: {error.message}", hint="name one with --keystore FILE"
         ) from error
+    if config.domain not in (None, about.domain):
+        raise WrongDomain(
+            f"the round is about the trust domain {about.domain}, and this home about"
+            f" {config.domain}; nothing was signed",
+            hint="find out where the file came from; --keystore signs without a home",
+        )
     return unlock_wallet(place, config, passphrase, output)

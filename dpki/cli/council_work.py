@@ -27,6 +27,7 @@ from dpki.council.votes import VOTE_LIMIT, Vote, parse_vote, verify_vote, word_o
 from dpki.council.words import describe_calls
 from dpki.errors import CheckedFalse, DpkiError, UsageError
 from dpki.files import load_bounded
+from dpki.model import Address
 
 if TYPE_CHECKING:
     from dpki.council.casting import CouncilDesk
@@ -177,13 +178,11 @@ def load_vote(file: Path, chamber: Chamber, found: Round, choice: Choice | None)
     return vote
 
 
-def _parse_action(desk: Desk, council: object, action: str) -> GovernanceCall:
+def _parse_action(desk: Desk, council: Address, action: str) -> GovernanceCall:
     from dpki.council.actions import Speaker
     from dpki.council.parameter_file import load_parameters
-    from dpki.model import Address
     from dpki.transactions.actions import DomainCalls
 
-    assert isinstance(council, Address)
     return Speaker(
         calls=DomainCalls(desk.domain),
         council=council,

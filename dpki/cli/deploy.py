@@ -16,7 +16,7 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.cli.spending import limits, spends, turn
-from dpki.errors import ConfigError, UsageError
+from dpki.errors import ConfigError, DpkiError, UsageError
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -85,6 +85,7 @@ def deploy(
     from dpki.chain.rpc import Endpoint
     from dpki.cli.session import unlock_wallet
     from dpki.config.admin import find_home, load_admin_config, save_domain
+    from dpki.files import verify_writable
     from dpki.model import Address
     from dpki.transactions.deploy import deploy_domain, rehearse_deployment
 
@@ -107,8 +108,6 @@ def deploy(
         registrars = registrars or [wallet.address]
         if delay is not None:
             roles[1] = roles[1] or wallet.address
-            if not dry_run:
-                governed_by = _deploy_timelock(output, endpoint, wallet, config, delay)
         if dry_run:
             rehearsal = rehearse_deployment(
                 endpoint,
@@ -122,6 +121,9 @@ def deploy(
             by = f"a timelock of {wallet.address}" if delay is not None else str(governed_by)
             say_rehearsal(output, rehearsal, f"deploy a domain governed by {by}")
             return
+        verify_writable(place.config)
+        if delay is not None:
+            governed_by = _deploy_timelock(output, endpoint, wallet, config, delay)
         with output.working("deploying the trust domain"):
             domain, receipt = deploy_domain(
                 endpoint,
@@ -136,7 +138,13 @@ def deploy(
             )
     # Said before it is saved: whatever happens now, the id is not lost.
     output.say(f"the trust domain is {domain}")
-    save_domain(place, domain)
+    try:
+        save_domain(place, domain)
+    except DpkiError as error:
+        raise DpkiError(
+            f"the trust domain {domain} is deployed, but {error.message}",
+            hint=f'enter it in {place.config} yourself, as its second line: domain = "{domain}"',
+        ) from error
     say_receipt(output, receipt)
     output.result({"domain": str(domain), **describe_receipt(receipt)}, domain)
 
@@ -174,6 +182,7 @@ def _deploy_timelock(
             delay=delay,
             chain_id=config.chain.chain_id,
             **limits(config),
+            turn=turn(output),
             confirmations=config.chain.finality.confirmations,
         )
     output.say(f"the timelock is {address}; it governs the domain that comes now")

@@ -39,7 +39,13 @@ from dpki.devices.keys import (
     save_device_keys,
 )
 from dpki.errors import CheckedFalse, ConfigError, UsageError
-from dpki.files import PUBLIC, load_bounded, make_private_directory, write_atomic
+from dpki.files import (
+    PUBLIC,
+    load_bounded,
+    make_private_directory,
+    verify_writable,
+    write_atomic,
+)
 from dpki.model import Address, DeviceState, DomainId
 
 REQUEST_LIFETIME = timedelta(days=7)
@@ -138,6 +144,7 @@ def make_update(directory: Path, request: Path) -> tuple[Address, str]:
             f"this device ({keys.address}) is {word}",
             hint="the admin enrols it with: dpki device enroll enroll.request --name NAME",
         )
+    verify_writable(request)
     add_host_key(directory / KEYS)
     keys = load_device_keys(directory / KEYS)
     _write_request(request, keys, config.domain, domain.devices, nonce=record.nonce)

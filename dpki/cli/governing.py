@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpki.cli.confirm import confirm
-from dpki.cli.output import Output, describe_receipt, describe_rehearsal, say_receipt
+from dpki.cli.output import (
+    Output,
+    describe_receipt,
+    describe_rehearsal,
+    format_cost,
+    say_receipt,
+)
 from dpki.cli.session import Desk, open_desk, open_writer
-from dpki.config.amounts import format_ether
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only looks needn't wait for it.
     from dpki.council.routing import Governance, Route
     from dpki.council.words import Names
+    from dpki.model import Address
     from dpki.transactions.actions import DomainCalls
     from dpki.transactions.flight import Rehearsal
     from dpki.transactions.governed import GovernanceCall, Governed
@@ -39,10 +45,9 @@ def open_governance(
     return Governance(desk.reader, writer, fetch_roles(desk.reader, desk.domain), length)
 
 
-def names_of(desk: Desk, *councils: object) -> Names:
+def names_of(desk: Desk, council: Address | None = None) -> Names:
     """Return what things are called in this home, and which contract is where."""
     from dpki.council.words import Names
-    from dpki.model import Address
 
     contracts = {
         desk.domain.id.address: "TrustDomain",
@@ -50,7 +55,8 @@ def names_of(desk: Desk, *councils: object) -> Names:
         desk.domain.certificates: "CertificateRegistry",
         desk.domain.devices: "DeviceRegistry",
     }
-    contracts |= {one: "RootCouncil" for one in councils if isinstance(one, Address)}
+    if council is not None:
+        contracts[council] = "RootCouncil"
     named = {ca: name for name, ca in desk.index.authorities().items()}
     return Names(authorities=named, contracts=contracts)
 
@@ -102,7 +108,7 @@ def say_plan(output: Output, effects: Sequence[str], route: Route, rehearsal: Re
     for effect in effects:
         output.say(effect)
     way = f"{route.name}: " if route.name else ""
-    output.say(f"{way}at most {rehearsal.gas:,} gas, {format_ether(rehearsal.fee)} ETH")
+    output.say(f"{way}{format_cost(rehearsal)}")
 
 
 def say_governed(output: Output, governed: Governed) -> None:

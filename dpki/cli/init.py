@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli.options import HomeOption, JsonOption, PassphraseOption, PinOption, example
+from dpki.cli.options import (
+    HomeOption,
+    JsonOption,
+    PassphraseOption,
+    PinOption,
+    argument,
+    example,
+)
 from dpki.cli.output import Output
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
     from dpki.config.admin import AdminConfig, ChainConfig, Home, StoreConfig, TokenConfig
+    from dpki.model import DomainId
     from dpki.signer.uri import Pkcs11Uri
     from dpki.transactions.wallet import Wallet
 
@@ -40,6 +48,8 @@ class Wishes:
     copies: int | None
     keystore: Path | None
     without_token: bool = False
+    account: int = 0
+    domain: DomainId | None = None
     wallet: str | None = None
 
 
@@ -102,6 +112,13 @@ def init(
         Path | None,
         typer.Option("--import-keystore", help="An Ethereum keystore to use as the wallet."),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option("--domain", metavar="ID", help="The trust domain, if it is there already."),
+    ] = None,
+    account: Annotated[
+        int | None, typer.Option("--account", min=0, max=9, help="With --devnet: whose wallet.")
+    ] = None,
     wallet: Annotated[
         str | None,
         typer.Option(
@@ -118,8 +135,11 @@ def init(
     Never over existing ones. Prints the wallet's account.
     """
     from dpki.config.admin import create_admin_config, find_home, verify_no_config
+    from dpki.model import DomainId
 
     output = Output(json=json)
+    if account is not None and devnet is None:
+        raise UsageError("--account goes with --devnet", hint="leave it out")
     place = find_home(home)
     verify_no_config(place)
     wishes = Wishes(
@@ -137,6 +157,8 @@ def init(
         copies=copies,
         keystore=import_keystore,
         without_token=without_token,
+        account=account or 0,
+        domain=None if domain is None else argument(DomainId.parse, domain),
         wallet=wallet,
     )
     config = make_config(place, wishes)
@@ -146,12 +168,13 @@ def init(
     if not config.store.ipfs:
         folders = ", ".join(str(path) for path in config.store.directories)
         output.say(f"warning: no IPFS node: bundles go to {folders}, which nobody else can read")
-    account = make_wallet(place, wishes, config, output).address
+    address = make_wallet(place, wishes, config, output).address
     create_admin_config(place, config)
     key = str(config.wallet.key or place.keystore)
-    output.say(f"wrote {place.config}; the wallet's account is {account}, its key: {key}")
-    output.say("next: dpki deploy" + (", once it has money" if config.wallet.key else ""))
-    output.result({"home": str(place.directory), "account": str(account), "key": key}, account)
+    output.say(f"wrote {place.config}; the wallet's account is {address}, its key: {key}")
+    next_ = "dpki deploy" if config.domain is None else "dpki domain show"
+    output.say(f"next: {next_}" + (", once it has money" if config.wallet.key else ""))
+    output.result({"home": str(place.directory), "account": str(address), "key": key}, address)
 
 
 def make_config(home: Home, wishes: Wishes) -> AdminConfig:
@@ -172,6 +195,7 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
         token=replace(token, pin=_everywhere(token.pin)),
         passphrase=_everywhere(wishes.passphrase or "prompt"),
         store=store,
+        domain=wishes.domain,
         wallet=WalletConfig(key=_wallet_key(wishes)),
     )
     # Read back, so that what is written is never what the next command refuses.
@@ -216,7 +240,7 @@ def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output)
         elif wishes.devnet is not None:
             from dpki.devnet.accounts import development_wallet
 
-            wallet = development_wallet(chain_id=config.chain.chain_id)
+            wallet = development_wallet(wishes.account, chain_id=config.chain.chain_id)
         else:
             wallet = Wallet.create()
         work = (

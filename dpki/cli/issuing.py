@@ -22,7 +22,7 @@ from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
-from dpki.files import load_bounded, make_private_directory
+from dpki.files import load_bounded, make_private_directory, verify_writable
 from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
@@ -329,4 +329,5 @@ def _writable(file: Path) -> Path:
         raise UsageError(f"there is no folder {file.parent} to write the certificate to")
     if file.is_dir():
         raise UsageError(f"{file} is a folder", hint="name a file with --out")
+    verify_writable(file)
     return file

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import typer
 
 from dpki.config.amounts import format_ether
+from dpki.errors import DpkiError
 
 if TYPE_CHECKING:
-    from dpki.errors import DpkiError
     from dpki.issuance.progress import Progress, Step
     from dpki.transactions.account import Receipt
     from dpki.transactions.flight import Rehearsal
@@ -39,8 +40,11 @@ class Output:
         self._display: _Display | None = None
 
     def say(self, text: str) -> None:
-        """Tell people something."""
-        typer.echo(text, err=True)
+        """Tell people something; that nobody can hear it stops nothing."""
+        try:
+            typer.echo(text, err=True)
+        except OSError:
+            _discard(sys.stderr)
 
     def notice(self, text: str) -> None:
         """Tell people something while something else moves on the terminal."""
@@ -52,11 +56,14 @@ class Output:
 
         Args:
             datum: One line, or several; None for a command that has nothing to give.
+
+        Raises:
+            DpkiError: It could not be written, such as to a file on a full disk.
         """
         if self._json:
-            typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            self._print(json.dumps(document, indent=2, ensure_ascii=False))
         elif datum is not None:
-            typer.echo(str(datum))
+            self._print(str(datum))
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows to stdout in columns, for people and `cut`; nothing with `--json`."""
@@ -66,7 +73,19 @@ class Output:
         widths = [max(len(row[i]) for row in texts) for i in range(len(heads))]
         for row in texts:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            typer.echo("  ".join(cells).rstrip())
+            self._print("  ".join(cells).rstrip())
+
+    def _print(self, text: str) -> None:
+        try:
+            typer.echo(text)
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough
+        except OSError as error:
+            _discard(sys.stdout)
+            raise DpkiError(
+                f"could not write the result to standard output: {error.strerror}",
+                hint="what the command does is done; only its words are lost",
+            ) from error
 
     def error(self, error: DpkiError) -> None:
         """Tell what went wrong and what to do next."""
@@ -84,7 +103,9 @@ class Output:
         if hint:
             self.say(f"  next: {hint}")
         fields = {"type": kind, "message": message, "hint": hint, "exit_status": exit_status}
-        self.result({"error": fields})
+        # Whoever gets the exit status and no words has a full disk to thank.
+        with suppress(DpkiError, BrokenPipeError):
+            self.result({"error": fields})
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
@@ -144,6 +165,17 @@ class Output:
             yield
         finally:
             self._display = None
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, to nowhere.
+
+    Python itself would complain of it once more when it ends.
+    """
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 LOW = 20

@@ -17,7 +17,7 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output
 from dpki.cli.spending import spends
-from dpki.errors import UsageError
+from dpki.errors import DpkiError, UsageError
 
 app = typer.Typer(name="wallet", help="The account that signs.", no_args_is_help=True)
 
@@ -76,6 +76,7 @@ def create(
     from dpki.cli.session import module_of, token_pin
     from dpki.config.admin import find_home, load_admin_config, save_wallet_key
     from dpki.config.values import verify_name
+    from dpki.files import verify_writable
     from dpki.signer.uri import Pkcs11Uri
     from dpki.transactions.token_wallet import create_token_wallet
 
@@ -85,9 +86,16 @@ def create(
     if not config.token.is_there:
         raise UsageError("there is no token in the configuration", hint="add [token] to it")
     uri = Pkcs11Uri(token=config.token.label, object=verify_name(name))
+    verify_writable(place.config)
     with output.working("making a key in the token"):
         address = create_token_wallet(uri, token_pin(config, pin, output), module_of(config))
-    save_wallet_key(place, uri)
+    try:
+        save_wallet_key(place, uri)
+    except DpkiError as error:
+        raise DpkiError(
+            f"the key {uri} is in the token, but {error.message}",
+            hint=f"make room, then: dpki wallet use '{uri}'",
+        ) from error
     output.say(f"the wallet is now {uri}; give its account money and roles: {address}")
     output.result({"account": str(address), "key": str(uri)}, address)
 

@@ -21,6 +21,7 @@ from dpki.transactions.governed import GovernanceCall
 _REMOVE = "--remove"
 _BELOW = "--below"
 _NOBODY = "none"
+_LONGEST = 16_384
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Speaker:
         Raises:
             UsageError: No action reads like this.
         """
+        if len(text) > _LONGEST:
+            raise UsageError(f"an action of {len(text)} characters is too long")
         try:
             words = shlex.split(text)
         except ValueError as error:

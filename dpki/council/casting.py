@@ -13,9 +13,9 @@ from dpki.council.reading import (
     COUNCIL,
     Council,
     View,
-    fetch_case,
     fetch_council,
     fetch_open,
+    fetch_proposal,
     fetch_round,
     view_council,
 )
@@ -76,8 +76,11 @@ class CouncilDesk:
         """Return the round that asks for exactly this and may still pass, if there is one."""
         view, council = self.look()
         for identifier in fetch_open(view, council):
-            found, proposal = fetch_case(view, council, identifier)
-            if found.state.may_pass and (proposal.kind, proposal.calls) == (plan.kind, plan.calls):
+            found = fetch_round(view, council, identifier)
+            if not found.state.may_pass or found.kind is not plan.kind:
+                continue
+            proposal = fetch_proposal(view, found)
+            if proposal.calls == plan.calls:
                 return found, proposal
         return None
 

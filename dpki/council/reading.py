@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from dpki.chain import decode
 from dpki.chain.domain import Domain
 from dpki.chain.logs import Log, fetch_logs
-from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.rpc import Call, Reader, fetch_block
 from dpki.council.history import Choice
 from dpki.council.parameters import SEATS, Bounds, Parameters, Role
 from dpki.council.rounds import Ballot, Proposal, Round, State
@@ -21,6 +22,8 @@ from dpki.transactions import abi
 from dpki.transactions.governed import GovernanceCall
 
 COUNCIL = "RootCouncil"
+
+_PROBES = 32
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,19 @@ def fetch_proposal(view: View, found: Round) -> Proposal:
     return proposals[0]
 
 
+def fetch_proposals(view: View, domain: Domain) -> tuple[Proposal, ...]:
+    """Return what every round holds that was ever opened, in order.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    events = fetch_events(view.reader, domain, view.address, view.block, ["RoundOpened"])
+    proposals = tuple(parse_proposal(values["proposal"]) for _, values, _ in events)
+    if [one.id for one in proposals] != [Hash32(values["round"]) for _, values, _ in events]:
+        raise decode.nonsense(view.reader.name, "a round's contents are not those of its id")
+    return proposals
+
+
 def fetch_open(view: View, council: Council) -> tuple[Hash32, ...]:
     """Return the rounds that members have open, ended and unsettled ones too."""
     slots = view.many(
@@ -302,23 +318,27 @@ def _table(fields: Mapping[str, Any]) -> Table:
 def _voters(
     view: View, council: Council, seats: list[int], fields: Mapping[str, Any]
 ) -> dict[int, Address]:
-    """Return who sat in these seats when the round was opened; a struck one's may be empty now."""
-    struck = fields["struck"]
+    """Return who sat in these seats when the round was opened, and sits there still."""
+    struck, opened = fields["struck"], from_timestamp(fields["openedAt"])
     return {
         seat: council.seats[seat].account
         for seat in seats
-        if seat in council.seats and not struck >> seat & 1
+        if seat in council.seats and not struck >> seat & 1 and council.seats[seat].since <= opened
     }
 
 
 def _first_block_from(reader: Reader, last: Block, time: datetime) -> int:
-    """Return the number of the first block at or after this time; the last one where none is."""
+    """Return the number of the first block at or after this time; the last one where none is.
+
+    A batch of questions divides what is left by thirty-three: a chain of a year takes five.
+    """
     low, high = 0, last.number
     while low < high:
-        middle = (low + high) // 2
-        block = fetch_block(reader, middle)
-        if block is not None and block.time < time:
-            low = middle + 1
-        else:
-            high = middle
+        step = max(1, (high - low) // (_PROBES + 1))
+        numbers = range(low, high, step)[: _PROBES + 1]
+        calls = [Call("eth_getBlockByNumber", [hex(number), False]) for number in numbers]
+        blocks = [decode.block(answer, reader.name) for answer in reader.batch(calls)]
+        late = [block.number for block in blocks if block.time >= time]
+        early = [block.number + 1 for block in blocks if block.time < time]
+        low, high = max([low, *early]), min([high, *late])
     return low

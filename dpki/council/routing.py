@@ -68,8 +68,7 @@ class Direct(Route):
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
         """Try the calls; those after the first can depend on it, so only what they cost alone."""
-        tried = [self.writer.rehearse(call) for call in calls]
-        return Rehearsal(sum(one.gas for one in tried), sum(one.fee for one in tried))
+        return sum((self.writer.rehearse(call) for call in calls), FREE)
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
         """Make the calls, one transaction each."""
@@ -169,6 +168,8 @@ def waiting(found: Scheduled) -> Pending:
 class Elsewhere(Route):
     """Only somebody's own tools get the governor to do it."""
 
+    reader: Reader
+    writer: DomainWriter
     body: Body
 
     @property
@@ -177,14 +178,16 @@ class Elsewhere(Route):
         return f"by the {self.body}"
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
-        """Refuse."""
+        """Refuse, with the calls at hand."""
         raise self._refusal(calls)
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
-        """Refuse."""
+        """Refuse, with the calls at hand."""
         raise self._refusal(calls)
 
     def _refusal(self, calls: Sequence[GovernanceCall]) -> NotAllowed:
+        """Return the refusal; raises what the calls would raise, for nobody to try them in vain."""
+        try_calls(self.reader, self.writer.domain, self.body.address, calls)
         made = "; ".join(f"to {call.target}, data 0x{call.data.hex()}" for call in calls)
         return NotAllowed(
             f"the governor is a contract that dpki does not know: {self.body.address}",
@@ -236,7 +239,7 @@ class Governance(DomainActions[Governed]):
             case Nature.TIMELOCK:
                 return ByTimelock(self.reader, self.writer, body.address)
             case Nature.CONTRACT:
-                return Elsewhere(body)
+                return Elsewhere(self.reader, self.writer, body)
 
     def _body(self, calls: Sequence[GovernanceCall]) -> Body:
         roles = self.roles

@@ -52,15 +52,19 @@ def try_calls(
         account.simulate(made[0])
         return
     blocks = decode.sequence(answer, reader.name)
-    results = decode.mapping(blocks[0], reader.name).get("calls") if blocks else None
-    for number, item in enumerate(decode.sequence(results, reader.name), 1):
+    told = decode.mapping(blocks[0], reader.name).get("calls") if blocks else None
+    results = decode.sequence(told, reader.name)
+    if len(results) != len(made):
+        raise decode.nonsense(reader.name, "it tried another number of calls than it was given")
+    for number, item in enumerate(results, 1):
         result = decode.mapping(item, reader.name)
         if result.get("status") != "0x1":
             error = result.get("error")
-            told = error.get("data") if isinstance(error, dict) else None
-            raise _of_call(number, decode_revert(told or result.get("returnData")))
+            data = error.get("data") if isinstance(error, dict) else None
+            raise _of_call(number, decode_revert(data or result.get("returnData")))
 
 
 def _of_call(number: int, error: TransactionReverted) -> TransactionReverted:
     error.message = f"call {number} of the round would fail: {error.message}"
+    error.args = (error.message,)
     return error

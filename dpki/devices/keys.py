@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,6 +36,9 @@ from dpki.files import (
     fsync_directory,
     load_bounded,
     make_private_directory,
+    settle,
+    staged,
+    translated,
 )
 from dpki.model import Address
 
@@ -116,26 +118,16 @@ def save_device_keys(directory: Path, keys: DeviceKeys) -> None:
     Raises:
         DpkiError: There are keys already (they are untouched), or they could not be written.
     """
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        make_private_directory(directory.parent)
-        if directory.exists() or directory.is_symlink():
-            raise DpkiError(
-                f"{directory} exists already and is not overwritten",
-                hint="a device keeps its keys for life; for another device use another folder",
-            )
-        try:
-            _write_all(temporary, keys)
-            # Fails when somebody else was quicker: a rename replaces no folder that holds files.
-            temporary.rename(directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        fsync_directory(directory.parent)
-    except OSError as error:
+    if directory.exists() or directory.is_symlink():
         raise DpkiError(
-            f"could not write the device's keys to {directory}: {error.strerror}",
-            hint="check free space and permissions",
-        ) from error
+            f"{directory} exists already and is not overwritten",
+            hint="a device keeps its keys for life; for another device use another folder",
+        )
+    with staged(directory, "tmp") as stage:
+        _write_all(stage, keys)
+        with translated(directory, "no keys were kept"):
+            # Fails when somebody else was quicker: a rename replaces no folder that holds files.
+            settle(stage, directory)
 
 
 def load_device_keys(directory: Path) -> DeviceKeys:
@@ -179,14 +171,14 @@ def add_user_key(directory: Path) -> Ed25519PrivateKey:
 
 
 def _write_all(directory: Path, keys: DeviceKeys) -> None:
-    make_private_directory(directory)
     create_atomic(directory / IDENTITY_FILE, keys.identity.to_hex()[2:].encode() + b"\n")
     create_atomic(directory / SEALING_FILE, keys.sealing.dump())
     for name, private_keys in ((HOST_DIRECTORY, keys.ssh_host), (USER_DIRECTORY, keys.ssh_user)):
         make_private_directory(directory / name)
         for number, key in enumerate(private_keys, 1):
             create_atomic(directory / name / f"{number}.key", _openssh(key))
-    fsync_directory(directory)
+    with translated(directory, "no keys were kept"):
+        fsync_directory(directory)
 
 
 def _add(directory: Path) -> Ed25519PrivateKey:

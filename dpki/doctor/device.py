@@ -161,7 +161,7 @@ class _Ward:
                 meta = dict(index.execute("SELECT key, value FROM meta"))
             finally:
                 index.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, MemoryError) as error:
             said = f"it can't be read, so nobody can log in: {error}"
             return Finding("login index", Level.PROBLEM, said, str(path), self.run_agent)
         return judge_index(meta, self.now, where=str(path), mend=self.run_agent)
@@ -170,7 +170,9 @@ class _Ward:
         """Whether sshd can read the KRL, and whether it holds all that the chain revoked."""
         path = self.files.krl
         try:
-            installed = parse_krl(verify_krl(_read(path)))
+            content = _read(path)
+            verify_krl(path)
+            installed = parse_krl(content)
         except DpkiError as error:
             return from_error("KRL", error, where=str(path), mend=self.run_agent)
         if snapshot is None:

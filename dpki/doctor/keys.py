@@ -46,11 +46,6 @@ def examine_keys(
         authorities: The CAs by their local names.
         pin: Where the token's PIN comes from; None leaves the keys unopened.
     """
-    try:
-        from dpki.signer import pkcs11  # noqa: F401
-    except ImportError:
-        said, mend = "python-pkcs11 is not installed", "pip install 'dpki[admin]'"
-        return [Finding("token", Level.COULD_NOT_CHECK, said, mend=mend)]
     for name, path in config.token.environment.items():
         os.environ.setdefault(name, str(path))
     token, usable = look_at_token(config), True

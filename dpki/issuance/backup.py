@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -29,13 +28,16 @@ from dpki.config.admin import Home, load_admin_config
 from dpki.errors import ConfigError, DpkiError, MalformedInput, PassphraseIncorrect
 from dpki.files import (
     create_atomic,
-    fsync_directory,
     load_bounded,
     make_private_directory,
+    settle,
+    staged,
+    translated,
     write_atomic,
 )
-from dpki.issuance.database import Database, copy_database
+from dpki.issuance.database import SCHEMA, Database
 from dpki.signer.pin import PinSource
+from dpki.sqlite import copy_database
 
 VERSION = 1
 LIMIT = 1 << 30
@@ -67,7 +69,9 @@ def back_up(home: Home, file: Path, source: PinSource) -> tuple[str, ...]:
         # Before a passphrase is asked for; `create_atomic` would refuse it all the same.
         raise DpkiError(f"{file} exists already and is not overwritten", hint="name another file")
     # The journal first: what is added meanwhile may lack in it, but never a key that it needs.
-    files = {home.journal.name: copy_database(home.journal)} if home.journal.exists() else {}
+    files: dict[str, bytes] = {}
+    if home.journal.exists():
+        files[home.journal.name] = copy_database(home.journal, SCHEMA)
     files |= {name: load_bounded(path, limit=LIMIT) for name, path in _kept(home)}
     sealed = encrypt_backup(files, source(f"passphrase for the backup {file}"))
     create_atomic(file, sealed)
@@ -95,23 +99,14 @@ def restore(home: Home, file: Path, source: PinSource) -> tuple[str, ...]:
     verify_header(data)
     files = decrypt_backup(data, source(f"passphrase of the backup {file}"))
     target = home.directory
-    staging = target.with_name(f".{target.name}.{secrets.token_hex(6)}.restoring")
-    try:
-        make_private_directory(staging)
+    with staged(target, "restoring") as stage:
         for name, content in files.items():
-            make_private_directory((staging / name).parent)
-            write_atomic(staging / name, content)
-        _verify_restored(Home(staging))
-        # Replaces an empty folder, and fails where something has come into it meanwhile.
-        staging.rename(target)
-        fsync_directory(target.parent)
-    except OSError as error:
-        raise DpkiError(
-            f"could not restore to {target}: {error.strerror}",
-            hint="check free space and permissions; nothing was restored",
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            make_private_directory((stage / name).parent)
+            write_atomic(stage / name, content)
+        _verify_restored(Home(stage))
+        with translated(target, "nothing was restored"):
+            # Replaces an empty folder, and fails where something has come into it meanwhile.
+            settle(stage, target)
     return tuple(sorted(files))
 
 

@@ -6,10 +6,9 @@ what the journal is for.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +16,7 @@ from typing import Self
 from dpki.errors import ConfigError, DpkiError
 from dpki.files import make_private_directory
 from dpki.model import DomainId
+from dpki.sqlite import Schema, decoded, open_database, translated
 
 Row = Sequence[object]
 Scalar = int | str | bytes | None
@@ -102,10 +102,11 @@ CREATE TABLE placements (
 ) STRICT;
 """
 
-_STEPS = (_SCHEMA, _PLACEMENTS)
-"""From each version of the schema to the next; a file of an older one is brought up to date."""
-
-VERSION = len(_STEPS)
+SCHEMA = Schema(
+    "the journal",
+    (_SCHEMA, _PLACEMENTS),
+    "move it away, and have it back from a backup with: dpki restore; it was not changed",
+)
 
 
 class Database:
@@ -116,22 +117,26 @@ class Database:
         domain: The trust domain; the file of another one is refused.
 
     Raises:
-        ConfigError: The file belongs to another domain, or to another version of dpki.
+        ConfigError: The file belongs to another domain or to another version of dpki, or is none
+            of ours; it is as it was.
         DpkiError: It could not be opened, or is damaged.
     """
 
     def __init__(self, path: Path, domain: DomainId) -> None:
         self._path = path
         make_private_directory(path.parent)
-        with self._translated():
-            # SQLite gives its side files the permissions of the main one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._connection = open_database(
+            path,
+            SCHEMA,
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            check=lambda connection: self._verify_domain(connection, domain),
+            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
+        )
         try:
-            with self._translated():
-                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                    self._connection.execute(f"PRAGMA {pragma}")
-            self._prepare(domain)
+            # Once more: somebody else may have made it at the same moment, for another domain.
+            self._verify_domain(self._connection, domain)
         except BaseException:
             self._connection.close()
             raise
@@ -176,6 +181,15 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def verify_writable(self) -> None:
+        """Find out, before a transaction is sent, whether it could be recorded.
+
+        Raises:
+            DpkiError: The disk is full or read-only, say.
+        """
+        with self.transaction():
+            self.change(f"PRAGMA user_version = {SCHEMA.version}")
+
     def verify(self) -> None:
         """Let SQLite look at every page.
 
@@ -186,64 +200,20 @@ class Database:
         if found != "ok":
             raise DpkiError(f"the journal {self._path} is damaged: {found}")
 
-    def _prepare(self, domain: DomainId) -> None:
-        with self.transaction():
-            ((version,),) = self.rows("PRAGMA user_version")
-            if not isinstance(version, int) or not 0 <= version <= VERSION:
-                raise ConfigError(
-                    f"{self._path} is of version {version}, this dpki understands {VERSION}",
-                    hint="use the dpki that wrote it",
-                )
-            with self._translated():
-                for step in _STEPS[version:]:
-                    for statement in _statements(step):
-                        self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {VERSION}")
-            if version == 0:
-                self.change("INSERT INTO domain VALUES (?)", str(domain))
-            ((found,),) = self.rows("SELECT id FROM domain")
-            if found != str(domain):
-                raise ConfigError(
-                    f"{self._path} belongs to the trust domain {found}, not to {domain}",
-                    hint="use another home for another domain: --home",
-                )
+    def decoded(self) -> AbstractContextManager[None]:
+        """Blame the file for values in the block that nobody can have written."""
+        return decoded(self._path, SCHEMA)
+
+    def _verify_domain(self, connection: sqlite3.Connection, domain: DomainId) -> None:
+        with self._translated():
+            found = connection.execute("SELECT id FROM domain").fetchall()
+        if len(found) != 1:
+            raise DpkiError(f"the journal {self._path} is damaged", hint=SCHEMA.recovery)
+        if found != [(str(domain),)]:
+            raise ConfigError(
+                f"{self._path} belongs to the trust domain {found[0][0]}, not to {domain}",
+                hint="use another home for another domain: --home",
+            )
 
     def _translated(self) -> AbstractContextManager[None]:
-        return _translating(self._path)
-
-
-def copy_database(path: Path) -> bytes:
-    """Return a database file as of now, what is still in its write-ahead log included.
-
-    Others may write meanwhile: it is one state, not a mixture.
-
-    Raises:
-        DpkiError: It can't be read.
-    """
-    with (
-        _translating(path),
-        closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection,
-    ):
-        connection.execute("BEGIN")
-        return connection.serialize()
-
-
-@contextmanager
-def _translating(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise DpkiError(
-            f"the journal {path} failed: {error}",
-            hint="check free space and permissions; what was committed is still there",
-        ) from error
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script; `executescript` would commit, and half a schema must not stay."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+        return translated(self._path, SCHEMA)

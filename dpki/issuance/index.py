@@ -50,7 +50,8 @@ class Index:
     def authorities(self) -> dict[str, AuthorityId]:
         """Return every named CA, by name."""
         rows = self._database.rows("SELECT name, id FROM authorities ORDER BY name")
-        return {cast(str, name): AuthorityId(cast(bytes, identifier)) for name, identifier in rows}
+        with self._database.decoded():
+            return {cast(str, name): AuthorityId(cast(bytes, id)) for name, id in rows}
 
     def find_authority(self, name: str) -> AuthorityId:
         """Return the CA of this name.
@@ -82,6 +83,14 @@ class Index:
                 encode_key_document(document),
             )
 
+    def verify_writable(self) -> None:
+        """Find out, before a transaction is sent, whether a name could be recorded.
+
+        Raises:
+            DpkiError: It could not.
+        """
+        self._database.verify_writable()
+
     def verify_free(self, name: str, address: Address) -> None:
         """Refuse a name that stands for another device, and a device that has another name.
 
@@ -106,14 +115,15 @@ class Index:
     def devices(self) -> tuple[NamedDevice, ...]:
         """Return every named device, by name."""
         rows = self._database.rows("SELECT name, address, document FROM devices ORDER BY name")
-        return tuple(
-            NamedDevice(
-                cast(str, name),
-                Address(cast(bytes, address)),
-                parse_key_document(cast(bytes, document)),
+        with self._database.decoded():
+            return tuple(
+                NamedDevice(
+                    cast(str, name),
+                    Address(cast(bytes, address)),
+                    parse_key_document(cast(bytes, document)),
+                )
+                for name, address, document in rows
             )
-            for name, address, document in rows
-        )
 
     def find_device(self, name: str) -> NamedDevice:
         """Return the device of this name.

@@ -296,7 +296,8 @@ class Journal:
     def authorities(self) -> tuple[AuthorityId, ...]:
         """Return the CAs that the journal has batches of."""
         rows = self._database.rows("SELECT DISTINCT authority FROM batches ORDER BY authority")
-        return tuple(AuthorityId(cast(bytes, identifier)) for (identifier,) in rows)
+        with self._database.decoded():
+            return tuple(AuthorityId(cast(bytes, identifier)) for (identifier,) in rows)
 
     def _set_successor(self, batch: JournaledBatch, number: int) -> None:
         changed = self._database.change(
@@ -334,7 +335,8 @@ class Journal:
             f" FROM batches {condition}",
             *values,
         )
-        return tuple(self._batch(row) for row in rows)
+        with self._database.decoded():
+            return tuple(self._batch(row) for row in rows)
 
     def _batch(self, row: Row) -> JournaledBatch:
         number, authority, first, state, reason, successor, transaction, block_number = row

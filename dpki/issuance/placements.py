@@ -59,9 +59,10 @@ class Placements:
         """Return the places of every bundle, by batch and serial, then by store."""
         found: dict[tuple[int, int], dict[str, Place]] = {}
         rows = self._database.rows("SELECT batch, serial, store, state FROM placements")
-        for batch, serial, store, state in rows:
-            places = found.setdefault((cast(int, batch), cast(int, serial)), {})
-            places[cast(str, store)] = Place(state)
+        with self._database.decoded():
+            for batch, serial, store, state in rows:
+                places = found.setdefault((cast(int, batch), cast(int, serial)), {})
+                places[cast(str, store)] = Place(state)
         return found
 
 

@@ -24,7 +24,7 @@ from dpki.devices.enrollment import (
     verify_request,
 )
 from dpki.errors import CheckedFalse, KeyNotFound, UsageError
-from dpki.files import create_atomic, load_bounded, make_private_directory
+from dpki.files import create_atomic, load_bounded, make_private_directory, verify_writable
 from dpki.issuance.index import Index
 from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.signer.base import KeyType, Signer
@@ -106,10 +106,13 @@ def create_authority(
             f"there is a CA named {wish.name} already",
             hint="choose another name, or see it with: dpki ca show NAME",
         )
+    index.verify_writable()
     public_key = _find_key(keys, wish)
     if public_key is None:
-        # Nothing is made in the token, for good, before the chain would take it.
+        # Nothing is made in the token, for good, before the chain and the disk would take it.
         rehearse_authority(governance, wish)
+        make_private_directory(issuer_key_file.parent)
+        verify_writable(issuer_key_file)
         keys.generate()
         public_key = _find_key(keys, wish)
     if public_key is None:
@@ -162,6 +165,7 @@ def enroll_device(
     """
     verified, is_new = _verify_enrolment(reader, writer.domain, index, request, name, now)
     receipt = None
+    index.verify_writable()
     if is_new:
         receipt = writer.enroll_device(*_sent(verified))
     index.add_device(name, verified.device, verified.document)
@@ -233,6 +237,7 @@ def update_device(
         TransactionFailed, CouldNotCheck: As they say.
     """
     verified, is_due = _verify_update(reader, writer.domain, request, now)
+    index.verify_writable()
     receipt = writer.update_device(*_sent(verified)) if is_due else None
     index.update_document(verified.device, verified.document)
     return verified.device, receipt

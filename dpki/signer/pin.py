@@ -19,6 +19,9 @@ from dpki.errors import ConfigError
 PinSource = Callable[[str], str]
 """Returns a secret; its argument says to people which one is asked for ("PIN of token acme")."""
 
+SECRET_VARIABLES: set[str] = set()
+"""Names of the environment variables that secrets come from: not for processes of others' code."""
+
 _MAXIMUM = 1024
 _COMMAND_SECONDS = 120
 _SPELLINGS = "env:NAME, file:PATH, command:PROGRAM ARGUMENTS or prompt"
@@ -56,6 +59,7 @@ def pin_from_env(name: str) -> PinSource:
     The source raises:
         ConfigError: It is not set, or empty.
     """
+    SECRET_VARIABLES.add(name)
 
     def source(what: str) -> str:
         if name not in os.environ:

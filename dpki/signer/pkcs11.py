@@ -8,10 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-import pkcs11
-from pkcs11 import ObjectClass
-from pkcs11.types import SignMixin
-
 from dpki.certificates.keys import AuthorityPublicKey
 from dpki.certificates.signature import AuthorityPrivateKey, sign_ssh
 from dpki.errors import TokenError, UsageError
@@ -21,16 +17,16 @@ from dpki.signer.pin import PinSource
 from dpki.signer.pkcs11_keys import (
     ALGORITHMS,
     PROTECTED,
+    TYPE,
     Algorithm,
     PublicKey,
     algorithm_of,
     find_private,
     find_public,
     generate,
-    search,
     verify_attributes,
 )
-from dpki.signer.pkcs11_token import Login, log_in, talking
+from dpki.signer.pkcs11_token import FoundKey, Login, log_in
 from dpki.signer.uri import Pkcs11Uri
 
 Opened = TypeVar("Opened")
@@ -54,25 +50,24 @@ class OpenKey:
 
     Args:
         uri: Which one.
-        login: The token's login; closed with the key.
+        login: The token's login, which is the key's alone; closed with it.
         wanted: What types of key will do.
     """
 
     def __init__(self, uri: Pkcs11Uri, login: Login, wanted: Collection[Algorithm]) -> None:
         self.uri = uri
-        self._login: Login | None = login
-        with talking(f"opening key {uri}"):
-            key = find_private(login.session, uri)
-            self.algorithm, self.public_key = find_public(login.session, key, uri)
-            if self.algorithm not in wanted:
-                raise TokenError(
-                    f"{uri} is a key of type {self.algorithm.name}, which does not serve here",
-                    hint="wanted is one of: " + ", ".join(each.name for each in wanted),
-                )
-            verify_attributes(key, PROTECTED, uri)
-            if not isinstance(key, SignMixin):
-                raise TokenError(f"{uri} is not allowed to sign (CKA_SIGN is False)")
-            self._key = key
+        self._login = login
+        self._what = f"signing with {uri}"
+        self._key = find_private(login, uri)
+        self.algorithm, self.public_key = find_public(login, self._key, uri)
+        if self.algorithm not in wanted:
+            raise TokenError(
+                f"{uri} is a key of type {self.algorithm.name}, which does not serve here",
+                hint="wanted is one of: " + ", ".join(each.name for each in wanted),
+            )
+        verify_attributes(self._key, PROTECTED, uri)
+        if self._key.attributes.get("SIGN") is not True:
+            raise TokenError(f"{uri} is not allowed to sign (CKA_SIGN is False)")
 
     def sign(self, data: bytes) -> bytes:
         """Sign as the token does (`adapters.SignRaw`); nothing is checked.
@@ -80,17 +75,11 @@ class OpenKey:
         Raises:
             TokenError: The key is closed, or the token fails.
         """
-        with talking(f"signing with {self.uri}"):
-            # Inside the lock: another thread may be closing the session.
-            if self._login is None:
-                raise TokenError(f"the signer {self.uri} is closed")
-            return bytes(self._key.sign(data, mechanism=self.algorithm.signing))
+        return self._login.sign(self._what, self._key, self.algorithm.signing, data)
 
     def close(self) -> None:
-        """Let go of the key; the last one of a token logs out."""
-        login, self._login = self._login, None
-        if login is not None:
-            login.close()
+        """Let go of the key and log out; doing it twice does nothing."""
+        self._login.close()
 
 
 class Pkcs11Signer:
@@ -121,7 +110,7 @@ class Pkcs11Signer:
         return self._private_key
 
     def close(self) -> None:
-        """Let go of the key; the last signer of a token logs out."""
+        """Let go of the key and log out; doing it twice does nothing."""
         self._key.close()
 
     def __enter__(self) -> Self:
@@ -221,14 +210,9 @@ def make_key(
     """
     if not uri.object:
         raise UsageError(f"{uri} does not name the new key", hint="add ;object= and its label")
-    login = log_in(uri, pin, module)
+    login = log_in(uri, pin, module, writable=True)
     try:
-        with talking(f"making key {uri}"):
-            session = login.writable()
-            try:
-                return generate(session, uri, algorithm)
-            finally:
-                session.close()
+        return generate(login, uri, algorithm)
     finally:
         login.close()
 
@@ -243,16 +227,16 @@ def list_keys(uri: Pkcs11Uri, pin: PinSource, module: Path | None = None) -> tup
     """
     login = log_in(uri, pin, module)
     try:
-        with talking(f"listing the keys of {uri.token_name}"):
-            keys = [
-                TokenKey(replace(uri, object=key.label, id=key.id), _key_type(key))
-                for key in search(login.session, ObjectClass.PRIVATE_KEY, uri.object, uri.id)
-            ]
+        what = f"listing the keys of {uri.token_name}"
+        keys = [
+            TokenKey(replace(uri, object=key.label, id=key.id), _key_type(key))
+            for key in login.search(what, "PRIVATE_KEY", uri.object, uri.id, TYPE)
+        ]
     finally:
         login.close()
     return tuple(sorted(keys, key=lambda key: (key.uri.object, key.uri.id)))
 
 
-def _key_type(key: pkcs11.Key) -> KeyType | None:
+def _key_type(key: FoundKey) -> KeyType | None:
     algorithm = algorithm_of(key)
     return next((each for each, known in ALGORITHMS.items() if known == algorithm), None)

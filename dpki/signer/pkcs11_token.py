@@ -1,165 +1,121 @@
-"""PKCS#11 tokens: the module, the token, and one login that all signers of a process share.
+"""PKCS#11 tokens: finding the one that a URI names, and logging in to it.
 
-What PKCS#11 makes global is handled here once. A login belongs to the process and not to a session,
-closing one logged-in session logs all of them out, and modules crash or deadlock when threads use
-them at the same time. So there is one logged-in session a token, counted, and one lock.
+Every login is a process of its own (`pkcs11_module`): closing one logs no other out, and the token
+sees every PIN, also where another login is open.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import hmac
 import os
-import secrets
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pkcs11
-
-from dpki.errors import NotAllowed, PinIncorrect, TokenError, TokenNotFound
+from dpki.errors import TokenError, TokenNotFound
 from dpki.signer.pin import PinSource, pin_from_file
+from dpki.signer.pkcs11_module import ModuleProcess, find_module
 from dpki.signer.uri import Pkcs11Uri
-
-if TYPE_CHECKING:
-    from pkcs11._pkcs11 import lib as Library  # noqa: N812 - a class in all but name
-
-MODULE_VARIABLE = "DPKI_PKCS11_MODULE"
-
-_KNOWN_MODULES = (
-    Path("/usr/lib/softhsm/libsofthsm2.so"),
-    Path("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"),
-    Path("/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"),
-    Path("/usr/lib64/pkcs11/libsofthsm2.so"),
-    Path("/usr/lib64/softhsm/libsofthsm.so"),
-)
-
-_GONE = (
-    pkcs11.DeviceRemoved,
-    pkcs11.DeviceError,
-    pkcs11.TokenNotPresent,
-    pkcs11.SessionHandleInvalid,
-    pkcs11.SessionClosed,
-)
-"""What a token that is pulled out, or an HSM whose connection breaks, makes of any call."""
 
 _COURTESY_SECONDS = 5.0
 
-_LOCK = threading.RLock()
-_logins: dict[tuple[Path, int], Login] = {}
-# Compares the PIN of a second login with the first one's without keeping it.
-_PROCESS_KEY = secrets.token_bytes(32)
 
-
-@dataclass
-class Login:
-    """The one logged-in session of a token in this process.
+@dataclass(frozen=True)
+class FoundKey:
+    """A key object in a token, as the module describes it: untrusted.
 
     Attributes:
-        module: The module's file.
-        slot: The slot that the token is in.
-        session: The session; to be used inside `talking` only.
-        users: How many hold it.
+        number: What the login calls it.
+        attributes: What was asked for and is there, by PKCS#11's names without CKA_.
     """
 
-    module: Path
-    slot: int
-    session: pkcs11.Session = field(repr=False)
-    pin_tag: bytes = field(repr=False)
-    users: int = 1
+    number: int
+    attributes: Mapping[str, object]
 
-    def writable(self) -> pkcs11.Session:
-        """Open a session that may create objects: in the same login, the caller's to close."""
-        return self.session.token.open(rw=True)
+    @property
+    def label(self) -> str:
+        """CKA_LABEL; empty where there is none."""
+        return self.text("LABEL")
+
+    @property
+    def id(self) -> bytes:
+        """CKA_ID; empty where there is none."""
+        return self.octets("ID")
+
+    def text(self, name: str) -> str:
+        """Return an attribute that is text, or a name of PKCS#11's; empty where there is none."""
+        return str(self.attributes.get(name, ""))
+
+    def octets(self, name: str) -> bytes:
+        """Return an attribute that is bytes; empty where there is none."""
+        return _bytes(self.attributes.get(name, ""))
+
+
+class Login:
+    """A token, logged in to; to be closed after use.
+
+    Everything here raises as `ModuleProcess.ask` does; `what` is what is being done, for messages.
+    """
+
+    def __init__(self, process: ModuleProcess) -> None:
+        self._process = process
+
+    def mechanisms(self, what: str) -> frozenset[str]:
+        """Return what the token can do, by PKCS#11's names without CKM_."""
+        return frozenset(str(name) for name in _list(self._process.ask(what, "mechanisms")))
+
+    def search(
+        self, what: str, kind: str, label: str, identifier: bytes, attributes: Collection[str]
+    ) -> list[FoundKey]:
+        """Return the keys of a class with this label and id; an empty one matches all."""
+        found = self._process.ask(
+            what,
+            "search",
+            kind=kind,
+            label=label,
+            identifier=identifier.hex(),
+            attributes=["LABEL", "ID", *attributes],
+        )
+        return [FoundKey(_int(each.get("key")), each) for each in map(_object, _list(found))]
+
+    def generate(
+        self,
+        what: str,
+        *,
+        kind: str,
+        mechanism: str,
+        parameters: bytes,
+        bits: int,
+        label: str,
+        identifier: bytes,
+    ) -> None:
+        """Make a pair: sensitive, not extractable; it goes with the login unless it is kept."""
+        self._process.ask(
+            what,
+            "generate",
+            kind=kind,
+            mechanism=mechanism,
+            parameters=parameters.hex(),
+            bits=bits,
+            label=label,
+            identifier=identifier.hex(),
+        )
+
+    def keep(self, what: str) -> None:
+        """Keep the pair that was made."""
+        self._process.ask(what, "keep")
+
+    def sign(self, what: str, key: FoundKey, mechanism: str, data: bytes) -> bytes:
+        """Sign by a mechanism; nothing is checked."""
+        return _bytes(
+            self._process.ask(what, "sign", key=key.number, mechanism=mechanism, data=data.hex())
+        )
 
     def close(self) -> None:
-        """Let go of it; the last one logs out."""
-        with talking("closing the token"):
-            self.users -= 1
-            if self.users == 0:
-                del _logins[self.module, self.slot]
-                with suppress(pkcs11.PKCS11Error):
-                    # The token may be gone; what was done with it is what counts.
-                    self.session.close()
-
-
-@contextmanager
-def talking(what: str) -> Iterator[None]:
-    """Hold the process-wide lock, and translate what the module raises.
-
-    Args:
-        what: What is being done, for messages ("signing").
-
-    Raises:
-        PinIncorrect: The token refused the PIN.
-        NotAllowed: The token wants no PIN any more: it is locked or expired.
-        TokenError: Anything else.
-    """
-    with _LOCK:
-        try:
-            yield
-        except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange) as error:
-            raise PinIncorrect(
-                f"{what}: the token refused the PIN", hint="too many wrong ones lock some tokens"
-            ) from error
-        except (pkcs11.PinLocked, pkcs11.PinExpired) as error:
-            raise NotAllowed(
-                f"{what}: the PIN is locked or expired",
-                hint="the token's security officer can set a new one",
-            ) from error
-        except pkcs11.UserPinNotInitialized as error:
-            raise TokenError(
-                f"{what}: the token has no user PIN yet", hint="its security officer sets the first"
-            ) from error
-        except (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported) as error:
-            raise TokenError(
-                f"{what}: the PKCS#11 module lacks the mechanism",
-                hint="use a key of another type; `pkcs11-tool --list-mechanisms` shows what it has",
-            ) from error
-        except _GONE as error:
-            raise TokenError(
-                f"{what}: the token was removed, or stopped answering",
-                hint="put it back and run the command again; certificates that were being issued go"
-                " on with: dpki ssh resume",
-            ) from error
-        except pkcs11.PKCS11Error as error:
-            detail = f"{type(error).__name__} {error}".strip()
-            raise TokenError(
-                f"{what}: the PKCS#11 module failed: {detail}",
-                hint="see whether the token is still there, and what the module's own log says;"
-                " certificates that were being issued go on with: dpki ssh resume",
-            ) from error
-
-
-def find_module(given: Path | None = None) -> Path:
-    """Return the file of the PKCS#11 module, without links.
-
-    It is the given one, or else `$DPKI_PKCS11_MODULE`, or else SoftHSM where it usually is.
-
-    Raises:
-        TokenError: It is not there.
-    """
-    named = given or (
-        Path(os.environ[MODULE_VARIABLE]) if os.environ.get(MODULE_VARIABLE) else None
-    )
-    for path in (named,) if named else _KNOWN_MODULES:
-        if path.is_file():
-            # One file, one name: a module that is loaded under two names fails.
-            return path.resolve()
-    if named:
-        raise TokenError(
-            f"there is no PKCS#11 module at {named}",
-            hint=f"give the path of the HSM's library, or correct ${MODULE_VARIABLE}",
-        )
-    raise TokenError(
-        "no PKCS#11 module was found",
-        hint=f"install softhsm2, or set ${MODULE_VARIABLE} to the HSM's library",
-    )
+        """Log out; doing it twice does nothing."""
+        self._process.close()
 
 
 def verify_token(uri: Pkcs11Uri, module: Path | None) -> Path:
@@ -169,31 +125,55 @@ def verify_token(uri: Pkcs11Uri, module: Path | None) -> Path:
         TokenNotFound: No token matches, or more than one.
         TokenError: The module is missing or fails.
     """
-    path = find_module(Path(uri.module_path) if uri.module_path else module)
-    with _alone(path), talking("opening the token"):
-        _find_token(path, uri)
+    path = _module_of(uri, module)
+    with _alone(path):
+        process = ModuleProcess(path)
+        try:
+            _find_token(process, uri)
+        finally:
+            process.close()
     return path
 
 
-def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None) -> Login:
+def log_in(uri: Pkcs11Uri, pin: PinSource, module: Path | None, *, writable: bool = False) -> Login:
     """Log in to the token that the URI names.
 
     Args:
         uri: Names the token; its own module path, where it has one, wins over `module`.
         pin: Asked for the PIN, once the token is there, unless the URI names a file with it.
         module: The PKCS#11 module's file; found where None.
+        writable: Whether keys are to be made.
 
     Raises:
         TokenNotFound: No token matches, or more than one.
         PinIncorrect: The token refused the PIN.
+        NotAllowed: The PIN is locked or expired.
+        ModuleFailed: The module crashed, or did not answer.
         TokenError: The module is missing or fails.
     """
-    path = verify_token(uri, module)
-    # Outside the locks: a person may be typing.
-    ask = pin_from_file(Path(uri.pin_source)) if uri.pin_source else pin
-    secret = ask(f"PIN of token {uri.token_name}")
+    path = _module_of(uri, module)
     with _alone(path):
-        return _log_in(path, uri, secret)
+        process = ModuleProcess(path)
+        try:
+            token = _find_token(process, uri)
+        except BaseException:
+            process.close()
+            raise
+    try:
+        # Outside the lock: a person may be typing.
+        ask = pin_from_file(Path(uri.pin_source)) if uri.pin_source else pin
+        secret = ask(f"PIN of token {uri.token_name}")
+        what = f"logging in to token {uri.token_name!r}"
+        with _alone(path):
+            process.ask(what, "login", token=token, pin=secret, writable=writable)
+    except BaseException:
+        process.close()
+        raise
+    return Login(process)
+
+
+def _module_of(uri: Pkcs11Uri, module: Path | None) -> Path:
+    return find_module(Path(uri.module_path) if uri.module_path else module)
 
 
 @contextmanager
@@ -218,47 +198,22 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _log_in(path: Path, uri: Pkcs11Uri, secret: str) -> Login:
-    tag = hashlib.blake2b(secret.encode(), key=_PROCESS_KEY).digest()
-    with talking(f"logging in to token {uri.token_name!r}"):
-        token = _find_token(path, uri)
-        login = _logins.get((path, token.slot.slot_id))
-        if login is None:
-            login = Login(path, token.slot.slot_id, _open(path, token, secret), tag)
-            _logins[path, login.slot] = login
-        elif hmac.compare_digest(tag, login.pin_tag):
-            login.users += 1
-        else:
-            # The module would not look at the PIN, as the process is logged in already.
-            raise pkcs11.PinIncorrect
-        return login
-
-
-def _open(path: Path, token: pkcs11.Token, secret: str) -> pkcs11.Session:
-    try:
-        return token.open(user_pin=secret)
-    except pkcs11.PKCS11Error:
-        # python-pkcs11 leaves the session open when the login fails, and HSMs have few of them.
-        if not _has_logins(path):
-            _load(path).reinitialize()
-        raise
-
-
-def _find_token(path: Path, uri: Pkcs11Uri) -> pkcs11.Token:
-    library = _load(path)
-    matches, labels = _match(library, uri)
-    if not matches and not _has_logins(path):
-        # Modules see tokens that were made after their initialisation only after another one.
-        library.reinitialize()
-        matches, labels = _match(library, uri)
+def _find_token(process: ModuleProcess, uri: Pkcs11Uri) -> int:
+    """Return the number of the one token that matches."""
+    tokens = [_object(each) for each in _list(process.ask("opening the token", "tokens"))]
+    matches = [
+        number
+        for number, token in enumerate(tokens)
+        if uri.token in ("", token.get("label")) and uri.serial in ("", token.get("serial"))
+    ]
     if not matches:
-        there = ", ".join(repr(label) for label in labels) or "none"
+        there = ", ".join(repr(token.get("label")) for token in tokens) or "none"
         raise TokenNotFound(
             f"no token matches {uri}; tokens there: {there}",
             hint="check the label, and for SoftHSM that $SOFTHSM2_CONF is the right one",
         )
     if len(matches) > 1:
-        serials = ", ".join(token.serial.decode("ascii", "replace") for token in matches)
+        serials = ", ".join(str(tokens[number].get("serial")) for number in matches)
         raise TokenNotFound(
             f"{len(matches)} tokens match {uri}",
             hint=f"say which one by ;serial= and one of {serials}",
@@ -266,29 +221,36 @@ def _find_token(path: Path, uri: Pkcs11Uri) -> pkcs11.Token:
     return matches[0]
 
 
-def _match(library: Library, uri: Pkcs11Uri) -> tuple[list[pkcs11.Token], list[str]]:
-    """Return the tokens that match, and the labels of all initialised ones."""
-    tokens = [
-        token for token in library.get_tokens() if pkcs11.TokenFlag.TOKEN_INITIALIZED in token.flags
-    ]
-    matches = [
-        token
-        for token in tokens
-        if uri.token in ("", token.label)
-        and (not uri.serial or token.serial.decode("ascii", "replace").strip() == uri.serial)
-    ]
-    return matches, [token.label for token in tokens]
+# What crosses the process border is plain data, and wrong where the module has overwritten memory.
 
 
-def _load(path: Path) -> Library:
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _nonsense()
+    return value
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise _nonsense()
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise _nonsense()
+    return value
+
+
+def _bytes(value: object) -> bytes:
     try:
-        return pkcs11.lib(str(path))
-    except pkcs11.PKCS11Error as error:
-        raise TokenError(
-            f"{path} could not be loaded as a PKCS#11 module: {error}",
-            hint="for SoftHSM: $SOFTHSM2_CONF must name a readable file, and its folder must exist",
-        ) from error
+        return bytes.fromhex(str(value))
+    except ValueError as error:
+        raise _nonsense() from error
 
 
-def _has_logins(path: Path) -> bool:
-    return any(module == path for module, _ in _logins)
+def _nonsense() -> TokenError:
+    return TokenError(
+        "the PKCS#11 module's process answered nonsense",
+        hint="nothing was signed; run the command again, and look for an update of the module",
+    )

@@ -24,15 +24,12 @@ _RSA_BITS = 3072
 
 def make_private_key(key_type: KeyType) -> AuthorityPrivateKey:
     """Return a new key, in memory."""
-    match key_type:
-        case KeyType.ED25519:
-            return ed25519.Ed25519PrivateKey.generate()
-        case KeyType.P256:
-            return ec.generate_private_key(ec.SECP256R1())
-        case KeyType.P384:
-            return ec.generate_private_key(ec.SECP384R1())
-        case KeyType.RSA3072:
-            return rsa.generate_private_key(65537, _RSA_BITS)
+    if key_type is KeyType.ED25519:
+        return ed25519.Ed25519PrivateKey.generate()
+    if key_type is KeyType.RSA3072:
+        return rsa.generate_private_key(65537, _RSA_BITS)
+    curve = ec.SECP256R1() if key_type is KeyType.P256 else ec.SECP384R1()
+    return ec.generate_private_key(curve)
 
 
 class SoftwareSigner:

@@ -98,7 +98,10 @@ class Event:
         if len(topics) != len(indexed) + 1 or topics[0] != self.topic:
             raise wrong
         try:
-            values = _by_name(plain, decode_all(plain, data))
+            decoded = decode_all(plain, data)
+            if encode([p.kind for p in plain], decoded) != data:
+                raise wrong
+            values = _by_name(plain, decoded)
             for parameter, topic in zip(indexed, topics[1:], strict=True):
                 (values[parameter.name],) = decode_all([parameter], topic)
         except DecodingError as error:

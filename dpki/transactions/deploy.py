@@ -103,6 +103,7 @@ def deploy_timelock(
     confirmations: int = 1,
     maximum_fee: int = MAXIMUM_FEE,
     maximum_gas: int | None = None,
+    turn: Turn | None = None,
 ) -> tuple[Address, Receipt]:
     """Deploy OpenZeppelin's TimelockController, for the wallet's account alone.
 
@@ -116,7 +117,7 @@ def deploy_timelock(
         As `deploy_domain`.
     """
     limits = {"maximum_fee": maximum_fee, "maximum_gas": maximum_gas}
-    sender = _sender(reader, wallet, chain_id, confirmations=confirmations, **limits)
+    sender = _sender(reader, wallet, chain_id, confirmations=confirmations, turn=turn, **limits)
     return deploy_contract(sender, timelock_code(wallet.address, delay))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from dpki.config.amounts import format_ether
-from dpki.errors import DpkiError, EndpointUnavailable, TransactionFailed
+from dpki.errors import EndpointUnavailable, TransactionFailed
 from dpki.http import Deadline
 from dpki.model import Hash32
 from dpki.transactions.account import Account, Receipt, perhaps_sent
@@ -145,8 +144,7 @@ class Flight:
                 raise perhaps_sent(lost, self.name) from lost
             if error is None:
                 return
-            with suppress(DpkiError):
-                self._terms.outbox.restore(self._nonce, before)
+            self._terms.outbox.restore(self._nonce, before)
             refusal = classify_refusal(error.rpc_message)
             if refusal is Refusal.NONCE_TAKEN:
                 raise NonceTaken from error
@@ -185,8 +183,7 @@ class Flight:
             try:
                 done, is_in_block = self._look()
                 if done is not None:
-                    with suppress(DpkiError):
-                        terms.outbox.forget(self._nonce + 1)
+                    terms.outbox.forget(self._nonce + 1)
                     return done
                 if patience.is_over and not is_in_block:
                     self._push()
@@ -264,5 +261,4 @@ class Flight:
                 self._offers.append(offer)
             else:
                 self._plan = before
-                with suppress(DpkiError):
-                    self._terms.outbox.restore(self._nonce, recorded)
+                self._terms.outbox.restore(self._nonce, recorded)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,10 +67,9 @@ class Outbox:
         """
         try:
             make_private_directory(self._folder)
-        except OSError as error:
+        except DpkiError as error:
             raise DpkiError(
-                f"could not make the folder {self._folder}: {error.strerror}",
-                hint="nothing was sent; name another one with XDG_STATE_HOME",
+                error.message, hint="nothing was sent; name another folder with XDG_STATE_HOME"
             ) from error
         with hold(self._file.with_suffix(".lock"), turn):
             yield
@@ -100,31 +99,19 @@ class Outbox:
         return next((one for one in self.load() if one.nonce == nonce), None)
 
     def record(self, nonce: int, raw: bytes, doing: str) -> None:
-        """Record what is about to be sent, in place of what had its number.
-
-        Raises:
-            DpkiError: It could not be written; nothing was sent.
-        """
+        """Record what is about to be sent, in place of what had its number."""
         others = [one for one in self.load() if one.nonce != nonce]
         self._save([*others, Sent(nonce, raw, doing, datetime.now(UTC))])
 
     def forget(self, below: int) -> None:
-        """Forget the numbers below one: they are used.
-
-        Raises:
-            DpkiError: It could not be written.
-        """
+        """Forget the numbers below one: they are used."""
         sent = self.load()
         left = [one for one in sent if one.nonce >= below]
         if len(left) < len(sent):
             self._save(left)
 
     def restore(self, nonce: int, before: Sent | None) -> None:
-        """Undo `record`: what had the number before has it still.
-
-        Raises:
-            DpkiError: It could not be written.
-        """
+        """Undo `record`: what had the number before has it still."""
         others = [one for one in self.load() if one.nonce != nonce]
         self._save(others if before is None else [*others, before])
 
@@ -141,4 +128,6 @@ class Outbox:
                 for one in sent
             ],
         }
-        write_atomic(self._file, json.dumps(document).encode())
+        # A revocation must not wait for room on a disk, and the chain knows what is under way.
+        with suppress(DpkiError):
+            write_atomic(self._file, json.dumps(document).encode())

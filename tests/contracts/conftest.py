@@ -184,7 +184,7 @@ class World:
         for side in ("pre", "post"):
             for address, account in difference[side].items():
                 for slot in account.get("storage") or {}:
-                    found.add((names[address.lower()], int(slot, 16)))
+                    found.add((names.get(address.lower(), "council"), int(slot, 16)))
         return found
 
     def storage_at(self, contract: Any, slot: int) -> int:

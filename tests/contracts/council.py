@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from eth_abi.abi import encode
@@ -12,7 +13,7 @@ from eth_hash.auto import keccak
 from eth_keys import keys
 
 from tests.contracts import reference
-from tests.contracts.conftest import World
+from tests.contracts.conftest import World, deploy_world
 
 DAY = 86_400
 HOUR = 3_600
@@ -93,13 +94,24 @@ class Parameters:
         return tuple(getattr(self, name) for name in self.__dataclass_fields__)
 
 
+#: Weights that never move, for tests of something else.
+STILL = Parameters(gain=0, against=0, absent=0, seniority=0)
+
+
 @dataclass(frozen=True)
 class Member:
-    """Somebody who may have a seat; `account` sends transactions without the key being known."""
+    """Somebody who may have a seat."""
 
-    key: str
+    world: World
     address: str
-    account: Any
+    key: str = ""
+
+    @cached_property
+    def account(self) -> Any:
+        """What sends transactions: Anvil asks for no key."""
+        provider = self.world.chain.provider
+        provider.make_request("anvil_setBalance", [self.address, hex(10**24)])
+        return provider.account_manager[self.address]
 
 
 @dataclass(frozen=True)
@@ -124,9 +136,7 @@ def make_member(world: World, number: int) -> Member:
     """Return an account that anybody who runs these tests could have."""
     key = keccak(b"a member's key %d" % number)
     address = keys.PrivateKey(key).public_key.to_checksum_address()
-    world.chain.provider.make_request("anvil_setBalance", [address, hex(10**24)])
-    account = world.chain.provider.account_manager[address]
-    return Member("0x" + key.hex(), address, account)
+    return Member(world, address, key.hex())
 
 
 @dataclass
@@ -175,7 +185,9 @@ class Council:
         receipt = self.contract.propose(proposal, sender=self.who(by).account)
         return Opened(round_id(proposal), proposal, receipt)
 
-    def alarm(self, kind: Kind, by: int = 0, ca: bytes | None = None, lasts: int = 7 * DAY) -> Opened:
+    def alarm(
+        self, kind: Kind, by: int = 0, ca: bytes | None = None, lasts: int = 7 * DAY
+    ) -> Opened:
         """Open a round that suspends or lifts an authority."""
         ca = self.world.ca if ca is None else ca
         name = "suspend" if kind == Kind.SUSPENSION else "lift"
@@ -269,6 +281,12 @@ class Council:
         self.world.chain.mine()
 
 
+def revert_data(error: Any, *values: Any) -> bytes:
+    """Return what a contract answers that reverts with this error."""
+    types = [part.canonical_type for part in error.abi.inputs]
+    return bytes(keccak(error.abi.selector.encode())[:4]) + encode(types, values)
+
+
 def unpack(words: Sequence[int]) -> list[int]:
     """Return weights of a table, without the free seats at its end."""
     weights = [words[seat // 16] >> 16 * (seat % 16) & 0xFFFF for seat in range(128)]
@@ -293,10 +311,17 @@ def found(
     return Council(world, contract, list(members))
 
 
-def govern(council: Council) -> Council:
-    """Make it governor and guardian, as an organisation does: by offer, and a round that accepts."""
+def another(world: World) -> World:
+    """Return another domain with two authorities, for a council that is not the module's."""
+    fresh = deploy_world(world.project, world.chain, world.roles.values())
+    fresh.ca, fresh.other_ca = fresh.register(), fresh.register(operator=fresh.other_operator)
+    return fresh
+
+
+def govern(council: Council, voters: Sequence[int] | None = None) -> Council:
+    """Make it governor and guardian, as an organisation does: an offer, a round that accepts."""
     world = council.world
     world.domain.setGuardian(council.contract, sender=world.governor)
     world.domain.offerGovernor(council.contract, sender=world.governor)
-    council.decide(council.call(world.domain.acceptGovernor))
+    council.decide(council.call(world.domain.acceptGovernor), voters=voters)
     return council

@@ -45,8 +45,10 @@ def _read(reverted: ContractLogicError, expected: Any) -> tuple[str, dict[str, A
     if isinstance(reverted, CustomError):
         inputs = {name: plain(value) for name, value in reverted.inputs.items()}
         return reverted.abi.name, inputs
-    # An error of a contract that was called by the one that ape knows it called.
-    data = bytes.fromhex(str(reverted.revert_message).removeprefix("0x"))
+    # An error of a contract that was called by the one that ape knows it called; or a view's, with
+    # Anvil's words around it.
+    text = str(reverted.revert_message).removeprefix("custom error ").replace(": ", "")
+    data = bytes.fromhex(text.removeprefix("0x"))
     assert data[:4] == keccak(expected.abi.selector.encode())[:4], f"another error: {data.hex()}"
     types = [part.canonical_type for part in expected.abi.inputs]
     names = [part.name for part in expected.abi.inputs]

@@ -6,7 +6,9 @@ certificate.
 
 import pytest
 
+from tests.contracts import council as rounds
 from tests.contracts.conftest import ISSUER_KEY, ROLES, Kind, unauthorized
+from tests.contracts.council import STILL, Choice, Member, Role, govern
 from tests.contracts.reference import ENROLLMENT, UPDATE, ZERO
 from tests.contracts.reverting import reverts
 
@@ -139,4 +141,95 @@ def test_roles_end_at_their_own_authority(settled, function, role):
     act, arguments = prepare(settled, settled.other_ca)
     caller = getattr(settled, role)
     with reverts(unauthorized(settled, part), caller=caller):
+        act(*arguments, sender=caller)
+
+
+# -- the council -----------------------------------------------------------------------------------
+
+#: Who sits in which seat; everybody of ROLES is somebody to a council, too.
+SEATS = ("root", "an intermediate", "an ordinary")
+SEAT_ROLES = [Role.ROOT, Role.INTERMEDIATE, Role.ORDINARY]
+EVERYBODY = (*ROLES, *SEATS, "who was removed", "the council itself")
+MEMBERS = set(SEATS)
+ROOTS = {"root"}
+ITSELF = {"the council itself"}
+
+
+#: function: (its arguments, who may, the error that anybody else gets).
+COUNCIL_FUNCTIONS = {
+    "propose": (lambda c: [c.proposal(c.removing())], ROOTS, "RootCouncilUnauthorized"),
+    "propose suspension": (lambda c: [alarm(c, "suspend")], MEMBERS, "RootCouncilUnauthorized"),
+    "propose lift": (lambda c: [alarm(c, "lift")], MEMBERS, "RootCouncilUnauthorized"),
+    "vote": (lambda c: [c.open.id, Choice.APPROVE], MEMBERS, "RootCouncilNotAVoter"),
+    "relay": (lambda c: [c.open.id, [c.signed(c.open, 5)]], set(EVERYBODY), None),
+    "execute": (lambda c: [c.approved.proposal, []], set(EVERYBODY), None),
+    "settle": (lambda c: [c.rejected.id], set(EVERYBODY), None),
+    "addMember": (
+        lambda c: [c.world.newcomer.address, Role.ORDINARY],
+        ITSELF,
+        "RootCouncilUnauthorized",
+    ),
+    "removeMember": (lambda c: [c.members[1].address], ITSELF, "RootCouncilUnauthorized"),
+    "setRole": (lambda c: [c.members[2].address, Role.ROOT], ITSELF, "RootCouncilUnauthorized"),
+    "setParameters": (lambda c: [STILL.abi], ITSELF, "RootCouncilUnauthorized"),
+}
+
+
+def alarm(council, function):
+    call = council.call(getattr(council.world.certificates, function), council.world.ca)
+    kind = rounds.Kind.SUSPENSION if function == "suspend" else rounds.Kind.LIFT
+    return council.proposal(call, kind=kind)
+
+
+@pytest.fixture(scope="module")
+def council(world):
+    """A council that governs, with a round in each state, and a member who is none any more.
+
+    The rounds are of three more roots, so that everybody else is free to open one.
+    """
+    world = rounds.another(world)
+    members = [rounds.make_member(world, n) for n in range(7)]
+    roles = [*SEAT_ROLES, *[Role.ROOT] * 4]
+    council = govern(rounds.found(world, roles, STILL, members=members))
+    council.decide(council.own("removeMember", members[6]))
+    council.approved = council.propose(council.removing(), by=3)
+    council.approve(council.approved, 0, 1, 2, 3, 4)
+    council.rejected = council.propose(council.removing(), by=4)
+    council.reject(council.rejected, 0, 3, 4, 5)
+    council.open = council.propose(council.removing(), by=5)
+    itself = Member(world, str(council.contract.address))
+    people = [*members[:3], members[6], itself]
+    council.everybody = dict(zip(EVERYBODY[len(ROLES) :], people, strict=True))
+    return council
+
+
+def test_the_council_s_table_is_complete(council):
+    assert writes(council.contract) == {name.split()[0] for name in COUNCIL_FUNCTIONS}
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("function", COUNCIL_FUNCTIONS)
+def test_council_caller(council, function, who):
+    """T2, and I1 of the council: it is its own master, and nobody else's servant."""
+    prepare, allowed, error = COUNCIL_FUNCTIONS[function]
+    caller = getattr(council.world, who) if who in ROLES else council.everybody[who].account
+    act = getattr(council.contract, function.split()[0])
+    arguments = prepare(council)
+    if who in allowed:
+        act(*arguments, sender=caller)
+        return
+    values = {"caller": caller.address}
+    if error == "RootCouncilNotAVoter":
+        values = {"round": council.open.id, "account": caller.address}
+    with reverts(getattr(council.contract, error), **values):
+        act(*arguments, sender=caller)
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if FUNCTIONS[f][2] != set(ROLES)])
+def test_a_governing_council_s_members_are_strangers(council, function):
+    """A single root, whatever it holds, reaches nothing of the domain without a round."""
+    part, prepare, _ = FUNCTIONS[function]
+    act, arguments = prepare(council.world, council.world.ca)
+    caller = council.members[0].account
+    with reverts(unauthorized(council.world, part), caller=caller.address):
         act(*arguments, sender=caller)

@@ -1,12 +1,6 @@
 """Contracts in the roles: nothing may assume that whoever holds one is an account."""
 
-import re
-from pathlib import Path
-
 import pytest
-import solcx
-from ape.contracts import ContractContainer
-from ethpm_types import ContractType
 
 from tests.contracts.conftest import (
     ISSUER_KEY,
@@ -18,50 +12,12 @@ from tests.contracts.conftest import (
     event,
     events,
 )
+from tests.contracts.fresh import compiled
 from tests.contracts.reference import ENROLLMENT, ZERO
 from tests.contracts.reverting import reverts
 
-ROOT = Path(__file__).resolve().parents[2]
 DELAY = 86_400
 DOCUMENT = b"\x11" * 32
-_IMPORT = re.compile(r'^import\s[^"]*"([^"]+)";', re.MULTILINE)
-
-
-def compiled(path, name):
-    """Compile a contract that is no part of the product; OpenZeppelin's come from its package."""
-    sources, waiting = {}, [Path(path)]
-    while waiting:
-        unit = waiting.pop()
-        if str(unit) in sources:
-            continue
-        file = ROOT / "node_modules" / unit if str(unit).startswith("@") else ROOT / unit
-        text = file.read_text()
-        sources[str(unit)] = {"content": text}
-        for imported in _IMPORT.findall(text):
-            target = (file.parent / imported).resolve()
-            relative = imported.startswith(".")
-            waiting.append(
-                target.relative_to(ROOT / "node_modules") if relative else Path(imported)
-            )
-    output = solcx.compile_standard(
-        {
-            "language": "Solidity",
-            "sources": sources,
-            "settings": {
-                "evmVersion": "prague",
-                "outputSelection": {path: {name: ["abi", "evm.bytecode.object"]}},
-            },
-        },
-        solc_version="0.8.37",
-    )
-    contract = output["contracts"][path][name]
-    return ContractContainer(
-        ContractType(
-            contractName=name,
-            abi=contract["abi"],
-            deploymentBytecode={"bytecode": "0x" + contract["evm"]["bytecode"]["object"]},
-        )
-    )
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from scripts.stage import MARK, free_port, stop_marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-REFUSED = re.compile(r"# (Permission denied|revoked, exit status 3)")
+REFUSED = re.compile(r"# (Permission denied|(revoked|not approved), exit status 3)")
 
 
 def commands() -> str:
@@ -28,9 +30,10 @@ def commands() -> str:
     )
 
 
+@pytest.mark.timeout(300)
 def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
     script = commands()
-    assert len(re.findall("exit 99", script)) == 2
+    assert len(re.findall("exit 99", script)) == 3
     mark = {MARK: str(folder), "TMPDIR": str(folder)}
     try:
         done = subprocess.run(
@@ -40,7 +43,7 @@ def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=280,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         words = done.stdout.splitlines()
@@ -49,5 +52,8 @@ def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
         assert "valid" in words
         assert "revoked" in words
         assert "Permission denied" in done.stderr
+        assert "second-ca" in done.stdout
+        assert "is not approved: weight" in done.stderr
+        assert "registers SSH user CA second-ca SHA256:" in done.stderr
     finally:
         stop_marked(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ from dpki.chain.snapshot import fetch_snapshot
 from dpki.config.admin import Home, StoreConfig
 from dpki.council.history import Choice
 from dpki.council.past import fetch_history
-from dpki.council.votes import encode_vote, parse_vote
+from dpki.council.votes import RoundFile, encode_round, encode_vote, parse_round, parse_vote
 from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import CHAIN_ID, Anvil
-from dpki.model import Address, AuthorityId
+from dpki.model import Address, AuthorityId, Hash32
 from dpki.transactions.token_wallet import create_token_wallet
 from tests.admins import Admin, Result, Run, make_admin_of, runner, state_of
 from tests.soft_tokens import SoftHsmFolder
@@ -315,6 +316,28 @@ class TestVotes:
         refused(again, 3, "it was counted before")
         done(seated.run("council", "execute", waits))
 
+    def test_a_file_that_nobody_should_sign(self, seated: Assembly, tmp_path: Path) -> None:
+        waits, file = self.open(seated), tmp_path / "good.round"
+        done(seated.run("council", "show", waits, "--out", file))
+        about, bad = parse_round(file.read_bytes()), tmp_path / "bad.round"
+        call = about.proposal.calls[0]
+        elsewhere = replace(about.domain, block_hash=Hash32.zero())
+        unknown = (call, replace(call, data=b"\xde\xad\xbe\xef"))
+        over = datetime(2026, 1, 1, tzinfo=UTC)
+        for changed, status, message in (
+            (replace(about, domain=elsewhere), 3, "and this home about"),
+            (with_proposal(about, calls=unknown), 3, "does not understand; not signed"),
+            (with_proposal(about, deadline=over), 3, "nothing was signed"),
+        ):
+            bad.write_bytes(encode_round(changed))
+            refused(seated.run("council", "sign", bad, "--approve"), status, message)
+        bad.write_bytes(file.read_bytes()[:-1])
+        refused(seated.run("council", "sign", bad, "--approve"), 3, "not CBOR, or cut off")
+        refused(seated.run("council", "sign", tmp_path / "x", "--approve"), 1, "could not read")
+        refused(seated.run("council", "sign", file), 2, "which vote?")
+        assert done(seated.run("council", "sign", file, "--approve", "--dry-run"))["dry_run"]
+        assert not list(tmp_path.glob("*.vote"))
+
     def test_execution_brings_the_last_vote(self, seated: Assembly, tmp_path: Path) -> None:
         waits, file = self.open(seated), tmp_path / "close.round"
         done(seated.run("council", "approve", waits, by=1))
@@ -379,6 +402,10 @@ class TestWeights:
         monkeypatch.setattr("dpki.cli.council_weights.fetch_history", without_members)
         for command in ("members", "weights"):
             refused(seated.run("council", command), 3, "weights are not what its rules make them")
+
+
+def with_proposal(about: RoundFile, **changes: object) -> RoundFile:
+    return replace(about, proposal=replace(about.proposal, **changes))  # type: ignore[arg-type]
 
 
 def fund(assembly: Assembly, who: Address) -> None:

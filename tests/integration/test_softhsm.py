@@ -13,7 +13,6 @@ from pathlib import Path
 import pkcs11
 import pytest
 from pkcs11 import Attribute, MechanismFlag, ObjectClass
-from pkcs11._pkcs11 import LocalDomainParameters as Curve
 
 from dpki.certificates.keys import spki_of
 from dpki.errors import (
@@ -24,10 +23,10 @@ from dpki.errors import (
     TokenNotFound,
     UsageError,
 )
-from dpki.signer import pkcs11_token
+from dpki.signer import pkcs11_module, pkcs11_token
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.pkcs11 import TokenKey, generate_key, list_keys, open_signer
-from dpki.signer.pkcs11_token import find_module
+from dpki.signer.pkcs11_module import find_module
 from dpki.signer.uri import Pkcs11Uri
 from tests.signing import sign_message
 from tests.soft_tokens import SoftHsmFolder, SoftToken
@@ -143,20 +142,6 @@ class TestGenerate:
         with pytest.raises(UsageError, match="does not name the new key"):
             generate_key(token.uri(), KeyType.P256, token.ask)
 
-    def test_a_key_that_is_not_as_it_must_be_is_removed_again(
-        self, fresh: SoftToken, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        generate = Curve.generate_keypair
-
-        def careless(curve: Curve, **arguments: object) -> object:
-            template = {Attribute.PRIVATE: True, Attribute.SENSITIVE: False}
-            return generate(curve, **(arguments | {"private_template": template}))
-
-        monkeypatch.setattr(Curve, "generate_keypair", careless)
-        with pytest.raises(TokenError, match="SENSITIVE is False"):
-            generate_key(fresh.uri("ca"), KeyType.ED25519, fresh.ask)
-        assert objects(fresh) == 0
-
 
 class TestWrongPin:
     def test_is_named_as_that_and_changes_nothing(self, fresh: SoftToken) -> None:
@@ -171,8 +156,8 @@ class TestWrongPin:
             assert caught.value.exit_status == 4
         assert [key.uri.object for key in list_keys(fresh.uri(), fresh.ask)] == ["ca"]
 
-    def test_is_refused_even_while_the_process_is_logged_in(self, fresh: SoftToken) -> None:
-        """The module itself would not look at it."""
+    def test_is_refused_even_while_another_login_is_open(self, fresh: SoftToken) -> None:
+        """In one process the module itself would not look at it."""
         generate_key(fresh.uri("ca"), KeyType.P256, fresh.ask)
         with open_signer(fresh.uri("ca"), fresh.ask) as signer:
             with pytest.raises(PinIncorrect):
@@ -244,7 +229,7 @@ class TestTokens:
                 sign(second)
             sign(first)
 
-    def test_signers_of_one_token_share_its_login(self, fresh: SoftToken) -> None:
+    def test_closing_one_signer_logs_no_other_out(self, fresh: SoftToken) -> None:
         for label in ("a", "b"):
             generate_key(fresh.uri(label), KeyType.ED25519, fresh.ask)
         first = open_signer(fresh.uri("a"), fresh.ask)
@@ -290,21 +275,6 @@ class TestTokens:
         with find_module().open("rb") as file:
             # Would wait for ever for this process's own; another's is given back soon.
             fcntl.flock(file, fcntl.LOCK_EX)
-
-    def test_a_wrong_pin_is_tried_once(
-        self, token: SoftToken, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Real tokens count them."""
-        tried: list[str] = []
-
-        def refuse(*_: object) -> pkcs11.Session:
-            tried.append("once")
-            raise pkcs11.PinIncorrect
-
-        monkeypatch.setattr(pkcs11_token, "_open", refuse)
-        with pytest.raises(PinIncorrect):
-            list_keys(token.uri(), token.ask)
-        assert tried == ["once"]
 
 
 class TestKeys:
@@ -405,6 +375,12 @@ class TestModules:
         monkeypatch.setenv("DPKI_PKCS11_MODULE", "/no/other.so")
         error = self.refused(token, None)
         assert "/no/other.so" in error.message
+        assert "DPKI_PKCS11_MODULE" in error.hint
+
+    def test_none_is_known(self, token: SoftToken, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pkcs11_module, "_KNOWN_MODULES", (Path("/no/fourth.so"),))
+        error = self.refused(token, None)
+        assert "no PKCS#11 module was found" in error.message
         assert "DPKI_PKCS11_MODULE" in error.hint
 
     def test_no_module(self, token: SoftToken, tmp_path: Path) -> None:

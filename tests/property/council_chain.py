@@ -208,9 +208,20 @@ class View:
 
 
 def look(
-    chain: Chain, people: Sequence[str], rounds: Sequence[bytes], cas: Sequence[bytes]
+    chain: Chain,
+    people: Sequence[str],
+    rounds: Sequence[bytes],
+    voting: Sequence[bytes],
+    cas: Sequence[bytes],
+    before: View | None,
 ) -> View:
-    """Read it all; `people` are everybody who may ever be a member."""
+    """Read it all.
+
+    Args:
+        people: Everybody who may ever be a member.
+        voting: Of which rounds each person's vote is asked.
+        before: The last view; of tables that were there then only some are asked again.
+    """
     calls: list[tuple[str, str, tuple[Any, ...]]] = []
     keys: list[tuple[Any, ...]] = []
 
@@ -219,8 +230,10 @@ def look(
         calls.append((part, function, arguments))
 
     (current,) = chain.read([("council", "currentTable", ())])
+    old = [] if before is None else before.tables
     for number in range(1, current + 1):
-        ask(("table", number), "council", "table", number)
+        if number > len(old) - 2 or number % 5 == current % 5:
+            ask(("table", number), "council", "table", number)
     ask(("parameters",), "council", "parameters")
     ask(("moved",), "council", "lastMoved")
     for seat in range(len(people)):
@@ -228,7 +241,7 @@ def look(
     for person in people:
         ask(("member", person), "council", "isMember", person)
         ask(("opened", person), "council", "openRoundsOf", person)
-        for id in rounds:
+        for id in voting:
             ask(("vote", id, person), "council", "voteOf", id, person)
     for id in rounds:
         ask(("round", id), "council", "round", id)
@@ -249,7 +262,10 @@ def look(
         assert told["state", id] == told["round", id][1]
     return View(
         current=current,
-        tables=[told["table", number] for number in range(1, current + 1)],
+        tables=[
+            told["table", number] if ("table", number) in told else old[number - 1]
+            for number in range(1, current + 1)
+        ],
         parameters=parameters_of(told["parameters",]),
         last_moved=told["moved",],
         members=members,

@@ -371,8 +371,9 @@ class Council:
     def voter(self, current: Round, account: str) -> int | None:
         """Return the seat that an account has had since before the round was opened."""
         seat = current.electorate.get(account)
-        stayed = seat is not None and self.seat_of(account) == seat
-        return seat if stayed and seat not in current.struck else None
+        if seat is None or seat in current.struck or self.seat_of(account) != seat:
+            return None
+        return seat if self.members[seat].since <= current.opened else None
 
     def bring(self, current: Round, vote: Vote, now: int) -> Skipped | None:
         seat = self.voter(current, vote.voter)

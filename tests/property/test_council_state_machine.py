@@ -43,6 +43,7 @@ from tests.property.bare_chain import Chain, Contract, Reverted
 from tests.property.contract_model import NOBODY
 from tests.property.council_chain import (
     Events,
+    ToldRound,
     View,
     history_of,
     look,
@@ -61,7 +62,7 @@ from tests.property.council_model import (
     attempt,
 )
 
-EXAMPLES = int(os.environ.get("DPKI_COUNCIL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DPKI_COUNCIL_EXAMPLES", "16"))
 STEPS = int(os.environ.get("DPKI_COUNCIL_STEPS", "30"))
 
 PEOPLE = 8
@@ -293,6 +294,10 @@ class CouncilMachine(RuleBasedStateMachine):
             # Whom it can be done to, where there is anybody.
             seated = {member.account for member in self.model.members.values()}
             fitting = [a for a in self.chain.actors if (a in seated) is (name != "addMember")]
+            if name in ("removeMember", "setRole") and number % 3 == 0:
+                # The last root is the one whom a council can not do without.
+                members = self.model.members.values()
+                fitting = [m.account for m in members if m.role is Role.ROOT]
             who = fitting[number % len(fitting)] if fitting else who
         ca = self.fitting_ca(name, number)
         role = extra if isinstance(extra, Role) else ROLES[number % 3]
@@ -563,6 +568,43 @@ class CouncilMachine(RuleBasedStateMachine):
         self.bring(id, Choice.REJECT, number % 11)
         self.end(id)
 
+    @rule(
+        number=picks,
+        first=calls(),
+        meanwhile=st.sampled_from(["removeMember", "addMember", "setRole", "setParameters"]),
+        who=st.lists(people, min_size=1, max_size=2),
+        choice=st.sampled_from([Choice.APPROVE, Choice.APPROVE, Choice.REJECT]),
+        share=st.integers(0, 10),
+    )
+    def change_meanwhile(
+        self,
+        number: int,
+        first: tuple[str, Any, Any],
+        meanwhile: str,
+        who: list[int],
+        choice: Choice,
+        share: int,
+    ) -> None:
+        """I6: while a round is open, members come and go by another one."""
+        id = self.open(
+            self.proposer(number, decision=True), Kind.DECISION, [self.call(first)], 9 * DAY
+        )
+        if id not in self.model.rounds:
+            return
+        self.bring(id, choice, share)
+        changes = [(meanwhile, one, ROLES[one % 3]) for one in who]
+        self.decide(number + 1, changes, 0)
+        self.sleep(12 * HOUR)
+        if self.model.rounds[id].settled:
+            return
+        if self.now < self.model.rounds[id].proposal.deadline:
+            self.bring(id, choice, 10)
+        if choice is Choice.APPROVE:
+            self.sleep(self.model.rounds[id].delay)
+            self.run(id)
+        else:
+            self.end(id)
+
     @rule(seconds=durations)
     def wait(self, seconds: int) -> None:
         self.sleep(seconds)
@@ -586,7 +628,12 @@ class CouncilMachine(RuleBasedStateMachine):
         if "council" not in self.chain.parts:
             return
         before, executed = self.view, self.executed_now
-        self.view = look(self.chain, self.chain.actors, list(self.proposals), CAS)
+        rounds = list(self.proposals)
+        living = set(self.model.opened.values())
+        voting = [id for id in rounds if id in living] + [id for id in rounds if id not in living][
+            -3:
+        ]
+        self.view = look(self.chain, self.chain.actors, rounds, voting, CAS, before)
         self.executed_now = False
         self.check_against_the_model(self.view)
         check_promises(self.view)
@@ -648,6 +695,8 @@ class CouncilMachine(RuleBasedStateMachine):
         assert Tally(told.rejection_weight, told.rejection_heads) == rejections
         assert Tally(told.struck_weight, told.struck_heads) == struck
         for person in self.chain.actors:
+            if (id, person) not in view.votes:
+                continue
             seat = self.model.voter(current, person)
             expected = (
                 (Choice.NONE, 0)
@@ -723,28 +772,41 @@ def check_promises(view: View) -> None:
                 if seats >> seat & 1
             ]
             assert weight == sum(row)
-        # I2
-        if told.state == State.EXECUTED:
-            assert told.settled
-            assert told.approved_at >= told.opened_at
+
+
+def check_execution(told: ToldRound, after: View) -> None:
+    """I2: executed in its time, and with votes that suffice; what was struck, the round struck."""
+    assert told.settled
+    assert told.opened_at <= told.approved_at
+    assert told.approved_at + told.delay < told.deadline
+    _, _, heads, _, total, told_rule, faults = after.tables[told.table - 1]
+    weight = told.approval_weight + told.struck_weight
+    count = told.approval_heads + told.struck_heads
+    question = Question(Kind(told.kind), Rule(told_rule), faults)
+    assert question.passes(Tally(weight, count), Tally(total, heads))
 
 
 def check_history(before: View, after: View, *, executed: bool) -> None:
     """What never goes back, and what only an executed round changes, by the chain's own words."""
     # M2, I6
     assert after.tables[: len(before.tables)] == before.tables
-    for id, was in before.rounds.items():
-        now = after.rounds[id]
-        assert (now.table, now.delay, now.deadline) == (was.table, was.delay, was.deadline)
-        assert now.struck & was.struck == was.struck
+    for id, told in after.rounds.items():
+        was = before.rounds.get(id)
+        if told.state == State.EXECUTED and (was is None or was.state != State.EXECUTED):
+            check_execution(told, after)
+        if was is None:
+            continue
+        assert (told.table, told.delay, told.deadline) == (was.table, was.delay, was.deadline)
+        assert told.struck & was.struck == was.struck
         # I7, I8
         if was.state in (State.EXECUTED, State.REJECTED):
-            assert now.state == was.state
+            assert told.state == was.state
         if was.settled:
-            assert replace(now, struck=0) == replace(was, struck=0)
+            assert told == was
     # I5
     for place, (_, nonce) in before.votes.items():
-        assert after.votes[place][1] >= nonce or after.votes[place] == (0, 0)
+        counted = after.votes.get(place, (0, 0))
+        assert counted[1] >= nonce or counted == (0, 0)
     # I1, M6
     if not executed:
         assert after.domain == before.domain
@@ -806,6 +868,7 @@ def test_the_council_does_what_the_model_says(stage: Stage) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+            # A failing story is short enough to read; making it shorter takes minutes.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
         ),
     )

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from dpki.errors import DpkiError
-from dpki.signer import pin, pkcs11_token
+from dpki.signer import pin
 from dpki.signer.base import KeyType
 from dpki.signer.pin import (
     PinSource,
@@ -32,6 +32,7 @@ from dpki.signer.pin import (
 )
 from dpki.signer.pkcs11 import generate_key, list_keys, open_signer
 from dpki.signer.uri import Pkcs11Uri
+from tests.faulty_modules import FAULT, workers
 from tests.soft_tokens import SoftHsmFolder, SoftToken
 
 SECRET = "S3cret-Pin-9f31"
@@ -93,19 +94,52 @@ class TestTokens:
 
     def test_an_open_signer_shows_and_keeps_none(self, token: SoftToken) -> None:
         with open_signer(token.uri("ca"), token.ask) as signer:
-            login = next(iter(pkcs11_token._logins.values()))
-            shown = [signer, signer.private_key, signer.uri, login, login.session]
-            kept = [vars(signer), vars(login), vars(signer.private_key)]
+            login = signer._key._login
+            shown = [signer, signer.private_key, signer.uri, login, login._process]
+            kept = [vars(each) for each in (signer, signer._key, login, login._process)]
             assert SECRET not in repr(shown) + str(shown) + repr(kept)
             signer.private_key.sign(b"x", ECDSA(SHA256()))
 
-    def test_no_process_gets_it_as_an_argument(self, token: SoftToken) -> None:
-        with open_signer(token.uri("ca"), token.ask):
+    @pytest.mark.parametrize("source", ["file", "env", "command"])
+    def test_the_module_s_process_has_it_in_no_argument_and_no_environment(
+        self, token: SoftToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    ) -> None:
+        """Nor does any other process; where it comes from our own environment, but ourselves."""
+        file = tmp_path / "pin"
+        file.touch(0o600)
+        file.write_text(SECRET)
+        specs = {
+            "file": f"file:{file}",
+            "env": "env:DPKI_TEST_PIN",
+            "command": f"command:cat {file}",
+        }
+        if source == "env":
+            monkeypatch.setenv("DPKI_TEST_PIN", SECRET)
+        with open_signer(token.uri("ca"), pin_source(specs[source])):
+            assert len(workers()) == 1
+            for process in workers():
+                for name in ("cmdline", "environ"):
+                    said = Path(f"/proc/{process}/{name}").read_bytes()
+                    assert said
+                    assert SECRET.encode() not in said
             for entry in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     assert SECRET.encode() not in entry.read_bytes()
                 except (FileNotFoundError, ProcessLookupError, PermissionError):
                     continue
+
+    def test_a_module_that_crashes_with_it_leaves_no_core_and_says_nothing(
+        self, token: SoftToken, faulty_module: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_signer(token.uri("ca"), token.ask):
+            for process in workers():
+                limits = Path(f"/proc/{process}/limits").read_text()
+                (core,) = (line for line in limits.splitlines() if "core file size" in line)
+                assert core.split()[4:6] == ["0", "0"]
+        monkeypatch.setenv(FAULT, "C_Login:segv")
+        said = errors_of(lambda: open_signer(token.uri("ca"), token.ask, faulty_module))
+        assert "died of SIGSEGV" in said
+        assert SECRET not in said
 
 
 class TestUris:

@@ -35,6 +35,7 @@ FLOORS = [
     ["typed_data"],
     ["model"],
     ["locks"],
+    ["sqlite"],
     ["files", "http"],
     ["explanations"],
     ["errors"],

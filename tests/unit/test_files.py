@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -15,8 +16,13 @@ from dpki.files import (
     fsync_directory,
     load_bounded,
     make_private_directory,
+    settle,
+    staged,
+    translated,
+    verify_writable,
     write_atomic,
 )
+from tests.faults import leftovers, refused, refusing, walk
 
 Write = Callable[..., None]
 writers = pytest.mark.parametrize("write", [write_atomic, create_atomic])
@@ -129,6 +135,55 @@ class TestBothWriters:
         write(path, b"content")
         assert list(path.parent.iterdir()) == [path]
 
+    @writers
+    @pytest.mark.parametrize(
+        ("code", "advice"),
+        [
+            (errno.ENOSPC, "make room on the file system of {}"),
+            (errno.EDQUOT, "make room in {}"),
+            (errno.EROFS, "mount the file system of {} writable"),
+            (errno.EACCES, "let the user that runs dpki write in {}"),
+            (errno.EFBIG, "allow larger files"),
+            (errno.EPIPE, "check free space and permissions"),
+        ],
+    )
+    def test_what_to_do(self, write: Write, path: Path, code: int, advice: str) -> None:
+        path.with_name("other").touch()
+        with refusing(1, path.parent, code=code), pytest.raises(DpkiError) as caught:
+            write(path, b"content")
+        assert caught.value.message == f"could not write {path}: {os.strerror(code)}"
+        assert caught.value.hint.startswith(advice.format(path.parent))
+        assert [other.name for other in path.parent.iterdir()] == ["other"]
+
+    @writers
+    def test_at_every_change(self, write: Write, path: Path) -> None:
+        for refusal in walk(path.parent):
+            path.unlink(missing_ok=True)
+            if refused(lambda: write(path, b"content"), path.parent) is None:
+                assert path.read_bytes() == b"content"
+            assert leftovers(path.parent) == [], refusal.changes
+        assert len(refusal.changes) >= 4
+
+
+class TestCreating:
+    def test_what_is_reported_as_failed_is_not_there(self, path: Path) -> None:
+        for _ in walk(path.parent):
+            if refused(lambda: create_atomic(path, b"content"), path.parent) is not None:
+                assert not path.exists()
+        assert path.read_bytes() == b"content"
+
+
+class TestLookingAhead:
+    def test_nothing_is_left(self, path: Path) -> None:
+        verify_writable(path)
+        assert list(path.parent.iterdir()) == []
+
+    def test_a_disk_that_would_refuse(self, path: Path) -> None:
+        for refusal in walk(path.parent):
+            error = refused(lambda: verify_writable(path), path.parent)
+            assert (error is not None) == refusal.happened
+            assert list(path.parent.iterdir()) == []
+
 
 class TestReplacing:
     def test_the_old_content_is_replaced_with_its_mode(self, path: Path) -> None:
@@ -193,6 +248,47 @@ class TestReading:
     def test_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(DpkiError, match="could not read"):
             load_bounded(tmp_path, limit=5)
+
+
+class TestStages:
+    def test_it_becomes_the_folder(self, path: Path) -> None:
+        with staged(path, "making") as stage:
+            assert mode_of(stage) == 0o700
+            (stage / "x").touch()
+            settle(stage, path)
+        assert [found.name for found in path.parent.iterdir()] == ["file"]
+        assert (path / "x").exists()
+
+    def test_it_is_gone_when_it_did_not(self, path: Path) -> None:
+        with staged(path, "making") as stage:
+            (stage / "x").touch()
+        assert list(path.parent.iterdir()) == []
+
+    def test_at_every_change(self, path: Path) -> None:
+        def make() -> None:
+            with staged(path, "making") as stage, translated(path):
+                create_atomic(stage / "x", b"content")
+                settle(stage, path)
+
+        for refusal in walk(path.parent):
+            if refused(make, path.parent) is not None:
+                assert list(path.parent.iterdir()) == [], refusal.changes
+        assert (path / "x").read_bytes() == b"content"
+
+    def test_what_killed_processes_left_is_swept_and_nothing_else(self, path: Path) -> None:
+        left = path.with_name(".file.0123456789ab.making")
+        (left / "deep").mkdir(parents=True)
+        others = [".file.0123456789ab.other", ".file.x.making", ".fil.0123456789ab.making", "file2"]
+        for name in others:
+            path.with_name(name).mkdir()
+        with staged(path, "making"):
+            assert not left.exists()
+        assert sorted(found.name for found in path.parent.iterdir()) == sorted(others)
+
+    def test_a_living_process_keeps_its_own(self, path: Path) -> None:
+        with staged(path, "making") as first, staged(path, "making") as second:
+            assert first.exists()
+            assert second.exists()
 
 
 class TestFolders:

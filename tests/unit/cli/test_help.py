@@ -276,7 +276,10 @@ class TestCompletion:
 def test_first_lines_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         ["--help"],
-        *([noun, "--help"] for noun in ("ca", "council", "domain", "timelock", "device", "ssh", "devnet")),
+        *(
+            [noun, "--help"]
+            for noun in ("ca", "council", "domain", "timelock", "device", "ssh", "devnet")
+        ),
     ):
         assert run(arguments) == 0
         assert "..." not in capsys.readouterr().out.partition("Commands:")[2]

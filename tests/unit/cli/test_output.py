@@ -5,6 +5,7 @@ import pytest
 
 from dpki.cli.output import Output, describe_receipt
 from dpki.config.amounts import format_ether
+from dpki.errors import DpkiError
 from dpki.model import Address, Hash32
 from dpki.transactions.account import Receipt
 from tests.world import block
@@ -113,3 +114,39 @@ def test_a_secret_s_source_is_asked_while_paused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SOME_SECRET", "x")
     assert secret("env:SOME_SECRET", Quiet(json=False))("the PIN") == "x"
     assert events == ["quiet", "loud"]
+
+
+class Full(io.StringIO):
+    """A stream to a file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Full())
+    for give in (
+        lambda: Output(json=True).result({"a": 1}),
+        lambda: Output(json=False).table(("a",), [("b",)]),
+    ):
+        with pytest.raises(DpkiError, match="standard output: No space left") as caught:
+            give()
+        assert "is done" in caught.value.hint
+
+
+def test_words_that_nobody_can_hear_stop_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a domain that was deployed would not be saved."""
+    monkeypatch.setattr("sys.stderr", Full())
+    Output(json=False).say("hello")
+    Output(json=True).failure("DpkiError", "it failed", "", 1)
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "it failed"
+
+
+def test_a_failure_is_told_wherever_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", Full())
+    Output(json=True).failure("DpkiError", "it failed", "", 1)
+    assert capsys.readouterr().err == "error: it failed\n"

@@ -333,6 +333,16 @@ def test_a_round_settled_twice_is_named(four: Chronicle) -> None:
     assert told == [f"round {round_id(1)} was settled without having been open"]
 
 
+def test_a_vote_of_somebody_without_one_is_named(four: Chronicle) -> None:
+    four.open(1)
+    four.vote(1, [7], Choice.APPROVE)
+    four.vote(2, [0], Choice.APPROVE)
+    assert messages(four.recompute()) == [
+        f"{account(7)} has no vote in round {round_id(1)}",
+        f"{account(0)} has no vote in round {round_id(2)}",
+    ]
+
+
 def test_nothing_comes_of_nothing() -> None:
     recomputed = recompute([])
     assert recomputed.moments == ()

@@ -208,3 +208,14 @@ def test_the_journal_of_another_domain_is_not_restored(home: Home, tmp_path: Pat
 def test_a_real_work_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert subject._SCRYPT_WORK >= 1 << 17
+
+
+def test_what_a_killed_restore_left_is_swept(home: Home, tmp_path: Path) -> None:
+    """It holds an issuer's key, in the open."""
+    file = tmp_path / "backup"
+    back_up(home, file, give("right"))
+    left = tmp_path / ".new.0123456789ab.restoring"
+    (left / "issuers").mkdir(parents=True)
+    (left / "issuers" / "users.key").write_bytes(b"secret")
+    restore(Home(tmp_path / "new"), file, give("right"))
+    assert not left.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dpki.errors import ConfigError, DpkiError
-from dpki.issuance.database import _STEPS, VERSION, Database
+from dpki.issuance.database import SCHEMA, Database
 from dpki.issuance.journal import BatchState, Journal, JournaledBatch, NewCertificate
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.sealing import Sealed
@@ -202,8 +202,8 @@ class TestDatabase:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as past:
-            past.setattr("dpki.issuance.database._STEPS", _STEPS[:1])
-            past.setattr("dpki.issuance.database.VERSION", 1)
+            older = replace(SCHEMA, steps=SCHEMA.steps[:1])
+            past.setattr("dpki.issuance.database.SCHEMA", older)
             with Database(path, DOMAIN.id) as old:
                 batch = add(Journal(old), 1)
         with Database(path, DOMAIN.id) as database:
@@ -211,13 +211,13 @@ class TestDatabase:
             assert journal.load(batch.number) == batch
             journal.placements.record([Placement(batch.number, 1, "node", Place.KEPT)])
             assert journal.placements.load() == {(batch.number, 1): {"node": Place.KEPT}}
-            assert database.rows("PRAGMA user_version") == [(VERSION,)]
+            assert database.rows("PRAGMA user_version") == [(SCHEMA.version,)]
 
     def test_a_half_made_schema_does_not_stay(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        broken = ("CREATE TABLE a (b INTEGER); CREATE;",)
-        monkeypatch.setattr("dpki.issuance.database._STEPS", broken)
+        broken = replace(SCHEMA, steps=("CREATE TABLE a (b INTEGER); CREATE;",))
+        monkeypatch.setattr("dpki.issuance.database.SCHEMA", broken)
         with pytest.raises(DpkiError):
             Database(path, DOMAIN.id)
         monkeypatch.undo()
@@ -227,7 +227,7 @@ class TestDatabase:
 
     def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "journal.db").mkdir()
-        with pytest.raises(DpkiError, match="failed"):
+        with pytest.raises(DpkiError, match="Is a directory"):
             Database(tmp_path / "journal.db", DOMAIN.id)
 
 

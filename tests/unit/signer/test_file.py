@@ -90,6 +90,14 @@ class TestRefuses:
         create_key_file(uri, KeyType.P256, ask, work=FAST)
         self.refused(uri, PassphraseIncorrect, "another passphrase")
 
+    def test_one_with_a_plain_key_before_the_encrypted(self, uri: FileUri) -> None:
+        create_key_file(uri, KeyType.P256, ask, work=FAST)
+        path = Path(uri.path)
+        key = ec.generate_private_key(ec.SECP256R1())
+        plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.write_bytes(plain + path.read_bytes())
+        assert "in a way that is not known" in self.refused(uri, ConfigError)
+
     def test_one_that_is_not_encrypted(self, uri: FileUri) -> None:
         write(uri, ec.generate_private_key(ec.SECP256R1()), None)
         assert "no encrypted private key" in self.refused(uri, ConfigError)

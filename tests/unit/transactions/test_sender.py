@@ -29,6 +29,7 @@ from dpki.transactions.outbox import Outbox, Sent, state_folder
 from dpki.transactions.sender import Sender
 from dpki.transactions.wallet import Wallet
 from tests.fakes.chain import FakeChain
+from tests.faults import refusing
 
 
 @pytest.fixture(autouse=True)
@@ -297,10 +298,20 @@ class TestWhatWasSent:
         (tmp_path / "dpki").write_text("in the way")
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         node = Node()
-        with pytest.raises(DpkiError, match="could not make the folder") as caught:
+        with pytest.raises(DpkiError, match="could not write") as caught:
             sender(node).send(TO, b"")
         assert "XDG_STATE_HOME" in caught.value.hint
         assert node.sent == []
+
+    def test_is_sent_where_there_is_room_for_the_lock_alone(self, tmp_path: Path) -> None:
+        """A revocation must not wait for room on a disk."""
+        sender(Node()).send(TO, b"")
+        node = Node()
+        with refusing(1, tmp_path) as refusal:
+            sender(node).send(TO, b"")
+        assert refusal.happened
+        assert len(node.sent) == 1
+        assert self.box().load() == ()
 
     @pytest.mark.parametrize(
         "content",

@@ -1,0 +1,175 @@
+"""A disk that refuses from its n-th change on, as a full one does, or a read-only one.
+
+`walk` does the work again and again, refused at every change in turn until there is none left.
+Refused are the calls that Python makes: new files, folders, links and names, what is to be synced,
+and SQLite's writing statements. tests/small_disk.py is the real thing, for fewer points.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpki.errors import DpkiError
+
+_NEW = os.O_CREAT | os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+_WRITING = (
+    "BEGIN IMMEDIATE",
+    "INSERT",
+    "REPLACE",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "COMMIT",
+    "PRAGMA user_version =",
+)
+# Which of an event's arguments is the name that needs room.
+_NAMES = {"os.mkdir": 0, "os.link": 1, "os.rename": 1}
+
+
+@dataclass
+class Refusal:
+    """From which change on, below which folders, with which of the system's errors."""
+
+    at: int
+    folders: tuple[Path, ...]
+    code: int
+    seen: int = 0
+    changes: list[str] = field(default_factory=list)
+
+    @property
+    def happened(self) -> bool:
+        return self.seen >= self.at
+
+    def refuses(self, what: str, path: str) -> bool:
+        if self not in _now or not any(
+            Path(path).is_relative_to(folder) for folder in self.folders
+        ):
+            return False
+        self.seen += 1
+        self.changes.append(f"{what} {path}")
+        return self.happened
+
+    def error(self, path: str) -> OSError:
+        return OSError(self.code, os.strerror(self.code), path)
+
+
+_now: list[Refusal] = []
+_installed: list[Callable[..., None]] = []
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _now:
+        return
+    if event == "open":
+        path, flags = arguments[0], arguments[2]
+        if not isinstance(path, str | os.PathLike) or not (flags or 0) & _NEW:
+            return
+    elif event in _NAMES:
+        path = arguments[_NAMES[event]]
+    else:
+        return
+    if os.path.lexists(path):
+        return  # a name that is there takes no more room
+    path = str(Path(path).absolute())
+    if _now[-1].refuses(event, path):
+        raise _now[-1].error(path)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection to a file on that disk."""
+
+    path = ""
+
+    def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        self._refuse(statement)
+        return super().execute(statement, *arguments)
+
+    def executemany(self, statement: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        self._refuse(statement)
+        return super().executemany(statement, *arguments)
+
+    def _refuse(self, statement: str) -> None:
+        if statement.startswith(_WRITING) and _now and _now[-1].refuses(statement, self.path):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+
+@contextmanager
+def refusing(at: int, *folders: Path, code: int = errno.ENOSPC) -> Iterator[Refusal]:
+    """Refuse the n-th change below the folders, and every later one."""
+    if not _installed:
+        # A hook stays for the life of the process; without a refusal it does nothing.
+        sys.addaudithook(_hook)
+        _installed.append(_hook)
+    refusal = Refusal(at, folders, code)
+    connect = sqlite3.connect
+
+    def synced(descriptor: int) -> None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if refusal.refuses("fsync", path):
+            raise refusal.error(path)
+        # A walk would wait for a real disk a thousand times.
+
+    def connected(path: str | Path, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(path, *arguments, factory=_Connection, **options)
+        connection.path = str(path)  # type: ignore[attr-defined]
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", synced)
+        patch.setattr(sqlite3, "connect", connected)
+        _now.append(refusal)
+        try:
+            yield refusal
+        finally:
+            _now.pop()
+
+
+@contextmanager
+def resting() -> Iterator[None]:
+    """Let the disk take everything for a while."""
+    refusals = _now[:]
+    _now.clear()
+    try:
+        yield
+    finally:
+        _now.extend(refusals)
+
+
+def walk(*folders: Path, code: int = errno.ENOSPC) -> Iterator[Refusal]:
+    """Yield a refusal for each change in turn; the caller works under `refusing` with it.
+
+    Ends after the first that was not reached.
+    """
+    for at in count(1):
+        with refusing(at, *folders, code=code) as refusal:
+            yield refusal
+        if not refusal.happened:
+            return
+
+
+def leftovers(*folders: Path) -> list[Path]:
+    """Return the temporary files and folders that something has left."""
+    return [path for folder in folders for path in folder.rglob(".*.*")]
+
+
+def refused(work: Callable[[], object], *folders: Path) -> DpkiError | None:
+    """Do the work; return its error, which names a path on that disk and says what to do."""
+    try:
+        work()
+    except DpkiError as error:
+        helpful = bool(error.hint) and any(str(folder) in error.message for folder in folders)
+        return error if helpful else pytest.fail(f"{error.message!r}, {error.hint!r}")
+    return None

@@ -1,0 +1,214 @@
+"""T7 and T8 on a full disk, and on a read-only one: sshd keeps what it has, whole, and the next run
+with room repairs everything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from dpki.agent import install
+from dpki.errors import DpkiError
+from tests.device import Device, open_device
+from tests.faults import leftovers, refused, refusing, resting, walk
+from tests.small_disk import Disk, on_a_small_disk
+
+NAMES = ("revoked.krl", "login.db", "login.py", "user_ca.pub")
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    with open_device() as made:
+        yield made
+
+
+def contents(device: Device) -> dict[str, bytes]:
+    """Return every file that sshd reads, under the names that stay."""
+    found = {name: (device.files / name).read_bytes() for name in NAMES}
+    return found | {"drop-in": device.drop_in.read_bytes()}
+
+
+def change_everything(device: Device) -> None:
+    """Revoke what was good, anchor something new, and give the device another host key."""
+    old, _ = device.sign()
+    device.anchor(old)
+    device.update()
+    new, _ = device.sign()
+    device.anchor(new)
+    device.users.revoked.add(old.serial)
+    device.new_host_pair()
+
+
+class Before:
+    """What is installed and known to sshd, to be put back."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.told = device, device.reloaded
+        self.files = {
+            path: (path.read_bytes(), path.stat().st_mode & 0o777)
+            for path in (*device.files.iterdir(), device.drop_in)
+        }
+        self.contents = contents(device)
+        device.update()
+        self.after = contents(device)
+        self.put_back()
+
+    def put_back(self) -> None:
+        for path in (*self.device.files.iterdir(), self.device.drop_in):
+            path.unlink()
+        for path, (content, mode) in self.files.items():
+            path.write_bytes(content)
+            path.chmod(mode)
+        self.device.reloaded = self.told
+
+    def verify_whole(self) -> None:
+        """Each file is the old one or the new one, nothing lies about, and sshd starts."""
+        for name, found in contents(self.device).items():
+            assert found in (self.contents[name], self.after[name]), name
+        assert leftovers(self.device.directory) == []
+        done = subprocess.run(
+            ["/usr/sbin/sshd", "-t", "-f", self.device.main_config],
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device) -> None:
+    change_everything(device)
+    before, times = Before(device), 0
+    for _ in walk(device.directory):
+        with resting():
+            before.put_back()
+        if refused(device.update, device.directory) is not None:
+            times += 1
+            assert device.reloaded == before.told, "sshd was told of something half done"
+        before.verify_whole()
+        if times % 4 == 0:
+            # The next run, with room, goes on from there. Not every time: one is like another.
+            with resting():
+                device.update()
+                assert contents(device) == before.after
+    assert times > 15
+    assert contents(device) == before.after
+    assert device.update().changed != ()  # the old pair goes
+    assert device.update().changed == ()
+
+
+def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None:
+    """sshd refuses to take the new one into force, and the disk has become full meanwhile."""
+    device.update()
+    before = device.drop_in.read_bytes()
+    device.new_host_pair()
+    device.main_config.write_text("UsePAM no\n")
+    for at in count(1):
+        with refusing(at, device.directory) as refusal, pytest.raises(DpkiError) as caught:
+            device.update()
+        assert device.drop_in.read_bytes() == before, refusal.changes
+        if "could not write" not in caught.value.message:
+            break
+    assert at > 5
+
+
+def really_mounted(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        # In a user namespace the folders above belong to nobody that it knows.
+        monkeypatch.setattr(install, "_verify_ownership", lambda directory: None)
+
+
+def test_a_disk_with_any_few_pages_left(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real full file system; how many pages it takes decides how far a run gets."""
+    really_mounted(device, monkeypatch)
+    change_everything(device)
+    before = Before(device)
+
+    def work(disk: Disk) -> None:
+        times = 0
+        for pages in count():
+            disk.enlarge()
+            before.put_back()
+            disk.leave(pages)
+            error = refused(device.update, device.directory)
+            before.verify_whole()
+            if error is None:
+                break
+            times += 1
+            assert "No space left on device" in error.message
+            assert error.hint.startswith(f"make room on the file system of {device.directory}")
+        assert times > 3
+        assert contents(device) == before.after
+
+    on_a_small_disk(device.directory, work)
+
+
+def test_a_read_only_disk(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_mounted(device, monkeypatch)
+    change_everything(device)
+    before = Before(device)
+
+    def work(disk: Disk) -> None:
+        disk.freeze()
+        error = refused(device.update, device.directory)
+        assert error is not None
+        assert "Read-only file system" in error.message
+        assert error.hint.startswith(f"mount the file system of {device.files} writable")
+        assert contents(device) == before.contents
+        disk.thaw()
+        device.update()
+        assert contents(device) == before.after
+
+    on_a_small_disk(device.directory, work)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "drop-in"])
+def test_a_mode_that_somebody_changed_is_restored(device: Device, name: str) -> None:
+    device.update()
+    device.update()
+    path = device.drop_in if name == "drop-in" else device.files / name
+    content = path.read_bytes()
+    for mode in (0o600, 0o666, 0o755):
+        path.chmod(mode)
+        assert device.update().changed == (path.name,)
+        assert (path.stat().st_mode & 0o7777, path.read_bytes()) == (0o644, content)
+    target = path.rename(device.directory / "elsewhere")
+    path.symlink_to(target)
+    assert device.update().changed == (path.name,)
+    assert not path.is_symlink()
+    assert device.update().changed == ()
+
+
+def test_an_owner_that_somebody_changed_is_restored(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For root by a real chown; for anybody else the agent's idea of itself is changed."""
+    device.update()
+    device.update()
+    paths = [device.files / name for name in NAMES] + [device.drop_in]
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, 65534, 65534)
+        assert set(device.update().changed) == {path.name for path in paths}
+        assert {path.stat().st_uid for path in paths} == {0}
+        assert device.update().changed == ()
+        return
+    monkeypatch.setattr(install, "_verify_ownership", lambda directory: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert set(device.update().changed) >= {path.name for path in paths}
+
+
+def test_a_folder_that_the_login_commands_user_can_not_enter_is_opened(device: Device) -> None:
+    device.update()
+    device.files.chmod(0o700)
+    device.update()
+    assert device.files.stat().st_mode & 0o7777 == 0o755
+
+
+def test_what_a_killed_check_left_is_swept(device: Device) -> None:
+    device.update()
+    left = device.files / ".revoked.krl.0123456789ab.tmp"
+    left.write_bytes(b"half a KRL")
+    device.update()
+    assert not left.exists()
