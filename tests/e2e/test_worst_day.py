@@ -1,4 +1,4 @@
-"""The worst day, rehearsed by the command that people run; and what it says when something fails."""
+"""The worst day, rehearsed by the command that people run, and what it says of a failure."""
 
 from __future__ import annotations
 

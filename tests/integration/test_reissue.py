@@ -87,7 +87,7 @@ def test_on_the_worst_day(world: World) -> None:
 
 
 def test_below_the_watermark_only_when_that_is_said(world: World) -> None:
-    """A watermark that was raised for a stolen key takes nobody's access, a single revocation does."""
+    """One that was raised for a stolen key takes nobody's access, a single revocation does."""
     alice, bob = issue(world, "alice"), issue(world, "bob")
     ok(world.dpki("ssh", "revoke", "--certificate", bob, *world.admin.option))
     succeed(world, "users", "users-2")
