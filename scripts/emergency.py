@@ -16,6 +16,7 @@ from dpki.transactions.wallet import create_keystore
 from scripts.gate import Gate
 from scripts.players import Story, require
 from scripts.stage import Client
+from scripts.story import Step
 
 ROOTS = ("root-1", "root-2", "root-3")
 DEPUTIES = ("deputy-1", "deputy-2")
@@ -189,8 +190,10 @@ class WorstDay(Story):
         """Return the seconds since the theft."""
         return time.monotonic() - self.stolen_at
 
-    def account_for(self, name: str, title: str, seconds: float) -> None:
-        """Note what a part took, by the receipts of all blocks since the last one."""
+    def account_for(self, step: Step[Any], seconds: float) -> None:
+        """Note what a step took, by the receipts of all blocks since the last one."""
+        if not self.rpc:  # the first steps, before anybody knows where the chain is
+            return
         head = int(self.stage.rpc(self.rpc, "eth_blockNumber"), 16)
         gas = [
             int(self.stage.rpc(self.rpc, "eth_getTransactionReceipt", sent)["gasUsed"], 16)
@@ -200,7 +203,7 @@ class WorstDay(Story):
             ]
         ]
         self._counted = head
-        self.parts.append(Part(name, title, seconds, len(gas), sum(gas)))
+        self.parts.append(Part(step.name, step.title, seconds, len(gas), sum(gas)))
 
 
 def _wallet(name: str) -> Any:

@@ -46,9 +46,7 @@ def rehearse(day: WorstDay, console: Console) -> None:
     """
 
     def note(step: Step[Any], seconds: float) -> None:
-        # Before `init` nobody knows yet where the chain is.
-        if day.rpc:
-            day.account_for(step.name, step.title, seconds)
+        day.account_for(step, seconds)
         if step.name == "init" and not day.uses_ipfs:
             console.print(no_ipfs_panel())
 

@@ -23,11 +23,11 @@ OP_STACK_FORKS = {"Canyon", "Ecotone", "Fjord", "Granite", "Holocene", "Isthmus"
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_step(playing: Playing, step: Step[Story]) -> None:
+def test_step(playing: Playing[Story], step: Step[Story]) -> None:
     playing.reach(step)
 
 
-def test_the_chain_has_op_stack_rules(playing: Playing) -> None:
+def test_the_chain_has_op_stack_rules(playing: Playing[Story]) -> None:
     playing.reach(STEPS[1])
     story = playing.story
     assert story.stage.rpc(story.rpc, "anvil_nodeInfo")["hardFork"] in OP_STACK_FORKS
@@ -77,7 +77,7 @@ def serving_ca(story: Story) -> str:
     return line.split()[3]
 
 
-def test_logins_throughout(playing: Playing) -> None:
+def test_logins_throughout(playing: Playing[Story]) -> None:
     playing.reach(STEPS[-1])
     story = playing.story
     clean_up_after_thieves(story)
@@ -151,7 +151,7 @@ def test_logins_throughout(playing: Playing) -> None:
 
 
 def test_on_the_worst_day_the_successor_of_a_retired_ca_is_trusted_without_a_visit(
-    playing: Playing,
+    playing: Playing[Story],
 ) -> None:
     """The new CA's key is stolen too, and everything of it must end at once."""
     story = playing.story
