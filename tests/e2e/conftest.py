@@ -13,7 +13,6 @@ import pytest
 from scripts.players import Story, open_story
 from scripts.story import STEPS, Step
 
-
 Player = TypeVar("Player", bound=Story)
 
 
