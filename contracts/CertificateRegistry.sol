@@ -212,6 +212,7 @@ contract CertificateRegistry is ICertificateRegistry, DomainPart {
         bytes32 leaf = MerkleTree.leaf(_context(ca), serial, entry.subject, entry.certificateHash);
         bytes32 root = MerkleTree.climb(leaf, serial - firstSerial, count, path);
         if (_commitments[ca][firstSerial] != MerkleTree.commit(root, count)) return Verdict.NotAnchored;
+        if (!domain.watchdogs().isConfirmed(ca, firstSerial)) return Verdict.NotAnchored;
 
         State state = _issuers[ca].state;
         if (state == State.Retired || isRevoked(ca, serial) || _isRetired(_device(entry.subject))) return Verdict.Revoked;

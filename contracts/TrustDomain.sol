@@ -4,15 +4,17 @@ pragma solidity 0.8.37;
 import {AuthorityRegistry} from "./AuthorityRegistry.sol";
 import {CertificateRegistry} from "./CertificateRegistry.sol";
 import {DeviceRegistry} from "./DeviceRegistry.sol";
+import {WatchdogRegistry} from "./WatchdogRegistry.sol";
 import {IAuthorityRegistry} from "./interfaces/IAuthorityRegistry.sol";
 import {ICertificateRegistry} from "./interfaces/ICertificateRegistry.sol";
 import {IDeviceRegistry} from "./interfaces/IDeviceRegistry.sol";
 import {ITrustDomain} from "./interfaces/ITrustDomain.sol";
+import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 
 /// @title TrustDomain
 /// @notice One organisation's trust domain. Deploying it deploys and wires everything: a domain is one transaction.
 /// @dev Invariants:
-/// I1. The three registries never change, and each knows this contract as its domain.
+/// I1. The four registries never change, and each knows this contract as its domain.
 /// I2. There is always a governor.
 /// I3. Only the governor offers its role and names the guardian.
 /// I4. The governor changes only when the one whom the role was offered to accepts; the offer is then used up.
@@ -23,6 +25,8 @@ contract TrustDomain is ITrustDomain {
     ICertificateRegistry public immutable certificates;
     /// @inheritdoc ITrustDomain
     IDeviceRegistry public immutable devices;
+    /// @inheritdoc ITrustDomain
+    IWatchdogRegistry public immutable watchdogs;
 
     /// @inheritdoc ITrustDomain
     address public governor;
@@ -41,7 +45,10 @@ contract TrustDomain is ITrustDomain {
         authorities = new AuthorityRegistry(this);
         certificates = new CertificateRegistry(this);
         devices = new DeviceRegistry(this, registrars);
-        emit DomainCreated(governor_, address(authorities), address(certificates), address(devices));
+        watchdogs = new WatchdogRegistry(this);
+        emit DomainCreated(
+            governor_, address(authorities), address(certificates), address(devices), address(watchdogs)
+        );
         emit GuardianChanged(address(0), guardian_);
     }
 

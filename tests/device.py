@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from dpki.agent.decide import decide
 from dpki.agent.install import Installed, install
-from dpki.agent.observation import HostPair, Known, Observation
+from dpki.agent.observation import HostPair, Known, Observation, WatchedBatch
+from dpki.agent.watching import still_unconfirmed
 from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.config.device import Access, DeviceConfig, Grant, Sshd
@@ -25,6 +26,7 @@ from dpki.model import Address, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
 from scripts.stage import Client, Outcome, Stage, open_stage
 from scripts.stage import Sshd as Server
+from tests.fakes.chain import FakeChain
 from tests.world import DOMAIN, NOBODY, Ca, block, snapshot
 
 DEVICE = Address(b"\xaa" * 20)
@@ -46,6 +48,7 @@ class Device:
     hosts: Ca = field(default_factory=Ca.hosts)
     others: list[Ca] = field(default_factory=list)
     known: list[Known] = field(default_factory=list)
+    watched: list[WatchedBatch] = field(default_factory=list)
     host: HostPair | None = None
     break_glass: str | None = None
     server: Server | None = None
@@ -130,7 +133,10 @@ class Device:
     def anchor(self, certificate: SshCertificate, device: Address = NOBODY) -> None:
         """Put a certificate on the imagined chain, as an operator of the user CA would."""
         entry = Entry(certificate.hash, device, certificate.valid_before, Hash32.zero())
-        self.known.append(Known(self.users.id, self.users.next_serial, entry, 50))
+        serial, watch = self.users.next_serial, self.users.watch
+        self.known.append(Known(self.users.id, serial, entry, 50))
+        if watch is not None and watch.covers(serial):
+            self.watched.append(WatchedBatch(self.users.id, serial, 1, 50))
         self.users.anchor([certificate], device)
 
     def update(self) -> Installed:
@@ -138,7 +144,9 @@ class Device:
         at = block(100, self.now)
         cas = (self.users, self.hosts, *self.others)
         seen = snapshot(*cas, at=at, devices={DEVICE: DeviceState.ACTIVE})
-        observation = Observation(seen, at, tuple(self.known), self.host, ())
+        # Everything is in the snapshot: the reader has nothing to answer.
+        unconfirmed = still_unconfirmed(FakeChain(), seen, self.watched)
+        observation = Observation(seen, at, tuple(self.known), self.host, (), unconfirmed)
         plan = decide(self.config, DEVICE, observation, self.now)
         installed = install(plan, self.config, reloaded=self.reloaded)
         self.reloaded = installed.drop_in

@@ -20,6 +20,7 @@ from dpki.certificates.signature import AuthorityPrivateKey
 from dpki.certificates.ssh import SshCertificate, build_ssh_certificate
 from dpki.chain import merkle
 from dpki.chain.domain import Domain
+from dpki.chain.layout import Progress, Watch
 from dpki.chain.snapshot import Authority, DeviceRecord, Snapshot
 from dpki.model import (
     Address,
@@ -49,6 +50,7 @@ DOMAIN = Domain(
     authorities=Address(b"\x02" * 20),
     certificates=Address(b"\x03" * 20),
     devices=Address(b"\x04" * 20),
+    watchdogs=Address(b"\x05" * 20),
     block=block(1, NOW - timedelta(days=1)),
 )
 
@@ -67,6 +69,8 @@ class Ca:
     registered_at: datetime = NOW - timedelta(hours=12)
     commitments: dict[int, Hash32] = field(default_factory=dict)
     parent: AuthorityId | None = None
+    watch: Watch | None = None
+    progress: dict[int, Progress] = field(default_factory=dict)
 
     @classmethod
     def users(cls) -> Ca:
@@ -96,15 +100,16 @@ class Ca:
         principals: Iterable[str] = ("ops",),
         valid_after: datetime = NOW - timedelta(minutes=5),
         valid_before: datetime = NOW + timedelta(hours=8),
-        subject: Ed25519PrivateKey | None = None,
+        subject: Ed25519PrivateKey | bytes | None = None,
     ) -> SshCertificate:
-        """Return a certificate signed by this CA, anchored or not."""
-        public = ssh_blob((subject or Ed25519PrivateKey.generate()).public_key())
+        """Return a certificate signed by this CA, anchored or not; for a key, or a key's blob."""
+        if not isinstance(subject, bytes):
+            subject = ssh_blob((subject or Ed25519PrivateKey.generate()).public_key())
         lifetime = timedelta(days=36500)
         return build_ssh_certificate(
             self.key,
             Profile(kind or self.kind, lifetime, principals=ANYBODY),
-            Subject(public, tuple(principals), "alice"),
+            Subject(subject, tuple(principals), "alice"),
             serial=self.next_serial if serial is None else serial,
             key_id="test",
             valid_after=valid_after,
@@ -149,7 +154,18 @@ class Ca:
             state=self.state,
             revoked_below=self.revoked_below,
             revoked=frozenset(self.revoked),
+            watch=self.watch,
         )
+
+    def watched(self, threshold: int = 40) -> None:
+        """Have watchdogs that weigh 60 confirm from the next serial on."""
+        self.watch = Watch(1, self.next_serial, threshold, 60)
+
+    def confirm(self, first: int, weight: int) -> None:
+        """Say how much of its watchdogs confirmed a batch."""
+        assert self.watch is not None
+        is_enough = weight >= self.watch.threshold
+        self.progress[first] = Progress(self.watch.version, weight, 1, 0, is_enough)
 
 
 def snapshot(
@@ -165,6 +181,13 @@ def snapshot(
         missing: Batches that the chain does not hold, to be asked for nevertheless.
     """
     commitments = {(ca.id, first): found for ca in cas for first, found in ca.commitments.items()}
+    nothing = Progress(0, 0, 0, 0)
+    progress = {
+        (ca.id, first): ca.progress.get(first, nothing)
+        for ca in cas
+        for first in ca.commitments
+        if ca.watch is not None and ca.watch.covers(first)
+    }
     records = {
         address: DeviceRecord(address, Hash32(b"\x07" * 32), state, 1)
         for address, state in (devices or {}).items()
@@ -175,6 +198,7 @@ def snapshot(
         authorities=MappingProxyType({ca.id: ca.on_chain() for ca in cas}),
         devices=MappingProxyType(records),
         commitments=MappingProxyType({**{m: Hash32.zero() for m in missing}, **commitments}),
+        progress=MappingProxyType(progress),
     )
 
 

@@ -215,10 +215,10 @@ interface ICertificateRegistry {
     function isRevoked(bytes32 ca, uint32 serial) external view returns (bool);
 
     /// @notice What the chain can say about a certificate, at this block.
-    /// @dev The first of these that holds: NotAnchored (entry, serial, path and count do not lead to the commitment),
-    /// Revoked (itself, by the watermark, by its authority being Retired or its device retired), Suspended (its
-    /// authority is), Expired (notAfter has come), Valid. That the certificate is signed and says what its entry says
-    /// is for the caller to check.
+    /// @dev The first of these that holds: NotAnchored (entry, serial, path and count do not lead to the commitment,
+    /// or watchdogs have yet to confirm the batch), Revoked (itself, by the watermark, by its authority being Retired
+    /// or its device retired), Suspended (its authority is), Expired (notAfter has come), Valid. That the certificate
+    /// is signed and says what its entry says is for the caller to check.
     /// @param ca The authority.
     /// @param firstSerial The first serial of the certificate's batch.
     /// @param count The number of certificates in the batch.

@@ -4,9 +4,10 @@ pragma solidity 0.8.37;
 import {IAuthorityRegistry} from "./IAuthorityRegistry.sol";
 import {ICertificateRegistry} from "./ICertificateRegistry.sol";
 import {IDeviceRegistry} from "./IDeviceRegistry.sol";
+import {IWatchdogRegistry} from "./IWatchdogRegistry.sol";
 
 /// @title ITrustDomain
-/// @notice One organisation's trust domain: who governs it, who may suspend, and where its three registries are.
+/// @notice One organisation's trust domain: who governs it, who may suspend, and where its four registries are.
 /// @dev The governor is an address and nothing more is assumed of it: a plain account, a timelock, a multi-signature
 /// wallet and a council all fit.
 interface ITrustDomain {
@@ -15,7 +16,10 @@ interface ITrustDomain {
     /// @param authorities The registry of certificate authorities.
     /// @param certificates The registry of anchored and revoked certificates.
     /// @param devices The registry of devices.
-    event DomainCreated(address indexed governor, address authorities, address certificates, address devices);
+    /// @param watchdogs The registry of those who confirm batches.
+    event DomainCreated(
+        address indexed governor, address authorities, address certificates, address devices, address watchdogs
+    );
 
     /// @notice The governor offered its role to `offered`; zero means that an offer was withdrawn.
     event GovernorOffered(address indexed current, address indexed offered);
@@ -33,7 +37,7 @@ interface ITrustDomain {
     error TrustDomainZeroGovernor();
 
     /// @notice The registry of certificate authorities.
-    /// @dev Fixed for the domain's life, like its two siblings: exchanging a registry would forget revocations.
+    /// @dev Fixed for the domain's life, like its three siblings: exchanging a registry would forget revocations.
     function authorities() external view returns (IAuthorityRegistry);
 
     /// @notice The registry of anchored and revoked certificates.
@@ -41,6 +45,9 @@ interface ITrustDomain {
 
     /// @notice The registry of devices.
     function devices() external view returns (IDeviceRegistry);
+
+    /// @notice The registry of those who confirm an authority's batches before they count.
+    function watchdogs() external view returns (IWatchdogRegistry);
 
     /// @notice Who decides which authorities, operators, revokers and registrars exist.
     function governor() external view returns (address);

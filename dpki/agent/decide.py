@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
-from dpki.agent.observation import HostPair, Observation
+from dpki.agent.observation import HostPair, Observation, Unconfirmed
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.config.device import DeviceConfig, Outage
 from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState
@@ -25,6 +25,7 @@ class Plan:
         index: What the login command decides from.
         host: The host pair to present; None where there is no valid one.
         problems: What is not as it should be, a sentence each.
+        waiting: What counts only once watchdogs confirmed it, a sentence each.
     """
 
     krl: bytes
@@ -32,6 +33,7 @@ class Plan:
     index: LoginIndex
     host: HostPair | None
     problems: tuple[str, ...]
+    waiting: tuple[str, ...]
 
 
 def decide(config: DeviceConfig, device: Address, observation: Observation, now: datetime) -> Plan:
@@ -53,6 +55,10 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
         if is_ours and _is_trusted_for_users(authority, observation)
     ]
     keys = {a.id: key for a in trusted if (key := authority_key(a)) is not None}
+    held: dict[AuthorityId, list[range]] = {}
+    for unconfirmed in observation.unconfirmed:
+        batch = unconfirmed.batch
+        held.setdefault(batch.authority, []).append(batch.serials)
     stale_at = snapshot.block.time + config.access.maximum_age
     if now > stale_at:
         problems.append(f"the newest block is of {snapshot.block.time}, older than allowed")
@@ -70,17 +76,26 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
             if known.authority in keys
             and known.entry.device in (Address.zero(), device)
             and not snapshot.authorities[known.authority].is_revoked(known.serial)
+            and not any(known.serial in serials for serials in held.get(known.authority, ()))
         ),
         access=_access(config, snapshot, keys.keys()),
     )
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
     return Plan(
-        krl=revocation_list(snapshot),
+        krl=revocation_list(snapshot, held),
         user_authorities="".join(lines).encode(),
         index=index,
         host=observation.host if is_ours else None,
         problems=tuple(problems),
+        waiting=(*observation.waiting, *map(_waiting, observation.unconfirmed)),
     )
+
+
+def _waiting(unconfirmed: Unconfirmed) -> str:
+    batch = unconfirmed.batch
+    first, last = batch.serials[0], batch.serials[-1]
+    which = f"certificate {first}" if first == last else f"certificates {first} to {last}"
+    return f"{which} of CA {batch.authority}: {unconfirmed.reason}"
 
 
 def _access(

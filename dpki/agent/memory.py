@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.errors import EndpointUnavailable
-from dpki.model import Address, AuthorityId, AuthorityState, Block
+from dpki.model import Address, AuthorityId, AuthorityState, Block, Hash32
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """A block from further ahead is not remembered: it could make us refuse the truth later."""
@@ -41,11 +41,15 @@ class Mark:
     Attributes:
         serials: Next serial by CA.
         nonces: Nonce by device.
+        watches: Version and first serial of the watch, by CA that is watched.
+        accepted: The batches that were there by then and waited for no watchdog any more.
     """
 
     block: Block
     serials: Mapping[AuthorityId, int]
     nonces: Mapping[Address, int]
+    watches: Mapping[AuthorityId, tuple[int, int]] = field(default_factory=dict)
+    accepted: frozenset[tuple[AuthorityId, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ def verify_floor(memory: Memory, snapshot: Snapshot) -> Snapshot:
             raise EndpointUnavailable(
                 f"certificates of CA {id} that were final are gone", hint=hint
             )
+    for id, (version, first_serial) in floor.watches.items():
+        watch = snapshot.authorities[id].watch
+        if watch is None or watch.version < version or watch.first_serial != first_serial:
+            raise EndpointUnavailable(
+                f"that CA {id} is watched was final, and is gone or another", hint=hint
+            )
     for device, nonce in floor.nonces.items():
         record = snapshot.devices.get(device)
         if record is not None and record.nonce < nonce:
@@ -119,7 +129,17 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
     if candidate is None:
         serials = {a.id: a.next_serial for a in snapshot.authorities.values()}
         nonces = {d.address: d.nonce for d in snapshot.devices.values()}
-        candidate = Mark(snapshot.block, serials, nonces)
+        watches = {
+            a.id: (a.watch.version, a.watch.first_serial)
+            for a in snapshot.authorities.values()
+            if a.watch is not None
+        }
+        accepted = frozenset(
+            batch
+            for batch, commitment in snapshot.commitments.items()
+            if commitment != Hash32.zero() and snapshot.awaited(*batch) is None
+        )
+        candidate = Mark(snapshot.block, serials, nonces, watches, accepted)
     return Memory(seen, floor, candidate)
 
 

@@ -28,6 +28,37 @@ class Known:
 
 
 @dataclass(frozen=True)
+class WatchedBatch:
+    """A batch that counts only once its CA's watchdogs confirmed it.
+
+    Attributes:
+        block: Number of the block that anchored it.
+    """
+
+    authority: AuthorityId
+    first_serial: int
+    count: int
+    block: int
+
+    @property
+    def serials(self) -> range:
+        """The serials in it."""
+        return range(self.first_serial, self.first_serial + self.count)
+
+
+@dataclass(frozen=True)
+class Unconfirmed:
+    """A watched batch that does not count yet.
+
+    Attributes:
+        reason: What it waits for, in words.
+    """
+
+    batch: WatchedBatch
+    reason: str
+
+
+@dataclass(frozen=True)
 class HostPair:
     """A host certificate that is good, and its private key.
 
@@ -51,6 +82,8 @@ class Observation:
         known: Anchored certificates, this device's host certificates among them.
         host: The best host certificate.
         problems: What could not be found out, a sentence each.
+        unconfirmed: User certificates that count only once watchdogs confirmed them.
+        waiting: Host certificates likewise, a sentence each.
     """
 
     snapshot: Snapshot
@@ -58,3 +91,5 @@ class Observation:
     known: tuple[Known, ...]
     host: HostPair | None
     problems: tuple[str, ...]
+    unconfirmed: tuple[Unconfirmed, ...] = ()
+    waiting: tuple[str, ...] = ()

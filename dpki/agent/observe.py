@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from dpki.agent.memory import Memory, remember, verify_floor, with_memory
-from dpki.agent.observation import HostPair, Known, Observation
+from dpki.agent.observation import (
+    HostPair,
+    Known,
+    Observation,
+    WatchedBatch,
+)
 from dpki.agent.state import AgentState, Coverage
+from dpki.agent.watching import for_additions, still_unconfirmed
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, open_bundle
 from dpki.bundle.locator import digest_from_locator
@@ -62,7 +68,12 @@ def observe(
     """
     memory = _drop_orphaned_candidate(reader, state.memory())
     finalized = _fetch_finalized(reader, domain, config.chain.authority_finality)
-    fresh = fetch_snapshot(reader, domain, devices=[keys.address])
+    fresh = fetch_snapshot(
+        reader,
+        domain,
+        devices=[keys.address],
+        batches=[(batch.authority, batch.first_serial) for batch in state.watched()],
+    )
     verify_floor(memory, fresh)
     memory = remember(memory, fresh, finalized, now)
     snapshot = with_memory(fresh, memory)
@@ -75,8 +86,12 @@ def observe(
                 look.read(authority)
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
+        if memory.floor is not None:
+            state.settle(memory.floor.accepted)
         state.forget_expired(now)
-    opener = _Opener(reader, snapshot, keys, sources, directory / BUNDLES, now)
+    settled = for_additions(reader, snapshot, config.chain.confirmations)
+    unconfirmed = still_unconfirmed(reader, settled, state.watched())
+    opener = _Opener(reader, snapshot, settled, keys, sources, directory / BUNDLES, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
     known = tuple(k for k in state.known() if k.block <= confirmed)
     host = opener.best(known, problems)
@@ -84,7 +99,15 @@ def observe(
         known = tuple(k for k in state.known() if k.block <= confirmed)
         host = opener.best(known, problems)
     opener.forget_others(known)
-    return Observation(snapshot, finalized, known, host, tuple(dict.fromkeys(problems)))
+    return Observation(
+        snapshot,
+        finalized,
+        known,
+        host,
+        tuple(dict.fromkeys(problems)),
+        unconfirmed,
+        tuple(dict.fromkeys(opener.waiting)),
+    )
 
 
 def _drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
@@ -137,6 +160,10 @@ class _Look:
             CouldNotCheck: The endpoint withholds or forges events; what could be checked is saved.
         """
         start = Coverage(1, self.snapshot.domain.block.number)
+        watch = authority.watch
+        if watch is not None and self.state.has_unwatched(authority.id, watch.first_serial):
+            # An endpoint hid that the CA is watched. What it made of that must not last.
+            self.state.forget_coverage(authority.id)
         coverage = self.state.coverage(authority.id) or start
         if coverage.serial >= authority.next_serial:
             return
@@ -174,6 +201,11 @@ class _Look:
             authority.id,
             _advance(coverage, verified, self.finalized),
             [known for batch in verified for known in _known_of(batch)],
+            [
+                WatchedBatch(batch.ca, batch.first_serial, batch.count, batch.block_number)
+                for batch in verified
+                if authority.watch is not None and authority.watch.covers(batch.first_serial)
+            ],
         )
         _verify_complete(coverage.serial, verified, authority)
 
@@ -231,29 +263,41 @@ def _known_of(batch: Batch) -> list[Known]:
     ]
 
 
+class _Unconfirmed(CheckedFalse):
+    """A certificate's batch waits for watchdogs: nothing is wrong, and it does not count."""
+
+
 @dataclass(frozen=True)
 class _Opener:
-    """Turning leads into host pairs."""
+    """Turning leads into host pairs.
+
+    Attributes:
+        settled: The snapshot with batches as they are where additions count.
+        waiting: The certificates that watchdogs have yet to confirm, a sentence each.
+    """
 
     reader: Reader
     snapshot: Snapshot
+    settled: Snapshot
     keys: DeviceKeys
     sources: Sequence[BlockSource]
     cache: Path
     now: datetime
     backoff: Backoff = field(default_factory=Backoff)
+    waiting: list[str] = field(default_factory=list)
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
         budget = Deadline(FETCH_BUDGET)
         leads = [lead for lead in known if self._is_live(lead)]
         for lead in sorted(leads, key=lambda lead: (lead.block, lead.serial), reverse=True):
+            what = f"host certificate {lead.serial} of CA {lead.authority}"
             try:
                 return self._open(lead, budget, problems)
+            except _Unconfirmed as error:
+                self.waiting.append(f"{what}: {error.message}")
             except DpkiError as error:
-                problems.append(
-                    f"host certificate {lead.serial} of CA {lead.authority}: {error.message}"
-                )
+                problems.append(f"{what}: {error.message}")
         return None
 
     def forget_others(self, known: Sequence[Known]) -> None:
@@ -305,9 +349,13 @@ class _Opener:
         if certificate.hash != lead.entry.certificate_hash:
             raise CheckedFalse("the bundle holds another certificate than the anchored one")
         batch = (lead.authority, bundle.path.first_serial)
-        extended = extend_snapshot(self.reader, self.snapshot, batches=[batch])
+        extended = replace(
+            extend_snapshot(self.reader, self.settled, batches=[batch]), block=self.snapshot.block
+        )
         finding = judge(certificate, Anchoring(device, bundle.path), extended, self.now)
         if finding.verdict is not Verdict.VALID:
+            if finding.reason == extended.awaited(*batch):
+                raise _Unconfirmed(finding.reason)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
         return HostPair(certificate, self._private_key(bundle, certificate), finding)
 

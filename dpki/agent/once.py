@@ -38,6 +38,7 @@ class AgentReport:
         host_serial: Serial of the presented host certificate; None where there is none.
         changed: Files that were replaced or removed.
         problems: What is not as it should be.
+        waiting: What counts only once watchdogs confirmed it.
     """
 
     block: Block
@@ -47,6 +48,7 @@ class AgentReport:
     changed: tuple[str, ...]
     reloaded: bool
     problems: tuple[str, ...]
+    waiting: tuple[str, ...]
 
     @property
     def exit_status(self) -> int:
@@ -67,6 +69,7 @@ class AgentReport:
             "changed": list(self.changed),
             "reloaded": self.reloaded,
             "problems": list(self.problems),
+            "waiting": list(self.waiting),
         }
 
     def lines(self) -> list[str]:
@@ -77,6 +80,7 @@ class AgentReport:
             f"host certificate: {host}",
             f"user CAs: {self.user_authorities}; user certificates that count: {self.certificates}",
             f"changed: {', '.join(self.changed) or 'nothing'}",
+            *(f"waiting: {waiting}" for waiting in self.waiting),
             *(f"problem: {problem}" for problem in self.problems),
         ]
 
@@ -124,6 +128,7 @@ def _report(plan: Plan, block: Block, installed: Installed) -> AgentReport:
         changed=installed.changed,
         reloaded=installed.reloaded,
         problems=plan.problems,
+        waiting=plan.waiting,
     )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dpki.agent.memory import Mark, Memory, Seen
-from dpki.agent.observation import Known
+from dpki.agent.observation import Known, WatchedBatch
 from dpki.model import (
     Address,
     AuthorityId,
@@ -45,10 +45,24 @@ CREATE TABLE coverage (
 ) STRICT, WITHOUT ROWID;
 """
 
+_WATCHED = """
+CREATE TABLE watched (
+    authority BLOB, first_serial INTEGER, count INTEGER NOT NULL, block INTEGER NOT NULL,
+    settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (authority, first_serial)
+) STRICT, WITHOUT ROWID;
+"""
+
 SCHEMA = Schema(
     "the agent's database",
-    (_TABLES,),
+    (_TABLES, _WATCHED),
     "move it away, and the agent reads the chain anew; it was not changed",
+)
+
+
+# Whether a row of `watched` is the batch of a row of `certificate`.
+_HOLDS = (
+    "certificate.authority = watched.authority AND certificate.serial >= watched.first_serial"
+    " AND certificate.serial < watched.first_serial + watched.count"
 )
 
 
@@ -105,6 +119,25 @@ class AgentState:
                 for authority, serial, hash, device, until, locator, block in rows
             )
 
+    def watched(self) -> tuple[WatchedBatch, ...]:
+        """Return every batch of which it is not final yet that its watchdogs confirmed it."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT authority, first_serial, count, block FROM watched WHERE NOT settled"
+                " ORDER BY authority, first_serial"
+            )
+            return tuple(WatchedBatch(AuthorityId(authority), *rest) for authority, *rest in rows)
+
+    def has_unwatched(self, authority: AuthorityId, first_serial: int) -> bool:
+        """Whether a certificate from that serial on was read when the CA did not look watched."""
+        with self._reading():
+            ((found,),) = self._connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM certificate WHERE authority = ? AND serial >= ?"
+                f" AND NOT EXISTS (SELECT 1 FROM watched WHERE {_HOLDS}))",
+                (bytes(authority), first_serial),
+            )
+            return bool(found)
+
     def report(self) -> dict[str, object] | None:
         """Return the last run's report as it was recorded, for `dpki agent status`."""
         with self._reading():
@@ -138,18 +171,26 @@ class AgentState:
         self._save_mark("candidate", memory.candidate)
 
     def save_known(
-        self, authority: AuthorityId, coverage: Coverage, certificates: Iterable[Known]
+        self,
+        authority: AuthorityId,
+        coverage: Coverage,
+        certificates: Iterable[Known],
+        watched: Iterable[WatchedBatch] = (),
     ) -> None:
         """Replace what is known of a CA from blocks that may have changed since.
 
         Args:
             coverage: Where reading goes on the next time.
             certificates: All that was found since the coverage before.
+            watched: The batches among it that watchdogs have to confirm.
         """
         before = self.coverage(authority)
-        self._connection.execute(
-            "DELETE FROM certificate WHERE authority = ? AND block > ?",
-            (bytes(authority), -1 if before is None else before.block),
+        since = (bytes(authority), -1 if before is None else before.block)
+        self._connection.execute("DELETE FROM certificate WHERE authority = ? AND block > ?", since)
+        self._connection.execute("DELETE FROM watched WHERE authority = ? AND block > ?", since)
+        self._connection.executemany(
+            "REPLACE INTO watched VALUES (?, ?, ?, ?, 0)",
+            [(bytes(b.authority), b.first_serial, b.count, b.block) for b in watched],
         )
         self._connection.executemany(
             "REPLACE INTO certificate VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -185,10 +226,20 @@ class AgentState:
         with self.transaction():
             self._save_note("reloaded", digest)
 
+    def settle(self, batches: Iterable[tuple[AuthorityId, int]]) -> None:
+        """Stop asking about batches that count for ever, by CA and first serial."""
+        self._connection.executemany(
+            "UPDATE watched SET settled = 1 WHERE authority = ? AND first_serial = ?",
+            [(bytes(authority), first) for authority, first in batches],
+        )
+
     def forget_expired(self, by: datetime) -> None:
-        """Forget the certificates that had expired by then."""
+        """Forget the certificates that had expired by then, and batches that hold no others."""
         self._connection.execute(
             "DELETE FROM certificate WHERE not_after <= ?", (to_timestamp(by),)
+        )
+        self._connection.execute(
+            f"DELETE FROM watched WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE {_HOLDS})"
         )
 
     def save_report(self, report: dict[str, object]) -> None:
@@ -220,6 +271,9 @@ class AgentState:
             Block(number, Hash32.parse(hash), from_timestamp(time)),
             {AuthorityId.parse(id): serial for id, serial in fields["serials"].items()},
             {Address.parse(device): nonce for device, nonce in fields["nonces"].items()},
+            # A mark that was written before there were watchdogs knows of none.
+            {AuthorityId.parse(id): (v, s) for id, (v, s) in fields.get("watches", {}).items()},
+            frozenset((AuthorityId.parse(id), s) for id, s in fields.get("accepted", ())),
         )
 
     def _save_mark(self, key: str, mark: Mark | None) -> None:
@@ -230,6 +284,8 @@ class AgentState:
                 "block": [block.number, str(block.hash), to_timestamp(block.time)],
                 "serials": {str(id): serial for id, serial in mark.serials.items()},
                 "nonces": {str(device): nonce for device, nonce in mark.nonces.items()},
+                "watches": {str(id): watch for id, watch in mark.watches.items()},
+                "accepted": sorted((str(id), first) for id, first in mark.accepted),
             }
         self._save_note(key, json.dumps(fields))
 

@@ -8,10 +8,10 @@ from eth_hash.auto import keccak
 
 from dpki.chain import decode
 from dpki.chain.rpc import Reader, fetch_block
-from dpki.errors import WrongDomain
+from dpki.errors import DomainNotShown, WrongDomain
 from dpki.model import Address, Block, DomainId, Hash32
 
-DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address)"))
+DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address,address)"))
 _HINT = "compare the domain id and the RPC endpoint with what `dpki deploy` printed"
 
 
@@ -24,6 +24,7 @@ class Domain:
         authorities: The AuthorityRegistry's address.
         certificates: The CertificateRegistry's address.
         devices: The DeviceRegistry's address.
+        watchdogs: The WatchdogRegistry's address.
         block: The block that the domain was deployed in.
     """
 
@@ -31,6 +32,7 @@ class Domain:
     authorities: Address
     certificates: Address
     devices: Address
+    watchdogs: Address
     block: Block
 
 
@@ -38,22 +40,29 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
     """Return the domain of this id, after finding its creation on the endpoint's chain.
 
     The chain id must be the id's, its deployment block must be on the chain (not only known), and
-       that block must hold exactly one DomainCreated event of the id's address (docs/formats.md,
-       "Domain id").
+    that block must hold exactly one DomainCreated event of the id's address (docs/formats.md,
+    "Domain id").
 
     Raises:
-           WrongDomain: One of these is not so.
-           EndpointUnavailable: No answer, or nonsense.
+        WrongDomain: The endpoint shows something else in its place.
+        DomainNotShown: It shows no such block or event, which proves nothing (claim T11).
+        EndpointUnavailable: No answer, or nonsense.
     """
     verify_chain_id(reader, domain_id.chain_id)
     block = fetch_block(reader, domain_id.block_hash)
     canonical = None if block is None else fetch_block(reader, block.number)
-    if block is None or canonical is None or canonical.hash != block.hash:
+    if block is None or canonical is None:
+        raise DomainNotShown(
+            f"{reader.name} does not show block {domain_id.block_hash}, in which the trust domain"
+            " was deployed",
+            hint=f"{_HINT}; a node may be behind, and a development chain forgets everything when"
+            " it restarts",
+        )
+    if canonical.hash != block.hash:
         raise WrongDomain(
-            f"the chain behind {reader.name} does not hold block {domain_id.block_hash}, in which"
-            " the trust domain was"
-            " deployed",
-            hint=f"{_HINT}; a development chain forgets everything when it restarts",
+            f"the chain behind {reader.name} has another block {block.number} than"
+            f" {domain_id.block_hash}, in which the trust domain was deployed",
+            hint=_HINT,
         )
     logs = decode.sequence(
         reader.call(
@@ -68,11 +77,16 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
         ),
         reader.name,
     )
-    if len(logs) != 1:
+    if not logs:
+        raise DomainNotShown(
+            f"{reader.name} does not show that a trust domain was created at {domain_id.address} in"
+            f" block {block.number}",
+            hint=_HINT,
+        )
+    if len(logs) > 1:
         raise WrongDomain(
-            f"no trust domain was created at {domain_id.address} in block {block.number} of the"
-            " chain behind"
-            f" {reader.name}",
+            f"{len(logs)} trust domains were created at {domain_id.address} in block"
+            f" {block.number} of the chain behind {reader.name}: it is no TrustDomain",
             hint=_HINT,
         )
     parts = _created(logs[0], domain_id, reader.name)
@@ -93,8 +107,10 @@ def verify_chain_id(reader: Reader, expected: int) -> None:
         )
 
 
-def _created(log: object, domain_id: DomainId, source: str) -> tuple[Address, Address, Address]:
-    """Return the addresses of the three registries from the DomainCreated event."""
+def _created(
+    log: object, domain_id: DomainId, source: str
+) -> tuple[Address, Address, Address, Address]:
+    """Return the addresses of the four registries from the DomainCreated event."""
     fields = decode.mapping(log, source)
     topics = [
         decode.hash32(topic, source) for topic in decode.sequence(fields.get("topics"), source)
@@ -105,8 +121,13 @@ def _created(log: object, domain_id: DomainId, source: str) -> tuple[Address, Ad
         or decode.hash32(fields.get("blockHash"), source) != domain_id.block_hash
         or len(topics) != 2
         or topics[0] != DOMAIN_CREATED
-        or len(data) != 96
-        or any(any(data[i : i + 12]) for i in (0, 32, 64))
+        or len(data) != 128
+        or any(any(data[i : i + 12]) for i in (0, 32, 64, 96))
     ):
         raise decode.nonsense(source, "the DomainCreated event is not the one asked for")
-    return Address(data[12:32]), Address(data[44:64]), Address(data[76:96])
+    return (
+        Address(data[12:32]),
+        Address(data[44:64]),
+        Address(data[76:96]),
+        Address(data[108:128]),
+    )

@@ -29,7 +29,12 @@ REVOKERS = 4
 # DeviceRegistry (slots 0 and 1 are OpenZeppelin's EIP712 fallback strings)
 DEVICES = 2
 REGISTRARS = 3
+# WatchdogRegistry (slots 0 and 1 likewise)
+WATCHES = 2
+WATCHDOGS = 3
+PROGRESS = 5
 
+MAXIMUM_WATCHDOGS = 32
 MAXIMUM_PUBLIC_KEY = 1024
 
 _SLOTS = 2**256
@@ -90,6 +95,27 @@ def device_slots(device: Address) -> tuple[int, int]:
     return base, (base + 1) % _SLOTS
 
 
+def watch_slot(ca: AuthorityId) -> int:
+    """Return the slot of how a CA is watched (WatchdogRegistry)."""
+    return mapping_slot(ca, WATCHES)
+
+
+def watchdog_count_slot(ca: AuthorityId) -> int:
+    """Return the slot with the number of a CA's watchdogs (WatchdogRegistry)."""
+    return mapping_slot(ca, WATCHDOGS)
+
+
+def watchdog_slots(ca: AuthorityId, index: int) -> tuple[int, int]:
+    """Return the slots of a watchdog's account and weight, and sealing key (WatchdogRegistry)."""
+    base = int.from_bytes(keccak(watchdog_count_slot(ca).to_bytes(32))) + 2 * index
+    return base % _SLOTS, (base + 1) % _SLOTS
+
+
+def progress_slot(ca: AuthorityId, first_serial: int) -> int:
+    """Return the slot of how far a batch is confirmed (WatchdogRegistry)."""
+    return mapping_slot(first_serial.to_bytes(32), mapping_slot(ca, PROGRESS))
+
+
 def revocation_words(next_serial: int) -> int:
     """Return how many revocation words can hold a bit when `next_serial` is the next one."""
     return ((next_serial - 1) >> 8) + 1
@@ -108,6 +134,76 @@ class IssuerWord:
     revoked_count: int
     maximum_lifetime: timedelta
     state: AuthorityState
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is confirmed: one word of the WatchdogRegistry.
+
+    Bits from the lowest: version, weight, confirmations, objections, 32 each; confirmed, 8.
+
+    Attributes:
+        version: The watch's version that the rest is of; under another one it is void, but for
+            `confirmed`.
+        weight: The weight that confirmed.
+        confirmations: A bit for each watchdog that confirmed.
+        objections: A bit for each watchdog that objected.
+        confirmed: Whether the threshold was reached, for ever.
+    """
+
+    version: int
+    weight: int
+    confirmations: int
+    objections: int
+    confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a CA is watched: one word of the WatchdogRegistry.
+
+    Bits from the lowest: version, first serial, threshold, total, 32 each.
+
+    Attributes:
+        version: Rises with every change of the watchdogs.
+        first_serial: The first serial that they have to confirm.
+        threshold: The weight that has to confirm.
+        total: What all of them weigh.
+    """
+
+    version: int
+    first_serial: int
+    threshold: int
+    total: int
+
+    def covers(self, first_serial: int) -> bool:
+        """Whether a batch that begins there has to be confirmed."""
+        return first_serial >= self.first_serial
+
+    def missing(self, progress: Progress) -> str | None:
+        """Return what a batch still waits for, in words; None where enough confirmed it."""
+        if progress.confirmed:
+            return None
+        # What was confirmed or objected to under other watchdogs is void.
+        made = progress if progress.version == self.version else Progress(self.version, 0, 0, 0)
+        objections = made.objections.bit_count()
+        return f"awaiting watchdogs: {made.weight} of {self.threshold}" + (
+            f", {objections} objected" if objections else ""
+        )
+
+
+@dataclass(frozen=True)
+class Watchdog:
+    """One that watches a CA.
+
+    Attributes:
+        weight: What its confirmation weighs.
+        sealing_key: The X25519 public key that certificates for review are sealed for.
+    """
+
+    account: Address
+    weight: int
+    sealing_key: Hash32
 
 
 def decode_issuer(word: bytes) -> IssuerWord:
@@ -175,3 +271,40 @@ def decode_device(key_document: bytes, word: bytes) -> tuple[Hash32, DeviceState
     if value >> 72:
         raise ValueError("bits beyond state and nonce")
     return Hash32(key_document), DeviceState(value & 0xFF), value >> 8
+
+
+def decode_watch(word: bytes) -> Watch | None:
+    """Return how a CA is watched; None where it is not."""
+    value = int.from_bytes(word)
+    if not value:
+        return None
+    if value >> 128:
+        raise ValueError("bits beyond the watch")
+    watch = Watch(*_quarters(value))
+    if not watch.version or not watch.first_serial or not 1 <= watch.threshold <= watch.total:
+        raise ValueError("a watch that nobody could have set")
+    return watch
+
+
+def decode_progress(word: bytes) -> Progress:
+    """Return how far a batch is confirmed."""
+    value = int.from_bytes(word)
+    progress = Progress(*_quarters(value), confirmed=bool(value >> 128))
+    if value >> 129 or progress.confirmations & progress.objections:
+        raise ValueError("a confirmation that the contract can't have counted")
+    return progress
+
+
+def decode_watchdog(word: bytes, sealing_key: bytes) -> Watchdog:
+    """Return a watchdog from its two words."""
+    value = int.from_bytes(word)
+    if value >> 192:
+        raise ValueError("bits beyond account and weight")
+    account = Address((value & (2**160 - 1)).to_bytes(20))
+    return Watchdog(account, value >> 160, Hash32(sealing_key))
+
+
+def _quarters(value: int) -> tuple[int, int, int, int]:
+    """Return the four lowest groups of 32 bits, lowest first."""
+    parts = [(value >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96)]
+    return parts[0], parts[1], parts[2], parts[3]

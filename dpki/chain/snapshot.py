@@ -10,7 +10,7 @@ never an answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -59,6 +59,7 @@ class Authority:
         state: Its state.
         revoked_below: Every serial below this is revoked.
         revoked: Serials with their revocation bit set; complete, by `revoked_count`.
+        watch: From which serial on watchdogs have to confirm, and how many; None where nobody has.
     """
 
     id: AuthorityId
@@ -74,6 +75,7 @@ class Authority:
     state: AuthorityState
     revoked_below: int
     revoked: frozenset[int]
+    watch: layout.Watch | None = None
 
     def is_revoked(self, serial: int) -> bool:
         """Whether the serial is revoked, one by one or by the watermark."""
@@ -105,6 +107,7 @@ class Snapshot:
         devices: The devices that were asked for.
         commitments: The batches that were asked for, by CA and first serial; zero where no batch
             starts.
+        progress: How far they are confirmed; only of those that have to be.
     """
 
     domain: Domain
@@ -112,6 +115,22 @@ class Snapshot:
     authorities: Mapping[AuthorityId, Authority]
     devices: Mapping[Address, DeviceRecord]
     commitments: Mapping[tuple[AuthorityId, int], Hash32]
+    progress: Mapping[tuple[AuthorityId, int], layout.Progress] = field(
+        default_factory=lambda: _NONE
+    )
+
+    def awaited(self, ca: AuthorityId, first_serial: int) -> str | None:
+        """Return what a batch waits for before it counts, in words; None where for nothing.
+
+        The batch must have been asked for.
+        """
+        authority = self.authorities.get(ca)
+        if authority is None:
+            return "its CA is not registered"
+        watch = authority.watch
+        if watch is None or not watch.covers(first_serial):
+            return None
+        return watch.missing(self.progress[ca, first_serial])
 
 
 def fetch_snapshot(
@@ -174,6 +193,8 @@ def extend_snapshot(
     slots += [
         (domain.certificates, layout.commitment_slot(ca, first)) for ca, first in wanted_batches
     ]
+    watched = [batch for batch in wanted_batches if _is_watched(snapshot, batch)]
+    slots += [(domain.watchdogs, layout.progress_slot(ca, first)) for ca, first in watched]
     words = storage.read(slots)
     records = dict(snapshot.devices)
     for index, device in enumerate(wanted_devices):
@@ -182,12 +203,30 @@ def extend_snapshot(
         except ValueError as error:
             raise _contradiction(reader, f"the record of device {device}") from error
         records[device] = DeviceRecord(device, document, state, nonce)
-    commitments = dict(snapshot.commitments)
-    for batch, found in zip(wanted_batches, words[2 * len(wanted_devices) :], strict=True):
-        commitments[batch] = Hash32(found)
+    rest = iter(words[2 * len(wanted_devices) :])
+    commitments = {batch: Hash32(next(rest)) for batch in wanted_batches}
+    progress = {batch: _progress(reader, batch, next(rest)) for batch in watched}
     return replace(
-        snapshot, devices=MappingProxyType(records), commitments=MappingProxyType(commitments)
+        snapshot,
+        devices=MappingProxyType(records),
+        commitments=MappingProxyType({**snapshot.commitments, **commitments}),
+        progress=MappingProxyType({**snapshot.progress, **progress}),
     )
+
+
+def _is_watched(snapshot: Snapshot, batch: tuple[AuthorityId, int]) -> bool:
+    authority = snapshot.authorities.get(batch[0])
+    watch = None if authority is None else authority.watch
+    return watch is not None and watch.covers(batch[1])
+
+
+def _progress(reader: Reader, batch: tuple[AuthorityId, int], word: bytes) -> layout.Progress:
+    try:
+        return layout.decode_progress(word)
+    except ValueError as error:
+        raise _contradiction(
+            reader, f"the confirmations of batch {batch[1]} of authority {batch[0]}"
+        ) from error
 
 
 class _Storage:
@@ -238,7 +277,7 @@ def _authorities(storage: _Storage, domain: Domain) -> dict[AuthorityId, Authori
     if len(set(ids)) != count:
         raise _contradiction(source, "the list of authorities (one stands there twice)")
     heads = storage.read([slot for ca in ids for slot in _head_slots(domain, ca)])
-    partial = [_Head.decode(source, ca, heads[6 * i : 6 * i + 6]) for i, ca in enumerate(ids)]
+    partial = [_Head.decode(source, ca, heads[7 * i : 7 * i + 7]) for i, ca in enumerate(ids)]
     rest = iter(storage.read([slot for head in partial for slot in head.rest_slots(domain)]))
     return {head.ca: head.complete(source, rest) for head in partial}
 
@@ -248,6 +287,7 @@ def _head_slots(domain: Domain, ca: AuthorityId) -> list[tuple[Address, int]]:
         *((domain.authorities, slot) for slot in layout.authority_slots(ca)),
         (domain.certificates, layout.issuer_slot(ca)),
         (domain.certificates, layout.revoked_below_slot(ca)),
+        (domain.watchdogs, layout.watch_slot(ca)),
     ]
 
 
@@ -264,6 +304,7 @@ class _Head:
     key_length: int
     issuer: layout.IssuerWord
     revoked_below: int
+    watch: layout.Watch | None
 
     @classmethod
     def decode(cls, source: Reader, ca: AuthorityId, words: list[bytes]) -> _Head:
@@ -279,6 +320,7 @@ class _Head:
                 key_length=layout.decode_public_key_length(words[3]),
                 issuer=layout.decode_issuer(words[4]),
                 revoked_below=layout.decode_watermark(words[5]),
+                watch=layout.decode_watch(words[6]),
             )
         except ValueError as error:
             raise _contradiction(source, f"the record of authority {ca}") from error
@@ -288,6 +330,7 @@ class _Head:
             or issuer.next_serial < 1
             or issuer.revoked_count >= issuer.next_serial
             or head.revoked_below > issuer.next_serial
+            or (head.watch is not None and head.watch.first_serial > issuer.next_serial)
         ):
             raise _contradiction(source, f"the issuing state of authority {ca}")
         if layout.revocation_words(issuer.next_serial) > MAXIMUM_REVOCATION_WORDS:
@@ -346,6 +389,7 @@ class _Head:
             state=issuer.state,
             revoked_below=self.revoked_below,
             revoked=frozenset(revoked),
+            watch=self.watch,
         )
 
 

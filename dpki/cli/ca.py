@@ -162,7 +162,7 @@ def list_(home: HomeOption = None, json: JsonOption = False) -> None:
 def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show all about one CA. Prints its public key for OpenSSH."""
     from dpki.chain.snapshot import fetch_snapshot
-    from dpki.cli.ca_work import describe_one, find_named, say_live
+    from dpki.cli.ca_work import describe_one, describe_watch, find_named, say_live, say_watch
     from dpki.cli.keys import describe_key
     from dpki.cli.session import open_desk
     from dpki.issuance.plan import find_ssh_authority
@@ -173,10 +173,12 @@ def show(name: NameArgument, home: HomeOption = None, json: JsonOption = False) 
         authority = find_ssh_authority(snapshot, find_named(desk, name))
         document = _describe(authority, name) | describe_key(desk, name)
         more, census = describe_one(desk, authority, snapshot)
+        watch = describe_watch(desk, authority, snapshot)
     for key, value in (document | more).items():
         output.say(f"{key}: {', '.join(value) or '-' if isinstance(value, list) else value}")
+    say_watch(output, authority, watch)
     live = say_live(output, census)
-    output.result(document | more | live, more["public_key"])
+    output.result(document | more | watch | live, more["public_key"])
 
 
 @app.command(

@@ -42,6 +42,7 @@ from dpki.issuance.registration import AuthorityWish, create_authority, rehearse
 from dpki.model import Address, AuthorityId, AuthorityKind, Block
 from dpki.signer.adapters import key_type_of
 from dpki.signer.base import KeyType
+from dpki.verification.reviews import fetch_watchdogs
 from dpki.verification.revocations import authority_line
 from dpki.verification.succession import find_successors
 
@@ -276,6 +277,41 @@ def describe_one(
         "public_key": authority_line(authority),
     }
     return described, take_census(authority, desk.journal.load_all(authority.id), now())
+
+
+def describe_watch(desk: Desk, authority: Authority, snapshot: Snapshot) -> dict[str, object]:
+    """Return who has to confirm what the CA's operator anchors; nothing where nobody has."""
+    watch = authority.watch
+    if watch is None:
+        return {"watch": None}
+    described = {
+        "first_serial": watch.first_serial,
+        "threshold": watch.threshold,
+        "total": watch.total,
+        "watchdogs": [
+            {
+                "account": str(watchdog.account),
+                "weight": watchdog.weight,
+                "sealing_key": str(watchdog.sealing_key),
+            }
+            for watchdog in fetch_watchdogs(desk.reader, snapshot, authority.id)
+        ],
+    }
+    return {"watch": described}
+
+
+def say_watch(output: Output, authority: Authority, described: dict[str, object]) -> None:
+    """Tell who has to confirm what the CA's operator anchors."""
+    watch, told = authority.watch, described["watch"]
+    if watch is None or not isinstance(told, dict):
+        output.say("watchdogs: none; what its operator anchors counts at once")
+        return
+    output.say(
+        f"watchdogs: from serial {watch.first_serial} on, a batch counts once {watch.threshold} of"
+        f" {watch.total} confirmed it"
+    )
+    for watchdog in told["watchdogs"]:
+        output.say(f"  {watchdog['account']} weighs {watchdog['weight']}")
 
 
 def say_live(output: Output, census: Census) -> dict[str, object]:

@@ -54,6 +54,7 @@ def names_of(desk: Desk, council: Address | None = None) -> Names:
         desk.domain.authorities: "AuthorityRegistry",
         desk.domain.certificates: "CertificateRegistry",
         desk.domain.devices: "DeviceRegistry",
+        desk.domain.watchdogs: "WatchdogRegistry",
     }
     if council is not None:
         contracts[council] = "RootCouncil"

@@ -287,19 +287,21 @@ def known_hosts(
     from dpki.files import PUBLIC, write_atomic
     from dpki.model import DomainId
     from dpki.verification.known_hosts import known_hosts_lines
-    from dpki.verification.revocations import revocation_list
+    from dpki.verification.reviews import find_unconfirmed
+    from dpki.verification.revocations import SSH_KINDS, revocation_list
 
     output = Output(json=json)
     domain_id, urls = argument(DomainId.parse, domain), verify_urls(rpc)
     with output.working("asking the chain"), connect(urls, domain_id) as (reader, found):
         snapshot = fetch_snapshot(reader, found)
+        unconfirmed = find_unconfirmed(reader, snapshot, SSH_KINDS)
     lines = known_hosts_lines(snapshot, pattern)
     if not lines:
         raise DpkiError(
             "the domain has no trusted host CA", hint="dpki ca create … --kind ssh-host"
         )
     # The KRL first: whoever has the new lines has the newest revocations too.
-    write_atomic(krl.absolute(), revocation_list(snapshot), mode=PUBLIC)
+    write_atomic(krl.absolute(), revocation_list(snapshot, unconfirmed), mode=PUBLIC)
     write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
     output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}")
     output.result(

@@ -37,7 +37,7 @@ from dpki.issuance.revocation import (
     plan_revocation,
     revoke,
 )
-from dpki.issuance.standing import Standing, foreign_serials, standings_of
+from dpki.issuance.standing import Standing, awaited_by, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
@@ -179,8 +179,16 @@ def list_all(output: Output, home: Path | None, ca: str | None) -> None:
             snapshot.authorities[identifier], [b for b in batches if b.authority == identifier]
         )
     ]
+    waiting = [
+        f"{names.get(batch.authority, batch.authority)}: serials {batch.first_serial} to"
+        f" {batch.last_serial} count only once confirmed: {awaited}"
+        for batch in batches
+        if (awaited := awaited_by(batch, snapshot)) is not None
+    ]
     columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
     output.table(columns, [[row[column] for column in columns] for row in described])
+    for sentence in waiting:
+        output.say(sentence)
     for one in foreign:
         output.say(
             f"{one['ca']}: serials {one['first_serial']} to {one['last_serial']} are on chain, and"
@@ -230,6 +238,9 @@ def _issue(
     granted = issued.batch.certificates[0].certificate.valid_before
     say_shortened(output, request.until, granted)
     output.say(f"serial {described['serial']} for {described['subject']} is anchored")
+    watch = snapshot.authorities[ca].watch
+    if watch is not None:
+        output.say(f"it counts once watchdogs confirmed it: {watch.threshold} of {watch.total}")
     return described | {"finished": [describe_released(r) for r in outcome.finished]}
 
 

@@ -47,6 +47,10 @@ def holder_of(certificate: JournaledCertificate) -> _Holder:
     return certificate.subject, parsed.subject_key, principals
 
 
+# What watchdogs have yet to confirm was granted as well; they look at what takes its place too.
+_GRANTED = (Standing.ANCHORED, Standing.AWAITING)
+
+
 def plan_renewals(old: Standings, new: Standings) -> Renewals:
     """Decide what is to be issued again.
 
@@ -57,11 +61,11 @@ def plan_renewals(old: Standings, new: Standings) -> Renewals:
     newest: dict[_Holder, tuple[JournaledCertificate, Standing]] = {}
     live: list[JournaledCertificate] = []
     for certificate, standing in sorted(old, key=lambda pair: pair[0].serial):
-        if standing in (Standing.ANCHORED, Standing.REVOKED):
+        if standing in (*_GRANTED, Standing.REVOKED):
             newest[holder_of(certificate)] = certificate, standing
-        if standing is Standing.ANCHORED:
+        if standing in _GRANTED:
             live.append(certificate)
-    wanted = [c for c, standing in newest.values() if standing is Standing.ANCHORED]
+    wanted = [c for c, standing in newest.values() if standing in _GRANTED]
     under_new: dict[_Holder, set[Standing]] = {}
     for certificate, standing in new:
         under_new.setdefault(holder_of(certificate), set()).add(standing)

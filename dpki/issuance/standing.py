@@ -18,6 +18,8 @@ class Standing(enum.Enum):
     UNFINISHED = "unfinished"
     """Signed, and not yet anchored as far as the journal knows."""
     ANCHORED = "anchored"
+    AWAITING = "awaiting watchdogs"
+    """Anchored, and its CA's watchdogs have yet to confirm it."""
     REVOKED = "revoked"
     EXPIRED = "expired"
     VOID = "void"
@@ -27,7 +29,12 @@ class Standing(enum.Enum):
     @property
     def is_live(self) -> bool:
         """Whether somebody may still want its bundle."""
-        return self in (Standing.UNFINISHED, Standing.ANCHORED, Standing.MISSING)
+        return self in (
+            Standing.UNFINISHED,
+            Standing.ANCHORED,
+            Standing.AWAITING,
+            Standing.MISSING,
+        )
 
 
 def standings_of(
@@ -44,10 +51,27 @@ def standings_of(
     authority = snapshot.authorities.get(batch.authority)
     if authority is not None and not watermark:
         authority = replace(authority, revoked_below=0)
-    return tuple(
+    standings = [
         (c, _standing(batch, c, authority, is_missing=is_missing, now=now))
         for c in batch.certificates
+    ]
+    if awaited_by(batch, snapshot) is None:
+        return tuple(standings)
+    return tuple(
+        (c, Standing.AWAITING if standing is Standing.ANCHORED else standing)
+        for c, standing in standings
     )
+
+
+def awaited_by(batch: JournaledBatch, snapshot: Snapshot) -> str | None:
+    """Return which watchdogs an anchored batch still waits for, in words; None where for none.
+
+    Args:
+        snapshot: It must hold the batch where it is anchored.
+    """
+    if batch.state is not BatchState.ANCHORED or batch.authority not in snapshot.authorities:
+        return None
+    return snapshot.awaited(batch.authority, batch.first_serial)
 
 
 def _standing(

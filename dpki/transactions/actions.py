@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from dpki.chain import merkle
 from dpki.chain.domain import Domain
+from dpki.chain.layout import Watchdog
 from dpki.errors import UsageError
 from dpki.model import (
     MAXIMUM_BATCH,
@@ -24,6 +25,7 @@ from dpki.model import (
     to_timestamp,
 )
 from dpki.transactions.calls import encode_call
+from dpki.transactions.confirmations import Confirmation
 from dpki.transactions.governed import GovernanceCall
 
 _MAXIMUM_MINUTES = 2**24 - 1
@@ -136,6 +138,53 @@ class DomainActions(ABC, Generic[Outcome]):
         """Revoke every certificate with a lower serial, for ever (operator, revoker, governor)."""
         return self._do("CertificateRegistry", "revokeBelow", bytes(ca), serial)
 
+    # --- watchdogs -------------------------------------------------------------------------------
+
+    def set_watch(self, ca: AuthorityId, watchdogs: Sequence[Watchdog], threshold: int) -> Outcome:
+        """Name who has to confirm a CA's batches, from its next serial on, for ever (governor).
+
+        Args:
+            ca: The CA.
+            watchdogs: All of them, 1 to 32.
+            threshold: The weight that has to confirm.
+        """
+        named = [(str(w.account), w.weight, bytes(w.sealing_key)) for w in watchdogs]
+        return self._do("WatchdogRegistry", "setWatch", bytes(ca), named, threshold)
+
+    def request_review(
+        self, ca: AuthorityId, first_serial: int, parcels: Sequence[Hash32]
+    ) -> Outcome:
+        """Say where a batch's certificates lie, sealed for the watchdogs (the CA's operator)."""
+        digests = [bytes(parcel) for parcel in parcels]
+        return self._do("WatchdogRegistry", "requestReview", bytes(ca), first_serial, digests)
+
+    def confirm_batch(self, ca: AuthorityId, first_serial: int, commitment: Hash32) -> Outcome:
+        """Confirm a batch, which the commitment names (watchdog)."""
+        return self._do("WatchdogRegistry", "confirm", bytes(ca), first_serial, bytes(commitment))
+
+    def object_to_batch(
+        self, ca: AuthorityId, first_serial: int, commitment: Hash32, reason: str
+    ) -> Outcome:
+        """Object to a batch, for a reason of at most 256 bytes (watchdog)."""
+        return self._do(
+            "WatchdogRegistry", "object", bytes(ca), first_serial, bytes(commitment), reason
+        )
+
+    def relay_confirmations(self, confirmations: Sequence[Confirmation]) -> Outcome:
+        """Bring watchdogs' signed confirmations (anybody); those that don't count are skipped."""
+        given = [
+            (
+                bytes(c.ca),
+                c.first_serial,
+                bytes(c.commitment),
+                str(c.watchdog),
+                to_timestamp(c.deadline),
+                c.signature,
+            )
+            for c in confirmations
+        ]
+        return self._do("WatchdogRegistry", "relay", given)
+
     # --- devices ---------------------------------------------------------------------------------
 
     def enroll_device(
@@ -192,6 +241,7 @@ class DomainActions(ABC, Generic[Outcome]):
             "AuthorityRegistry": self.domain.authorities,
             "CertificateRegistry": self.domain.certificates,
             "DeviceRegistry": self.domain.devices,
+            "WatchdogRegistry": self.domain.watchdogs,
         }
         return self._perform(addresses[contract], encode_call(contract, function, *arguments))
 

@@ -18,6 +18,7 @@ CONTRACTS = (
     "DeviceRegistry",
     "RootCouncil",
     "TimelockController",
+    "WatchdogRegistry",
 )
 
 

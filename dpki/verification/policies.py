@@ -134,14 +134,18 @@ def validity(case: Case) -> Failure | None:
 def anchored(case: Case) -> Failure | None:
     """Refuse what the CA's operator did not put on chain in exactly this form (claim T1).
 
+    Where the CA is watched, also what its watchdogs have yet to confirm.
+
     The leaf is made from the certificate itself, so its CA, serial and expiry can't differ from the
     anchored ones.
     """
     if case.anchoring is None:
         return Verdict.NOT_ANCHORED, "its CA's operator never put it on chain"
-    if is_anchored(case.certificate, case.authority, case.anchoring, case.snapshot):
-        return None
-    return Verdict.NOT_ANCHORED, "what stands on chain is not this certificate"
+    if not is_anchored(case.certificate, case.authority, case.anchoring, case.snapshot):
+        return Verdict.NOT_ANCHORED, "what stands on chain is not this certificate"
+    first = case.anchoring.path.first_serial
+    awaited = case.snapshot.awaited(case.authority.id, first)
+    return None if awaited is None else (Verdict.NOT_ANCHORED, awaited)
 
 
 def is_anchored(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 from dpki.certificates.keys import parse_public_key, public_key_line, ssh_blob
 from dpki.certificates.krl import Revocations, build_krl
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.errors import MalformedInput
-from dpki.model import AuthorityKind
+from dpki.model import AuthorityId, AuthorityKind
 
+_NONE: Mapping[AuthorityId, Sequence[range]] = MappingProxyType({})
 SSH_KINDS = frozenset({AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST})
 
 
@@ -22,11 +26,17 @@ def authority_key(authority: Authority) -> bytes | None:
         return None
 
 
-def revocation_list(snapshot: Snapshot) -> bytes:
+def revocation_list(
+    snapshot: Snapshot, unconfirmed: Mapping[AuthorityId, Sequence[range]] = _NONE
+) -> bytes:
     """Return the KRL of every SSH CA of the domain.
 
     Single revocations and watermarks stand in it as serials, suspended and retired CAs as keys.
     The same snapshot always gives the same bytes, and never none: an empty file would admit all.
+
+    Args:
+        unconfirmed: Serials, by CA, that count only once watchdogs confirmed them; they stand in
+            the list until then, and in no longer.
     """
     revocations: list[Revocations] = []
     keys: list[bytes] = []
@@ -36,7 +46,13 @@ def revocation_list(snapshot: Snapshot) -> bytes:
             continue
         if not authority.state.is_trusted:
             keys.append(key)
-        revocations.append(Revocations(key, authority.revoked, authority.revoked_below))
+        revocations.append(
+            Revocations(
+                key,
+                (*authority.revoked, *unconfirmed.get(authority.id, ())),
+                authority.revoked_below,
+            )
+        )
     return build_krl(
         revocations,
         revoked_keys=keys,

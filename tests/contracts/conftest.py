@@ -73,6 +73,7 @@ class World:
     authorities: Any
     certificates: Any
     devices: Any
+    watchdogs: Any
     ca: bytes = ZERO
     other_ca: bytes = ZERO
     _keys: int = field(default=0)
@@ -170,6 +171,40 @@ class World:
         key = (device if signer is None else signer).private_key
         return (str(device.address), document, deadline, reference.sign(key, digest))
 
+    def watched_by(self, *weights: int) -> list[tuple[Any, int, bytes]]:
+        """Return watchdogs of these weights, each as the contract takes it."""
+        names = ("watchdog", "other_watchdog", "third_watchdog")
+        return [
+            (str(getattr(self, name).address), weight, bytes([7 + i]) * 32)
+            for i, (name, weight) in enumerate(zip(names, weights, strict=False))
+        ]
+
+    def confirmation(
+        self,
+        first: int,
+        commitment: bytes,
+        watchdog: Any,
+        deadline: int | None = None,
+        version: int = 1,
+        signer: Any = None,
+        signed: dict[str, Any] | None = None,
+    ) -> tuple[Any, ...]:
+        """Return a confirmation for `relay`; `signed` says what is signed instead."""
+        deadline = self.now + 3600 if deadline is None else deadline
+        told = (self.ca, first, commitment, str(watchdog.address), deadline)
+        meant = {
+            "chain_id": self.chain.chain_id,
+            "contract": str(self.watchdogs.address),
+            "ca": self.ca,
+            "version": version,
+            "first": first,
+            "commitment": commitment,
+            "watchdog": str(watchdog.address),
+            "deadline": deadline,
+        }
+        digest = reference.confirmation_digest(**(meant | (signed or {})))
+        return (*told, reference.sign((signer or watchdog).private_key, digest))
+
     def changed_storage(self, receipt: Any) -> set[tuple[str, int]]:
         """Return (contract, slot) of every storage word that a transaction changed."""
         difference = self.chain.provider.make_request(
@@ -178,7 +213,7 @@ class World:
         )
         names = {
             str(getattr(self, name).address).lower(): name
-            for name in ("domain", "authorities", "certificates", "devices")
+            for name in ("domain", "authorities", "certificates", "devices", "watchdogs")
         }
         found = set()
         for side in ("pre", "post"):
@@ -235,6 +270,9 @@ ROLES = (
     "stranger",
     "newcomer",
     "device",
+    "watchdog",
+    "other_watchdog",
+    "third_watchdog",
 )
 
 
@@ -266,6 +304,7 @@ def deploy_world(project: Any, chain: Any, accounts: Iterable[Any]) -> World:
         authorities=project.AuthorityRegistry.at(domain.authorities()),
         certificates=project.CertificateRegistry.at(domain.certificates()),
         devices=project.DeviceRegistry.at(domain.devices()),
+        watchdogs=project.WatchdogRegistry.at(domain.watchdogs()),
     )
 
 

@@ -83,10 +83,14 @@ def tree_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     return [*tree_path(index - k, leaves[k:]), tree_root(leaves[:k])]
 
 
-# -- what devices sign ---------------------------------------------------------------------------
+# -- what devices and watchdogs sign -------------------------------------------------------------
 
 ENROLLMENT = "Enrollment(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
 UPDATE = "KeyDocumentUpdate(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
+CONFIRMATION = (
+    "Confirmation(bytes32 ca,uint32 version,uint32 firstSerial,bytes32 commitment,"
+    "address watchdog,uint256 deadline)"
+)
 _DOMAIN = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 
 
@@ -100,14 +104,38 @@ def message_digest(
     deadline: int,
 ) -> bytes:
     """Return the EIP-712 digest that a device signs."""
-    message = keccak(keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline))
-    return _typed("dpki DeviceRegistry", chain_id, contract, message)
+    message = keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline)
+    return _digest(b"dpki DeviceRegistry", chain_id, contract, message)
 
 
-def _typed(name: str, chain_id: int, contract: str, message: bytes) -> bytes:
-    """Return the EIP-712 digest of a message's hash, for a contract."""
-    parts = keccak(name.encode()) + keccak(b"1") + word(chain_id) + word(contract)
-    return keccak(b"\x19\x01" + keccak(keccak(_DOMAIN.encode()) + parts) + message)
+def confirmation_digest(
+    chain_id: int,
+    contract: str,
+    ca: bytes,
+    version: int,
+    first: int,
+    commitment: bytes,
+    watchdog: str,
+    deadline: int,
+) -> bytes:
+    """Return the EIP-712 digest that a watchdog signs."""
+    message = (
+        keccak(CONFIRMATION.encode())
+        + ca
+        + word(version)
+        + word(first)
+        + commitment
+        + word(watchdog)
+        + word(deadline)
+    )
+    return _digest(b"dpki WatchdogRegistry", chain_id, contract, message)
+
+
+def _digest(name: bytes, chain_id: int, contract: str, message: bytes) -> bytes:
+    separator = keccak(
+        keccak(_DOMAIN.encode()) + keccak(name) + keccak(b"1") + word(chain_id) + word(contract)
+    )
+    return keccak(b"\x19\x01" + separator + keccak(message))
 
 
 def sign(private_key: str, digest: bytes) -> bytes:
@@ -132,8 +160,8 @@ def vote_digest(
 ) -> bytes:
     """Return the EIP-712 digest that a member signs."""
     content = word(voter) + word(choice) + word(nonce) + word(deadline)
-    message = keccak(keccak(VOTE.encode()) + round + content)
-    return _typed("dpki RootCouncil", chain_id, council, message)
+    message = keccak(VOTE.encode()) + round + content
+    return _digest(b"dpki RootCouncil", chain_id, council, message)
 
 
 # -- storage -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ DOCUMENT = b"\x11" * 32
 
 
 def issue(world, ca):
-    return world.certificates.issue, [ca, 3, [world.entries(1)[0].abi]]
+    return world.certificates.issue, [ca, 4, [world.entries(1)[0].abi]]
 
 
 def register(world, ca):
@@ -36,6 +36,22 @@ def enroll(world, ca):
 
 def update(world, ca):
     return world.devices.update, world.signed(UPDATE, world.device, DOCUMENT, 1)
+
+
+def set_watch(world, ca):
+    return world.watchdogs.setWatch, [ca, world.watched_by(1), 1]
+
+
+def confirm(world, ca):
+    return world.watchdogs.confirm, [ca, 3, world.certificates.commitment(ca, 3)]
+
+
+def object_to(world, ca):
+    return world.watchdogs.object, [ca, 3, world.certificates.commitment(ca, 3), "no"]
+
+
+def request_review(world, ca):
+    return world.watchdogs.requestReview, [ca, 3, [b"\x01" * 32]]
 
 
 def call(part, function, *arguments):
@@ -89,16 +105,28 @@ FUNCTIONS = {
     "enroll": ("devices", enroll, {"registrar"}),
     "update": ("devices", update, set(ROLES)),
     "retire device": ("devices", call("devices", "retire", "device"), {"registrar"}),
+    "setWatch": ("watchdogs", set_watch, {"governor"}),
+    "requestReview": ("watchdogs", request_review, {"operator"}),
+    "confirm": ("watchdogs", confirm, {"watchdog"}),
+    "object": ("watchdogs", object_to, {"watchdog"}),
+    "relay": ("watchdogs", call("watchdogs", "relay", []), set(ROLES)),
     "setRegistrar": ("devices", call("devices", "setRegistrar", "stranger", True), {"governor"}),
 }
 
 
 @pytest.fixture(scope="module")
 def settled(world):
-    """Two certificates of either authority, an enrolled device, an offer to the newcomer."""
+    """Two certificates of either authority, and one that each one's own watchdog has to confirm;
+    an enrolled device, an offer to the newcomer.
+    """
     world.issue(world.entries(2))
     batch = [entry.abi for entry in world.entries(2)]
     world.certificates.issue(world.other_ca, 1, batch, sender=world.other_operator)
+    watchdog, other = world.watched_by(1, 1)
+    world.watchdogs.setWatch(world.ca, [watchdog], 1, sender=world.governor)
+    world.watchdogs.setWatch(world.other_ca, [other], 1, sender=world.governor)
+    world.issue(world.entries(1), 3)
+    world.certificates.issue(world.other_ca, 3, batch[:1], sender=world.other_operator)
     world.devices.enroll(
         *world.signed(ENROLLMENT, world.device, b"\x22" * 32, 0), sender=world.registrar
     )
@@ -109,7 +137,7 @@ def settled(world):
 def test_the_table_is_complete(world):
     """A function that nobody thought of here would be untested."""
     written = {"retire device" if name == "retire" else name for name in writes(world.devices)}
-    for part in (world.domain, world.authorities, world.certificates):
+    for part in (world.domain, world.authorities, world.certificates, world.watchdogs):
         written |= writes(part)
     assert written == set(FUNCTIONS)
 
@@ -133,10 +161,12 @@ def test_caller(settled, function, role):
         act(*arguments, sender=caller)
 
 
-@pytest.mark.parametrize("function", ["issue", "revoke", "revokeBelow"])
-@pytest.mark.parametrize("role", ["operator", "revoker"])
+@pytest.mark.parametrize(
+    "function", ["issue", "revoke", "revokeBelow", "requestReview", "confirm", "object"]
+)
+@pytest.mark.parametrize("role", ["operator", "revoker", "watchdog"])
 def test_roles_end_at_their_own_authority(settled, function, role):
-    """T2: an operator and a revoker of one authority are strangers to another."""
+    """T2: operator, revoker and watchdog of one authority are strangers to another."""
     part, prepare, _ = FUNCTIONS[function]
     act, arguments = prepare(settled, settled.other_ca)
     caller = getattr(settled, role)

@@ -74,12 +74,32 @@ def test_deploying_a_domain(world):
     domain = world.project.TrustDomain.deploy(
         world.governor, NOBODY, [world.registrar], sender=world.governor
     )
-    assert domain.creation_metadata.receipt.gas_used <= 3_500_000
+    assert domain.creation_metadata.receipt.gas_used <= 5_200_000
 
 
 def test_code_sizes(world):
     init = bytes(world.project.TrustDomain.contract_type.deployment_bytecode.to_bytes())
     assert len(init) < INIT_CODE_LIMIT
-    for part in (world.domain, world.authorities, world.certificates, world.devices):
+    for part in (
+        world.domain,
+        world.authorities,
+        world.certificates,
+        world.devices,
+        world.watchdogs,
+    ):
         code = world.chain.provider.get_code(part.address)
         assert 0 < len(code) < CODE_LIMIT
+
+
+def test_watchdogs(world):
+    named = world.watched_by(10, 20, 30)
+    watch = world.watchdogs.setWatch(world.ca, named, 40, sender=world.governor)
+    world.issue(world.entries(1))
+    commitment = bytes(world.certificates.commitment(world.ca, 1))
+    first = world.watchdogs.confirm(world.ca, 1, commitment, sender=world.watchdog)
+    second = world.watchdogs.relay(
+        [world.confirmation(1, commitment, world.third_watchdog)], sender=world.stranger
+    )
+    assert watch.gas_used <= 310_000
+    assert first.gas_used <= 68_000
+    assert second.gas_used <= 58_000

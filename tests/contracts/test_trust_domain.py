@@ -11,9 +11,10 @@ GOVERNOR, OFFERED, GUARDIAN = ("domain", 0), ("domain", 1), ("domain", 2)
 class TestConstructor:
     def test_wires_the_registries_to_the_domain(self, world):
         """I1."""
-        for part in (world.authorities, world.certificates, world.devices):
+        parts = {world.authorities, world.certificates, world.devices, world.watchdogs}
+        assert len(parts) == 4
+        for part in parts:
             assert part.domain() == world.domain.address
-        assert len({world.authorities, world.certificates, world.devices}) == 3
 
     def test_sets_the_roles(self, world):
         assert world.domain.governor() == world.governor
@@ -48,6 +49,7 @@ class TestConstructor:
                 authorities=domain.authorities(),
                 certificates=domain.certificates(),
                 devices=domain.devices(),
+                watchdogs=domain.watchdogs(),
             ),
             event("GuardianChanged", previous=NOBODY, current=world.guardian),
         ]
@@ -64,8 +66,10 @@ class TestConstructor:
     def test_two_domains_share_nothing(self, world):
         """I1."""
         other = world.project.TrustDomain.deploy(world.stranger, NOBODY, [], sender=world.stranger)
-        parts = {other.authorities(), other.certificates(), other.devices()}
-        assert parts.isdisjoint({world.authorities, world.certificates, world.devices})
+        parts = {other.authorities(), other.certificates(), other.devices(), other.watchdogs()}
+        assert parts.isdisjoint(
+            {world.authorities, world.certificates, world.devices, world.watchdogs}
+        )
         certificates = world.project.CertificateRegistry.at(other.certificates())
         assert certificates.issuer(world.ca).state == 0
         with reverts(certificates.CertificateRegistryUnknownAuthority, ca=world.ca):

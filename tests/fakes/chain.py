@@ -74,7 +74,7 @@ class FakeChain:
         self._storage: dict[tuple[Address, int], int] = {}
         self._issuers: dict[AuthorityId, _Issuer] = {}
         self.mine()
-        parts = [Address(bytes([i]) * 20) for i in (2, 3, 4)]
+        parts = [Address(bytes([i]) * 20) for i in (2, 3, 4, 5)]
         address = Address(b"\x01" * 20)
         created = b"".join(bytes(12) + part for part in parts)
         self._log(address, [DOMAIN_CREATED, Hash32(bytes(12) + OPERATOR)], created)
@@ -189,6 +189,24 @@ class FakeChain:
         slots = layout.device_slots(device)
         self.put(self.domain.devices, slots[0], int.from_bytes(document))
         self.put(self.domain.devices, slots[1], DeviceState.ACTIVE | nonce << 8)
+        self.mine()
+
+    def watch(self, ca: AuthorityId, threshold: int = 2, total: int = 3) -> None:
+        """Have watchdogs confirm from the next serial on; others, where somebody does."""
+        slot = (self.domain.watchdogs, layout.watch_slot(ca))
+        before = self._storage.get(slot, 0)
+        first = before >> 32 & 0xFFFFFFFF or self._issuers[ca].next_serial
+        version = (before & 0xFFFFFFFF) + 1
+        self.put(*slot, version | first << 32 | threshold << 64 | total << 96)
+        self.mine()
+
+    def confirm(self, ca: AuthorityId, first: int, *, weight: int, confirmed: bool) -> None:
+        """Say how far the batch is, under the watch of now."""
+        version = self._storage[self.domain.watchdogs, layout.watch_slot(ca)] & 0xFFFFFFFF
+        slot = layout.progress_slot(ca, first)
+        self.put(
+            self.domain.watchdogs, slot, version | weight << 32 | 1 << 64 | int(confirmed) << 128
+        )
         self.mine()
 
     def _save(self, ca: AuthorityId) -> None:

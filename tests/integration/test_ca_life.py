@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from dpki.certificates.krl import parse_krl
 from dpki.chain.connect import connect
+from dpki.chain.layout import Watchdog
 from dpki.chain.rpc import Endpoint
 from dpki.chain.snapshot import Authority, fetch_snapshot
 from dpki.config.finality import Finality
@@ -22,8 +24,10 @@ from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import CHAIN_ID, Anvil
 from dpki.devnet.kubo import Kubo
 from dpki.files import write_atomic
-from dpki.model import Address, AuthorityId
+from dpki.model import Address, AuthorityId, Hash32
 from dpki.signer.pkcs11 import list_keys
+from dpki.transactions.writer import DomainWriter
+from dpki.verification.revocations import authority_key
 from tests.admins import MODULE, Admin, Result, Run, make_admin, runner, state_of, with_domain
 from tests.soft_tokens import SoftHsmFolder, SoftToken
 
@@ -234,6 +238,84 @@ class TestStates:
         (live,) = shown["live"]  # type: ignore[misc]
         assert (live["serial"], live["subject"]) == (2, "bob")
         assert done(world.run("ca", "show", "shown-2"))["succeeds"] == "shown"
+
+
+class TestWatched:
+    def test_awaiting_watchdogs_shows_everywhere_until_they_confirmed(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        ca = world.ca("watched")
+        done(world.issue("watched", "early"))
+        governor, guard = (development_wallet(i, chain_id=CHAIN_ID) for i in (0, 6))
+        watchdog = Watchdog(guard.address, 60, Hash32(b"\x07" * 32))
+        config = world.admin.config
+        with connect(config.chain.rpc, config.require_domain()) as (reader, domain):
+            DomainWriter(reader, domain, governor).set_watch(ca, [watchdog], 40)
+            shown = world.run("ca", "show", "watched")
+            assert done(shown)["watch"] == {
+                "first_serial": 2,
+                "threshold": 40,
+                "total": 60,
+                "watchdogs": [
+                    {
+                        "account": str(guard.address),
+                        "weight": 60,
+                        "sealing_key": str(watchdog.sealing_key),
+                    }
+                ],
+            }
+            assert "a batch counts once 40 of 60 confirmed it" in shown.err
+            issued = world.issue("watched", "late")
+            done(issued)
+            assert "counts once watchdogs confirmed it: 40 of 60" in issued.err
+            assert self.states(world) == ["anchored", "awaiting watchdogs"]
+            certificate = world.directory / "watched-late-cert.pub"
+            awaited = self.verify(world, certificate)
+            assert awaited.status == 3
+            assert awaited.document["reason"] == "awaiting watchdogs: 0 of 40"
+            assert self.refuses(world, tmp_path, ca) == [2]
+
+            commitment = fetch_snapshot(reader, domain, batches=[(ca, 2)]).commitments[ca, 2]
+            DomainWriter(reader, domain, guard).confirm_batch(ca, 2, commitment)
+            assert self.states(world) == ["anchored", "anchored"]
+            assert self.verify(world, certificate).status == 0
+            assert self.refuses(world, tmp_path, ca) == []
+        assert done(world.run("ca", "show", "watched"))["state"] == "active"
+
+    def test_nobody_watches(self, world: World) -> None:
+        world.ca("unwatched")
+        shown = world.run("ca", "show", "unwatched")
+        assert done(shown)["watch"] is None
+        assert "watchdogs: none" in shown.err
+
+    def states(self, world: World) -> list[str]:
+        listed = done(world.run("ssh", "list", "--ca", "watched"))
+        return [row["state"] for row in listed["certificates"]]  # type: ignore[attr-defined]
+
+    def verify(self, world: World, certificate: Path) -> Result:
+        config = world.admin.config
+        return world.dpki(
+            *("verify", certificate, "--domain", str(config.require_domain())),
+            *("--rpc", config.chain.rpc[0]),
+        )
+
+    def refuses(self, world: World, folder: Path, ca: AuthorityId) -> list[int]:
+        """Return which of two serials the list for clients holds."""
+        if not world.names:
+            world.ca("hosts-of-watched", kind="ssh-host")
+            world.names.append("hosts-of-watched")
+        config = world.admin.config
+        done(
+            world.dpki(
+                *("ssh", "known-hosts", "--domain", str(config.require_domain())),
+                *("--rpc", config.chain.rpc[0], "--out", folder / "known"),
+                *("--krl", folder / "krl"),
+            )
+        )
+        krl = parse_krl((folder / "krl").read_bytes())
+        key = authority_key(world.on_chain(ca))
+        assert key is not None
+        return [serial for serial in (1, 2) if krl.is_revoked(key, serial)]
 
 
 class TestRotation:

@@ -277,6 +277,7 @@ class TestRefusals:
             there.authorities,
             there.certificates,
             there.devices,
+            there.watchdogs,
             there.block,
         )
         with pytest.raises(WrongDomain, match="serves chain 31337"):
@@ -284,7 +285,7 @@ class TestRefusals:
 
     def test_no_contract(self, deployed: Deployed) -> None:
         there = deployed.domain
-        nothing = Domain(there.id, *[Address(b"\x01" * 20)] * 3, there.block)
+        nothing = Domain(there.id, *[Address(b"\x01" * 20)] * 4, there.block)
         with pytest.raises(WrongDomain, match="no contract at"):
             DomainWriter(deployed.endpoint, nothing, deployed.governor).suspend(
                 AuthorityId(b"\x01" * 32)

@@ -45,6 +45,26 @@ class Certificate:
     not_after: int
 
 
+@dataclass(frozen=True)
+class Watchdog:
+    """One that watches."""
+
+    account: str
+    weight: int
+    key: bytes
+
+
+@dataclass
+class Progress:
+    """How far a batch is confirmed; the sets hold places in the list of watchdogs."""
+
+    version: int = 0
+    confirmed: set[int] = field(default_factory=set)
+    objected: set[int] = field(default_factory=set)
+    weight: int = 0
+    accepted: bool = False
+
+
 @dataclass
 class Authority:
     """One authority: what never changes of it, and what does."""
@@ -60,9 +80,32 @@ class Authority:
     revoked_below: int = 0
     revokers: set[str] = field(default_factory=set)
     batches: dict[int, tuple[Certificate, ...]] = field(default_factory=dict)
+    version: int = 0
+    watched_from: int = 0
+    threshold: int = 0
+    watchdogs: tuple[Watchdog, ...] = ()
+    progress: dict[int, Progress] = field(default_factory=dict)
 
     def is_revoked(self, serial: int) -> bool:
         return serial < self.revoked_below or serial in self.revoked
+
+    def is_watched(self, first: int) -> bool:
+        return self.version > 0 and first >= self.watched_from
+
+    def is_confirmed(self, first: int) -> bool:
+        made = self.progress.get(first)
+        return not self.is_watched(first) or (made is not None and made.accepted)
+
+    def place_of(self, account: str) -> int | None:
+        places = [i for i, w in enumerate(self.watchdogs) if w.account == account]
+        return places[0] if places else None
+
+    def made(self, first: int) -> Progress:
+        """Return how far the batch is: what was made in part under other watchdogs is void."""
+        made = self.progress.get(first, Progress())
+        if made.version != self.version and not made.accepted:
+            return Progress(self.version)
+        return made
 
 
 @dataclass
@@ -84,6 +127,22 @@ class Signed:
     document: bytes
     nonce: int
     expired: bool = False
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A relayed confirmation: what it says, and what its signature really is of."""
+
+    ca: bytes
+    first: int
+    is_the_batch: bool
+    watchdog: str
+    signer: str
+    version: int
+    expired: bool = False
+
+
+NOT_A_WATCHDOG, UNKNOWN_BATCH, LATE, INVALID_SIGNATURE, NOTHING_CHANGED, OBJECTED = range(6)
 
 
 @dataclass
@@ -221,6 +280,101 @@ class Domain:
     def set_registrar(self, caller: str, registrar: str, allowed: bool) -> None:
         _require(caller == self.governor, "DeviceRegistryUnauthorized")
         (self.registrars.add if allowed else self.registrars.discard)(registrar)
+
+    # -- WatchdogRegistry ------------------------------------------------------------------------
+
+    def set_watch(
+        self, caller: str, ca: bytes, watchdogs: tuple[Watchdog, ...], threshold: int
+    ) -> None:
+        _require(ca in self.authorities, "WatchdogRegistryUnknownAuthority")
+        authority = self.authorities[ca]
+        _require(caller == self.governor, "WatchdogRegistryUnauthorized")
+        _require(1 <= len(watchdogs) <= 32, "WatchdogRegistryInvalidWatchdogs")
+        seen: set[str] = set()
+        for one in watchdogs:
+            good = one.account != NOBODY and one.weight > 0 and one.key != ZERO
+            _require(good, "WatchdogRegistryInvalidWatchdog")
+            _require(one.account not in seen, "WatchdogRegistryDuplicateWatchdog")
+            seen.add(one.account)
+        total = sum(one.weight for one in watchdogs)
+        _require(1 <= threshold <= total < 2**32, "WatchdogRegistryInvalidThreshold")
+        if authority.version == 0:
+            authority.watched_from = authority.next_serial
+        authority.version += 1
+        authority.watchdogs, authority.threshold = watchdogs, threshold
+
+    def request_review(self, caller: str, ca: bytes, first: int, parcels: int) -> None:
+        _require(ca in self.authorities, "WatchdogRegistryUnknownAuthority")
+        authority = self.authorities[ca]
+        _require(caller == authority.operator, "WatchdogRegistryUnauthorized")
+        _require(authority.is_watched(first), "WatchdogRegistryNotWatched")
+        _require(first in authority.batches, "WatchdogRegistryUnknownBatch")
+        _require(1 <= parcels <= 16, "WatchdogRegistryInvalidParcels")
+
+    def confirm(self, caller: str, ca: bytes, first: int, is_the_batch: bool) -> None:
+        authority, place = self._seated(caller, ca, first, is_the_batch)
+        made = authority.made(first)
+        is_new = not made.accepted and place not in made.confirmed
+        _require(is_new, "WatchdogRegistryAlreadyConfirmed")
+        _require(place not in made.objected, "WatchdogRegistryObjected")
+        self._count(authority, first, made, place)
+
+    def object(self, caller: str, ca: bytes, first: int, is_the_batch: bool, length: int) -> None:
+        authority, place = self._seated(caller, ca, first, is_the_batch)
+        _require(length <= 256, "WatchdogRegistryReasonTooLong")
+        made = authority.made(first)
+        if made.accepted:
+            return
+        _require(place not in made.objected, "WatchdogRegistryObjected")
+        made.objected.add(place)
+        if place in made.confirmed:
+            made.confirmed.remove(place)
+            made.weight -= authority.watchdogs[place].weight
+        authority.progress[first] = made
+
+    def relay(self, brought: list[Brought]) -> list[int | None]:
+        """Return why each was skipped; None where it counted."""
+        return [self._relay(one) for one in brought]
+
+    def _relay(self, one: Brought) -> int | None:
+        authority = self.authorities.get(one.ca)
+        place = None if authority is None else authority.place_of(one.watchdog)
+        if authority is None or place is None:
+            return NOT_A_WATCHDOG
+        if not authority.is_watched(one.first):
+            return NOTHING_CHANGED
+        if not one.is_the_batch or one.first not in authority.batches:
+            return UNKNOWN_BATCH
+        if one.expired:
+            return LATE
+        if (one.signer, one.version) != (one.watchdog, authority.version):
+            return INVALID_SIGNATURE
+        made = authority.made(one.first)
+        if made.accepted or place in made.confirmed:
+            return NOTHING_CHANGED
+        if place in made.objected:
+            return OBJECTED
+        self._count(authority, one.first, made, place)
+        return None
+
+    def _seated(
+        self, caller: str, ca: bytes, first: int, is_the_batch: bool
+    ) -> tuple[Authority, int]:
+        _require(ca in self.authorities, "WatchdogRegistryUnknownAuthority")
+        authority = self.authorities[ca]
+        place = authority.place_of(caller)
+        _require(place is not None, "WatchdogRegistryUnauthorized")
+        assert place is not None
+        _require(authority.is_watched(first), "WatchdogRegistryNotWatched")
+        is_there = is_the_batch and first in authority.batches
+        _require(is_there, "WatchdogRegistryUnknownBatch")
+        return authority, place
+
+    def _count(self, authority: Authority, first: int, made: Progress, place: int) -> None:
+        authority.progress[first] = made
+        made.confirmed.add(place)
+        made.weight += authority.watchdogs[place].weight
+        made.accepted = made.weight >= authority.threshold
 
     # -- what several ask ------------------------------------------------------------------------
 

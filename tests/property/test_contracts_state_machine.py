@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
+from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -31,8 +34,15 @@ from hypothesis.stateful import (
 from tests.contracts import reference
 from tests.contracts.fresh import compile_fresh
 from tests.property import contract_model as model
-from tests.property.bare_chain import Chain, Contract, Reverted
-from tests.property.contract_model import NOBODY, ZERO, Certificate, Refused, Signed
+from tests.property.contract_model import (
+    NOBODY,
+    ZERO,
+    Brought,
+    Certificate,
+    Refused,
+    Signed,
+    Watchdog,
+)
 
 EXAMPLES = int(os.environ.get("DPKI_STATE_MACHINE_EXAMPLES", "50"))
 STEPS = int(os.environ.get("DPKI_STATE_MACHINE_STEPS", "40"))
@@ -45,6 +55,107 @@ CAS = tuple(hashlib.sha256(key).digest() for key in KEYS)
 WORDS = 3
 FOREVER = 2**256 - 1
 FAR_AWAY = 2**96 - 1
+
+
+class Reverted(Exception):
+    """A call reverted, with the error of this name."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass
+class Contract:
+    """One deployed contract: its address and how its functions are encoded."""
+
+    address: str
+    functions: dict[str, tuple[bytes, list[str], list[str]]]
+
+    @classmethod
+    def of(cls, instance: Any) -> Contract:
+        functions = {}
+        for method in [
+            *instance.contract_type.view_methods,
+            *instance.contract_type.mutable_methods,
+        ]:
+            selector = keccak(method.selector.encode())[:4]
+            inputs = [part.canonical_type for part in method.inputs]
+            outputs = [part.canonical_type for part in method.outputs]
+            functions[method.name] = (selector, inputs, outputs)
+        return cls(str(instance.address), functions)
+
+    def data(self, function: str, arguments: Sequence[Any]) -> str:
+        selector, inputs, _ = self.functions[function]
+        return "0x" + (selector + encode(inputs, list(arguments))).hex()
+
+
+@dataclass
+class Chain:
+    """The contracts over bare JSON-RPC: a call costs about a millisecond."""
+
+    url: str
+    chain_id: int
+    parts: dict[str, Contract]
+    errors: dict[str, str]
+    actors: list[str]
+    device_keys: dict[str, str]
+    actor_keys: dict[str, str]
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
+
+    def request(self, method: str, *params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = self.client.post(self.url, json=body).json()
+        if "error" in answer:
+            data = answer["error"].get("data")
+            assert isinstance(data, str), answer
+            raise Reverted(self.errors[data[:10]])
+        return answer["result"]
+
+    def send(self, caller: str, part: str, function: str, *arguments: Any) -> list[dict[str, Any]]:
+        """Send a transaction and return its logs, or raise `Reverted`."""
+        contract = self.parts[part]
+        data = contract.data(function, arguments)
+        transaction = {"from": caller, "to": contract.address, "data": data}
+        # A mined transaction that reverted does not say why: ask first.
+        self.request("eth_call", transaction, "latest")
+        sent = self.request("eth_sendTransaction", transaction)
+        deadline = time.monotonic() + 30
+        while (receipt := self.request("eth_getTransactionReceipt", sent)) is None:
+            assert time.monotonic() < deadline, "the transaction was never mined"
+            time.sleep(0.0005)
+        assert receipt["status"] == "0x1"
+        logs: list[dict[str, Any]] = receipt["logs"]
+        return logs
+
+    def read(self, calls: Sequence[tuple[str, str, tuple[Any, ...]]]) -> list[Any]:
+        """Return what many views answer, asked all at once."""
+        body = [
+            {
+                "jsonrpc": "2.0",
+                "id": number,
+                "method": "eth_call",
+                "params": [
+                    {
+                        "to": self.parts[part].address,
+                        "data": self.parts[part].data(function, arguments),
+                    },
+                    "latest",
+                ],
+            }
+            for number, (part, function, arguments) in enumerate(calls)
+        ]
+        answers = {a["id"]: a["result"] for a in self.client.post(self.url, json=body).json()}
+        values = []
+        for number, (part, function, _) in enumerate(calls):
+            outputs = self.parts[part].functions[function][2]
+            decoded = decode(outputs, bytes.fromhex(answers[number][2:]))
+            values.append(decoded[0] if len(outputs) == 1 else decoded)
+        return values
+
+    @property
+    def now(self) -> int:
+        return int(self.request("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
 
 @dataclass
@@ -61,6 +172,10 @@ class View:
     revokers: set[tuple[bytes, str]]
     devices: dict[str, tuple[Any, ...]]
     registrars: set[str]
+    watches: dict[bytes, tuple[Any, ...]]
+    watchdogs: dict[bytes, tuple[Any, ...]]
+    progress: dict[tuple[bytes, int], tuple[Any, ...]]
+    confirmed: set[tuple[bytes, int]]
 
     @property
     def revoked(self) -> set[tuple[bytes, int]]:
@@ -72,7 +187,7 @@ class View:
         return found
 
 
-def look(chain: Chain, highest: dict[bytes, int]) -> View:
+def look(chain: Chain, highest: dict[bytes, int], batches: Sequence[tuple[bytes, int]]) -> View:
     """Read everything; of commitments those that begin up to one past `highest`."""
     calls: list[tuple[str, str, tuple[Any, ...]]] = []
     keys: list[tuple[Any, ...]] = []
@@ -96,9 +211,14 @@ def look(chain: Chain, highest: dict[bytes, int]) -> View:
         firsts = range(highest.get(ca, 1) + 2)
         for first in firsts if len(firsts) <= 12 else [*firsts[:8], *firsts[-4:]]:
             ask(("commitment", ca, first), "certificates", "commitment", ca, first)
+        ask(("watch", ca), "watchdogs", "watch", ca)
+        ask(("watchdogs", ca), "watchdogs", "watchdogs", ca)
         for actor in chain.actors:
             ask(("revoker", ca, actor), "certificates", "isRevoker", ca, actor)
-    for device in chain.keys:
+    for batch in batches:
+        ask(("progress", *batch), "watchdogs", "progress", *batch)
+        ask(("confirmed", *batch), "watchdogs", "isConfirmed", *batch)
+    for device in chain.device_keys:
         ask(("device", device), "devices", "device", device)
     for actor in chain.actors:
         ask(("registrar", actor), "devices", "isRegistrar", actor)
@@ -116,8 +236,12 @@ def look(chain: Chain, highest: dict[bytes, int]) -> View:
         words={ca: tuple(told["word", ca, i] for i in range(WORDS)) for ca in CAS},
         commitments={(k[1], k[2]): v for k, v in told.items() if k[0] == "commitment"},
         revokers={(k[1], k[2]) for k, v in told.items() if k[0] == "revoker" and v},
-        devices={d: told["device", d] for d in chain.keys},
+        devices={d: told["device", d] for d in chain.device_keys},
         registrars={k[1] for k, v in told.items() if k[0] == "registrar" and v},
+        watches={ca: told["watch", ca] for ca in CAS},
+        watchdogs={ca: told["watchdogs", ca] for ca in CAS},
+        progress={(k[1], k[2]): v for k, v in told.items() if k[0] == "progress"},
+        confirmed={(k[1], k[2]) for k, v in told.items() if k[0] == "confirmed" and v},
     )
 
 
@@ -167,7 +291,7 @@ class TrustDomainMachine(RuleBasedStateMachine):
         return NOBODY if index < 0 else self.chain.actors[index]
 
     def device_name(self, index: int) -> str:
-        return list(self.chain.keys)[index]
+        return list(self.chain.device_keys)[index]
 
     def pick(self, index: int) -> bytes:
         """Return a registered authority where there is one, unless asked for another."""
@@ -231,16 +355,23 @@ class TrustDomainMachine(RuleBasedStateMachine):
             signed.nonce,
             deadline,
         )
-        return deadline, reference.sign(self.chain.keys[signed.signer], digest)
+        return deadline, reference.sign(self.chain.device_keys[signed.signer], digest)
 
     # -- rules: TrustDomain ----------------------------------------------------------------------
 
-    @initialize(operators=st.lists(actors, min_size=1, max_size=2))
-    def some_authorities(self, operators: list[int]) -> None:
-        """Most of what is interesting needs an authority to begin with."""
+    @initialize(
+        operators=st.lists(actors, min_size=1, max_size=2),
+        watchdogs=st.lists(actors, max_size=3, unique=True),
+        threshold=st.integers(1, 4),
+    )
+    def some_authorities(self, operators: list[int], watchdogs: list[int], threshold: int) -> None:
+        """Most of what is interesting needs an authority to begin with, and a watched batch."""
         for operator in operators:
             self.register(None, 1, None, operator, 60, None)
             self.issue(None, len(self.model.authorities) - 1, 5, 0, True, None)
+        if watchdogs:
+            self.set_watch(None, 0, watchdogs, [1, 2, 1], threshold, None)
+            self.issue(None, 0, 2, -1, True, None)
 
     @precondition(lambda self: self.model.offered != NOBODY)
     @rule(caller=callers)
@@ -485,13 +616,174 @@ class TrustDomainMachine(RuleBasedStateMachine):
         who, subject = self.who(caller, self.registrar()), self.device_name(device)
         self.both(lambda: self.model.retire_device(who, subject), who, "devices", "retire", subject)
 
+    # -- rules: WatchdogRegistry -----------------------------------------------------------------
+
+    @rule(
+        caller=callers,
+        pick=picks,
+        who=st.lists(actors, min_size=1, max_size=3, unique=True),
+        weights=st.lists(st.sampled_from([1, 2, 5]), min_size=3, max_size=3),
+        threshold=st.integers(1, 8),
+        flaw=mostly(None, ["none", "many", "twice", "nobody", "weight", "key", "overflow", "zero"]),
+    )
+    def set_watch(
+        self,
+        caller: int | None,
+        pick: int,
+        who: list[int],
+        weights: list[int],
+        threshold: int,
+        flaw: str | None,
+    ) -> None:
+        ca, sender = self.pick(pick), self.who(caller, self.model.governor)
+        accounts = [self.name(index) for index in who]
+        named = [
+            Watchdog(account, weight, b"\x07" * 32)
+            for account, weight in zip(accounts, weights, strict=False)
+        ]
+        threshold = min(threshold, sum(w.weight for w in named) + 1)
+        last = named[-1]
+        spoilt = {
+            "none": [],
+            "many": [Watchdog(f"0x{i:040x}", 1, b"\x07" * 32) for i in range(1, 34)],
+            "twice": [*named, named[0]],
+            "nobody": [*named[:-1], Watchdog(NOBODY, 1, last.key)],
+            "weight": [*named[:-1], Watchdog(last.account, 0, last.key)],
+            "key": [*named[:-1], Watchdog(last.account, last.weight, ZERO)],
+            "overflow": [*named, Watchdog("0x" + "99" * 20, 2**32 - 1, last.key)],
+        }
+        given = tuple(spoilt.get(flaw or "", named))
+        threshold = 0 if flaw == "zero" else threshold
+        self.both(
+            lambda: self.model.set_watch(sender, ca, given, threshold),
+            sender,
+            "watchdogs",
+            "setWatch",
+            ca,
+            [(w.account, w.weight, w.key) for w in given],
+            threshold,
+        )
+
+    def watched_batch(self, pick: int, which: int) -> tuple[bytes, int]:
+        """Return a batch, one that is watched where there is one; or where none begins."""
+        for ca in (self.pick(pick), *self.model.authorities):
+            known = self.model.authorities.get(ca)
+            watched = [f for f in known.batches if known.is_watched(f)] if known else []
+            if watched and which >= 0:
+                return ca, watched[-1 - which % len(watched)]
+        return self.pick(pick), 1 if which == -1 else 700
+
+    def watchdog_of(self, ca: bytes, index: int) -> str:
+        known = self.model.authorities.get(ca)
+        named = known.watchdogs if known else ()
+        return named[index % len(named)].account if named else self.model.governor
+
+    @precondition(lambda self: any(a.version for a in self.model.authorities.values()))
+    @rule(pick=picks, index=st.integers(0, 2))
+    def confirm(self, pick: int, index: int) -> None:
+        """As a watchdog does it; most batches need more than one."""
+        self.review(None, pick, 0, index, "confirm", None)
+
+    @precondition(lambda self: self.model.authorities)
+    @rule(
+        caller=callers,
+        pick=picks,
+        which=mostly(0, [1, 2, -1, -2]),
+        index=st.integers(0, 2),
+        act=st.sampled_from(["confirm", "confirm", "confirm", "object", "requestReview"]),
+        flaw=mostly(None, ["commitment", "size"]),
+    )
+    def review(
+        self, caller: int | None, pick: int, which: int, index: int, act: str, flaw: str | None
+    ) -> None:
+        ca, first = self.watched_batch(pick, which)
+        rightful = self.operator_of(ca) if act == "requestReview" else self.watchdog_of(ca, index)
+        who = self.who(caller, rightful)
+        is_it = flaw != "commitment"
+        commitment = self.standing(ca, first) if is_it else b"\x09" * 32
+        size = {"requestReview": 17, "object": 257}.get(act, 0) if flaw == "size" else 1
+        predict, arguments = {
+            "confirm": (lambda: self.model.confirm(who, ca, first, is_it), (commitment,)),
+            "object": (
+                lambda: self.model.object(who, ca, first, is_it, size),
+                (commitment, "n" * size),
+            ),
+            "requestReview": (
+                lambda: self.model.request_review(who, ca, first, size),
+                ([b"\x01" * 32] * size,),
+            ),
+        }[act]
+        self.both(predict, who, "watchdogs", act, ca, first, *arguments)
+
+    @precondition(lambda self: self.model.authorities)
+    @rule(
+        caller=actors,
+        pick=picks,
+        which=mostly(0, [1, -1, -2]),
+        flaws=st.lists(
+            mostly(None, ["stranger", "signer", "version", "commitment", "expired"]),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def relay(self, caller: int, pick: int, which: int, flaws: list[str | None]) -> None:
+        """Bring confirmations of one batch, some of which don't count."""
+        ca, first = self.watched_batch(pick, which)
+        known = self.model.authorities.get(ca)
+        version = known.version if known else 0
+        brought, given = [], []
+        for index, flaw in enumerate(flaws):
+            watchdog = self.name(index) if flaw == "stranger" else self.watchdog_of(ca, index)
+            one = Brought(
+                ca=ca,
+                first=first,
+                is_the_batch=flaw != "commitment",
+                watchdog=watchdog,
+                signer=self.name(5) if flaw == "signer" else watchdog,
+                version=version + (flaw == "version"),
+                expired=flaw == "expired",
+            )
+            brought.append(one)
+            given.append(self.brought(one))
+        expected = self.model.relay(brought)
+        logs = self.chain.send(self.name(caller), "watchdogs", "relay", given)
+        told: list[int | None] = []
+        for log in logs:
+            topic = bytes.fromhex(log["topics"][0][2:])
+            if topic == keccak(b"ConfirmationSkipped(bytes32,uint32,address,uint8)"):
+                told.append(int(log["data"], 16))
+            elif topic == keccak(b"BatchConfirmed(bytes32,uint32,address,uint32)"):
+                told.append(None)
+        assert told == expected
+
+    def standing(self, ca: bytes, first: int) -> bytes:
+        return self.commitment(ca, first) if ca in self.model.authorities else ZERO
+
+    def brought(self, one: Brought) -> tuple[Any, ...]:
+        """Return a confirmation as the contract takes it, signed as the model says."""
+        commitment = self.standing(one.ca, one.first) if one.is_the_batch else b"\x09" * 32
+        deadline = 0 if one.expired else FOREVER
+        digest = reference.confirmation_digest(
+            self.chain.chain_id,
+            self.chain.parts["watchdogs"].address,
+            one.ca,
+            one.version,
+            one.first,
+            commitment,
+            one.watchdog,
+            deadline,
+        )
+        signature = reference.sign(self.chain.actor_keys[one.signer], digest)
+        return one.ca, one.first, commitment, one.watchdog, deadline, signature
+
     # -- after each step -------------------------------------------------------------------------
 
     @invariant()
     def the_chain_is_what_the_model_says(self) -> None:
         before = self.view
         highest = {ca: a.next_serial for ca, a in self.model.authorities.items()}
-        self.view = look(self.chain, highest)
+        batches = [(ca, first) for ca, a in self.model.authorities.items() for first in a.batches]
+        self.view = look(self.chain, highest, batches)
         self.check_against_the_model(self.view)
         check_promises(self.view)
         if before is not None:
@@ -529,6 +821,7 @@ class TrustDomainMachine(RuleBasedStateMachine):
             for (named, first), commitment in view.commitments.items():
                 if named == ca:
                     assert commitment == self.commitment(ca, first)
+            self.check_watched(view, ca, authority)
         for name, told_device in view.devices.items():
             device = expected.devices.get(name)
             state = model.DEVICE_UNREGISTERED
@@ -537,6 +830,23 @@ class TrustDomainMachine(RuleBasedStateMachine):
                 if device is None
                 else (device.document, device.state, device.nonce)
             )
+
+    def check_watched(self, view: View, ca: bytes, authority: model.Authority) -> None:
+        total = sum(watchdog.weight for watchdog in authority.watchdogs)
+        told = (authority.version, authority.watched_from, authority.threshold, total)
+        assert view.watches[ca] == told
+        named = tuple((w.account, w.weight, w.key) for w in authority.watchdogs)
+        assert view.watchdogs[ca] == named
+        for first in authority.batches:
+            made = authority.progress.get(first, model.Progress())
+            assert view.progress[ca, first] == (
+                made.version,
+                made.weight,
+                sum(1 << place for place in made.confirmed),
+                sum(1 << place for place in made.objected),
+                made.accepted,
+            )
+            assert ((ca, first) in view.confirmed) == authority.is_confirmed(first)
 
     def commitment(self, ca: bytes, first: int) -> bytes:
         """Return what should stand at a serial, by the reference implementation."""
@@ -566,6 +876,17 @@ def check_promises(view: View) -> None:
         assert view.watermarks[ca] <= next_serial
         assert operator != NOBODY
         assert lifetime > 0
+        version, _, threshold, total = view.watches[ca]
+        assert version == 0 or 1 <= threshold <= total
+        assert total == sum(weight for _, weight, _ in view.watchdogs[ca])
+    for (ca, _), (version, weight, confirmations, objections, is_accepted) in view.progress.items():
+        assert confirmations & objections == 0
+        if version == view.watches[ca][0]:
+            weights = [
+                w for i, (_, w, _) in enumerate(view.watchdogs[ca]) if confirmations >> i & 1
+            ]
+            assert weight == sum(weights)
+            assert is_accepted == (version > 0 and weight >= view.watches[ca][2])
     assert view.roles[0] != NOBODY
 
 
@@ -582,6 +903,10 @@ def check_history(before: View, after: View) -> None:
         assert states[0] != model.RETIRED or states[1] == model.RETIRED
         ended = (model.CLOSED, model.CLOSED_SUSPENDED)
         assert states[0] not in ended or states[1] in (*ended, model.RETIRED)
+        version, first_serial, _, _ = before.watches[ca]
+        assert after.watches[ca][0] >= version
+        assert version == 0 or after.watches[ca][1] == first_serial
+    assert after.confirmed >= before.confirmed
     for place, commitment in before.commitments.items():
         if commitment != ZERO and place in after.commitments:
             assert after.commitments[place] == commitment
@@ -601,6 +926,7 @@ def deployed(project: Any, chain: Any, accounts: Any) -> Chain:
         "authorities": project.AuthorityRegistry.at(domain.authorities()),
         "certificates": project.CertificateRegistry.at(domain.certificates()),
         "devices": project.DeviceRegistry.at(domain.devices()),
+        "watchdogs": project.WatchdogRegistry.at(domain.watchdogs()),
     }
     errors = {}
     for instance in instances.values():
@@ -613,7 +939,8 @@ def deployed(project: Any, chain: Any, accounts: Any) -> Chain:
         parts={name: Contract.of(instance) for name, instance in instances.items()},
         errors=errors,
         actors=[str(actor.address).lower() for actor in actors],
-        keys={str(key.address).lower(): key.private_key for key in keys},
+        actor_keys={str(actor.address).lower(): actor.private_key for actor in actors},
+        device_keys={str(key.address).lower(): key.private_key for key in keys},
     )
 
 

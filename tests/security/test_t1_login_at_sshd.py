@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from dpki.model import Address, AuthorityKind, AuthorityState
+from dpki.verification.revocations import revocation_list
 from tests.device import Device, open_device
-from tests.world import Ca
+from tests.world import Ca, snapshot
 
 
 @pytest.fixture
@@ -94,6 +95,30 @@ def test_anchored_for_another_device(device: Device) -> None:
     device.anchor(certificate, Address(b"\xbb" * 20))
     device.update()
     refused_by_the_command(device, key, "not anchored")
+
+
+def test_a_stolen_wallet_and_a_stolen_ca_key_together_are_not_enough_under_watchdogs(
+    device: Device,
+) -> None:
+    """Signed by the CA, anchored by its operator: let in once watchdogs confirmed, no sooner."""
+    earlier, old_key = device.sign()
+    device.anchor(earlier)
+    device.users.watched(threshold=40)
+    forged, thief = device.sign()
+    device.anchor(forged)
+    device.update()
+    enters(device, old_key)
+    without = (device.files / "revoked.krl").read_bytes()
+    refused_by_sshd(device, thief, "revoked by file")
+    # Nor with the KRL out of the way, nor with one watchdog too few.
+    device.users.confirm(forged.serial, 39)
+    device.update()
+    assert (device.files / "revoked.krl").read_bytes() == without
+    (device.files / "revoked.krl").write_bytes(revocation_list(snapshot(device.users)))
+    refused_by_the_command(device, thief, "not anchored")
+    device.users.confirm(forged.serial, 40)
+    device.update()
+    enters(device, thief)
 
 
 def test_a_principal_that_opens_no_account_here(device: Device) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from dpki.agent.decide import Plan, decide
 from dpki.agent.index import Access, IndexedCertificate, encode_index
-from dpki.agent.observation import HostPair, Known, Observation
-from dpki.certificates.krl import parse_krl
+from dpki.agent.observation import HostPair, Known, Observation, Unconfirmed, WatchedBatch
+from dpki.certificates.krl import Krl, parse_krl
 from dpki.config.device import Access as AccessConfig
 from dpki.config.device import DeviceConfig, Grant, Outage
 from dpki.model import Address, AuthorityState, DeviceState, Entry, Hash32
@@ -30,6 +30,7 @@ class Scene:
         self.others: list[Ca] = []
         self.device_state = DeviceState.ACTIVE
         self.known: list[Known] = []
+        self.waiting: list[Unconfirmed] = []
         self.host: HostPair | None = None
         self.finalized = block(100)
         self.config = DeviceConfig(
@@ -49,10 +50,16 @@ class Scene:
             certificate.hash, ca.id, certificate.serial, certificate.valid_before
         )
 
+    def unconfirmed(self, first: int, count: int = 1) -> None:
+        batch = WatchedBatch(self.users.id, first, count, 50)
+        self.waiting.append(Unconfirmed(batch, "awaiting watchdogs: 20 of 40"))
+
     def plan(self, after: timedelta = timedelta(0)) -> Plan:
         cas = (self.users, self.hosts, *self.others)
         seen = snapshot(*cas, devices={DEVICE: self.device_state})
-        observation = Observation(seen, self.finalized, tuple(self.known), self.host, ())
+        observation = Observation(
+            seen, self.finalized, tuple(self.known), self.host, (), tuple(self.waiting)
+        )
         return decide(self.config, DEVICE, observation, NOW + after)
 
 
@@ -71,6 +78,43 @@ def test_a_trusted_user_ca_and_its_certificates(scene: Scene) -> None:
     assert set(plan.index.certificates) == {mine, nobodys}
     assert plan.index.access == (Access("root", scene.users.id, "ops"),)
     assert plan.problems == ()
+
+
+def test_what_watchdogs_have_yet_to_confirm_is_not_anchored(scene: Scene) -> None:
+    first, held, also, last = (scene.anchored() for _ in range(4))
+    scene.unconfirmed(held.serial, count=2)
+    plan = scene.plan()
+    assert set(plan.index.certificates) == {first, last}
+    krl = parse_krl(plan.krl)
+    refused = [c.serial for c in (first, held, also, last) if _revoked(scene, krl, c)]
+    assert refused == [held.serial, also.serial]
+    assert plan.waiting == (
+        f"certificates 2 to 3 of CA {scene.users.id}: awaiting watchdogs: 20 of 40",
+    )
+    assert plan.problems == ()
+
+
+def test_what_was_confirmed_counts_and_leaves_the_krl(scene: Scene) -> None:
+    certificate = scene.anchored()
+    scene.unconfirmed(certificate.serial)
+    assert scene.plan().index.certificates == ()
+    scene.waiting.clear()
+    plan = scene.plan()
+    assert plan.index.certificates == (certificate,)
+    assert not _revoked(scene, parse_krl(plan.krl), certificate)
+    assert plan.waiting == ()
+
+
+def test_of_another_ca_nothing_waits(scene: Scene) -> None:
+    """The same serials, of a CA that is not watched."""
+    certificate = scene.anchored()
+    batch = WatchedBatch(scene.hosts.id, certificate.serial, 1, 50)
+    scene.waiting.append(Unconfirmed(batch, "awaiting watchdogs: 0 of 40"))
+    assert scene.plan().index.certificates == (certificate,)
+
+
+def _revoked(scene: Scene, krl: Krl, certificate: IndexedCertificate) -> bool:
+    return krl.is_revoked(scene.users.blob, certificate.serial)
 
 
 def test_a_revoked_certificate_leaves_the_index_and_stands_in_the_krl(scene: Scene) -> None:

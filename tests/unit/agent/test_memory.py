@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dpki.agent.memory import Memory, remember, verify_floor, with_memory
+from dpki.chain.layout import Progress
 from dpki.errors import EndpointUnavailable
 from dpki.model import Address, AuthorityState, DeviceState
 from tests.world import NOW, Ca, block, snapshot
@@ -107,3 +108,51 @@ def test_an_absurd_head_is_not_remembered() -> None:
     users.revoked.clear()
     seen = with_memory(verify_floor(memory, snapshot(users)), memory)
     assert not seen.authorities[users.id].is_revoked(1)
+
+
+class TestWatched:
+    @pytest.fixture
+    def users(self) -> Ca:
+        users = Ca.users()
+        users.issue()
+        users.watched()
+        users.issue()
+        return users
+
+    def test_a_final_watch_can_not_be_denied(self, users: Ca) -> None:
+        """Else an endpoint could spare a thief the watchdogs."""
+        memory = final(users)
+        verify_floor(memory, snapshot(users))
+        users.watch = None
+        with pytest.raises(EndpointUnavailable, match="is watched was final"):
+            verify_floor(memory, snapshot(users))
+
+    @pytest.mark.parametrize("change", [{"version": 1}, {"first_serial": 3}, {"first_serial": 1}])
+    def test_nor_turned_back_or_moved(self, users: Ca, change: dict[str, int]) -> None:
+        assert users.watch is not None
+        users.watch = replace(users.watch, version=2)
+        memory = final(users)
+        before, users.watch = users.watch, replace(users.watch, **change)
+        with pytest.raises(EndpointUnavailable, match="gone or another"):
+            verify_floor(memory, snapshot(users))
+        users.watch = replace(before, version=3, threshold=1, total=1)
+        verify_floor(memory, snapshot(users))
+
+    def test_what_is_accepted_at_a_final_block_is_settled(self, users: Ca) -> None:
+        users.confirm(2, 40)
+        memory = remember(Memory(), snapshot(users, at=block(100)), block(90), NOW)
+        assert memory.floor is None
+        memory = remember(memory, snapshot(users, at=block(110)), block(100), NOW)
+        assert memory.floor is not None
+        assert memory.floor.accepted == {(users.id, 1), (users.id, 2)}
+
+    def test_what_is_not_accepted_or_not_there_is_not(self, users: Ca) -> None:
+        users.confirm(2, 39)
+        missing = [(users.id, 3)]
+        seen = replace(
+            snapshot(users, missing=missing),
+            progress={(users.id, 2): users.progress[2], (users.id, 3): Progress(1, 40, 1, 0, True)},
+        )
+        memory = remember(remember(Memory(), seen, block(1), NOW), seen, block(100), NOW)
+        assert memory.floor is not None
+        assert memory.floor.accepted == {(users.id, 1)}

@@ -36,6 +36,12 @@ class TestAgainstTheCompiler:
         }
         devices = slots_of("DeviceRegistry")
         assert (devices["_devices"], devices["isRegistrar"]) == (layout.DEVICES, layout.REGISTRARS)
+        watchdogs = slots_of("WatchdogRegistry")
+        assert (watchdogs["_watches"], watchdogs["_watchdogs"]) == (
+            layout.WATCHES,
+            layout.WATCHDOGS,
+        )
+        assert watchdogs["_progress"] == layout.PROGRESS
 
     def test_members(self) -> None:
         """Offsets in bytes from the low end of each word."""
@@ -57,6 +63,24 @@ class TestAgainstTheCompiler:
             ("keyDocument", 0, 0),
             ("state", 1, 0),
             ("nonce", 1, 1),
+        ]
+        assert members_of("WatchdogRegistry", "Watch") == [
+            ("version", 0, 0),
+            ("firstSerial", 0, 4),
+            ("threshold", 0, 8),
+            ("total", 0, 12),
+        ]
+        assert members_of("WatchdogRegistry", "Progress") == [
+            ("version", 0, 0),
+            ("weight", 0, 4),
+            ("confirmations", 0, 8),
+            ("objections", 0, 12),
+            ("confirmed", 0, 16),
+        ]
+        assert members_of("WatchdogRegistry", "Watchdog") == [
+            ("account", 0, 0),
+            ("weight", 0, 20),
+            ("sealingKey", 1, 0),
         ]
 
 
@@ -129,3 +153,23 @@ def test_words_that_no_contract_wrote() -> None:
 @pytest.mark.parametrize(("next_serial", "words"), [(1, 1), (256, 1), (257, 2), (512, 2), (513, 3)])
 def test_how_many_revocation_words_can_hold_a_bit(next_serial: int, words: int) -> None:
     assert layout.revocation_words(next_serial) == words
+
+
+def test_a_watchdogs_words() -> None:
+    account = Address(b"\xab" * 20)
+    word = bytes(8) + (30).to_bytes(4) + account
+    assert layout.decode_watchdog(word, b"\x07" * 32) == layout.Watchdog(
+        account, 30, Hash32(b"\x07" * 32)
+    )
+    with pytest.raises(ValueError, match="beyond account"):
+        layout.decode_watchdog(b"\x01" + word[1:], b"\x07" * 32)
+
+
+def test_how_a_ca_is_watched_and_how_far_a_batch_is() -> None:
+    word = (5 | 4 << 32 | 40 << 64 | 60 << 96).to_bytes(32)
+    assert layout.decode_watch(word) == layout.Watch(5, 4, 40, 60)
+    assert layout.decode_watch(bytes(32)) is None
+    progress = 5 | 30 << 32 | 0b100 << 64 | 0b010 << 96
+    assert layout.decode_progress(progress.to_bytes(32)) == layout.Progress(5, 30, 4, 2, False)
+    assert layout.decode_progress((progress | 1 << 128).to_bytes(32)).confirmed
+    assert layout.decode_progress(bytes(32)) == layout.Progress(0, 0, 0, 0)

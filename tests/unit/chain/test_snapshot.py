@@ -15,7 +15,7 @@ from dpki.chain.snapshot import (
     fetch_snapshot,
 )
 from dpki.errors import CouldNotCheck, EndpointUnavailable, UsageError, WrongDomain
-from dpki.model import Address, AuthorityKind, AuthorityState, DeviceState, Hash32
+from dpki.model import Address, AuthorityId, AuthorityKind, AuthorityState, DeviceState, Hash32
 from tests.fakes.chain import ISSUER_KEY, OPERATOR, FakeChain, entries
 
 DEVICE = Address(b"\xdd" * 20)
@@ -259,3 +259,79 @@ class TestContradictions:
         chain.lie = lie
         with pytest.raises(EndpointUnavailable, match="storage word has 1 bytes"):
             fetch_snapshot(chain, chain.domain)
+
+
+class TestWatched:
+    def asked_of(self, chain: FakeChain, contract: Address) -> int:
+        return sum(call.params[0] == str(contract) for call in chain.asked)
+
+    def test_costs_one_word_where_nobody_watches(self, chain: FakeChain) -> None:
+        ca = chain.register()
+        chain.issue(ca, entries(3))
+        chain.asked.clear()
+        snapshot = fetch_snapshot(chain, chain.domain, batches=[(ca, 1)])
+        assert only(snapshot).watch is None
+        assert snapshot.progress == {}
+        assert snapshot.awaited(ca, 1) is None
+        assert self.asked_of(chain, chain.domain.watchdogs) == 1
+
+    def test_from_unconfirmed_to_confirmed(self, chain: FakeChain) -> None:
+        ca = chain.register()
+        chain.issue(ca, entries(3))
+        chain.watch(ca, threshold=40, total=60)
+        chain.issue(ca, entries(2))
+        chain.asked.clear()
+        batches = [(ca, 1), (ca, 4)]
+        snapshot = fetch_snapshot(chain, chain.domain, batches=batches)
+        assert only(snapshot).watch == layout.Watch(1, 4, 40, 60)
+        assert self.asked_of(chain, chain.domain.watchdogs) == 2
+        assert snapshot.awaited(ca, 1) is None
+        assert snapshot.awaited(ca, 4) == "awaiting watchdogs: 0 of 40"
+        chain.confirm(ca, 4, weight=30, confirmed=False)
+        snapshot = fetch_snapshot(chain, chain.domain, batches=batches)
+        assert snapshot.awaited(ca, 4) == "awaiting watchdogs: 30 of 40"
+        chain.watch(ca, threshold=20, total=20)
+        snapshot = fetch_snapshot(chain, chain.domain, batches=batches)
+        assert only(snapshot).watch == layout.Watch(2, 4, 20, 20)
+        assert snapshot.awaited(ca, 4) == "awaiting watchdogs: 0 of 20"
+        chain.confirm(ca, 4, weight=20, confirmed=True)
+        chain.watch(ca, threshold=60, total=60)
+        assert fetch_snapshot(chain, chain.domain, batches=batches).awaited(ca, 4) is None
+
+    def test_objections_are_told(self) -> None:
+        watch = layout.Watch(2, 1, 40, 60)
+        told = watch.missing(layout.Progress(2, 10, 0b001, 0b110))
+        assert told == "awaiting watchdogs: 10 of 40, 2 objected"
+        assert watch.missing(layout.Progress(1, 10, 0b001, 0b110)) == "awaiting watchdogs: 0 of 40"
+
+    def test_of_a_ca_that_is_none_everything_waits(self, chain: FakeChain) -> None:
+        snapshot = fetch_snapshot(chain, chain.domain)
+        assert snapshot.awaited(AuthorityId(b"\x09" * 32), 1) is not None
+
+    @pytest.mark.parametrize(
+        "word",
+        [
+            0 | 1 << 32 | 1 << 64 | 1 << 96,  # a first serial and no version
+            1 | 0 << 32 | 1 << 64 | 1 << 96,
+            1 | 1 << 32 | 0 << 64 | 1 << 96,
+            1 | 1 << 32 | 2 << 64 | 1 << 96,  # more than all of them weigh
+            1 | 2 << 32 | 1 << 64 | 1 << 96,  # from beyond the next serial
+            1 | 1 << 32 | 1 << 64 | 1 << 96 | 1 << 128,
+        ],
+    )
+    def test_a_watch_that_nobody_set(self, chain: FakeChain, word: int) -> None:
+        ca = chain.register()
+        chain.put(chain.domain.watchdogs, layout.watch_slot(ca), word)
+        chain.mine()
+        with pytest.raises(CouldNotCheck, match="can't have written"):
+            fetch_snapshot(chain, chain.domain)
+
+    @pytest.mark.parametrize("word", [1 | 1 << 64 | 1 << 96, 2 << 128])
+    def test_confirmations_that_nobody_counted(self, chain: FakeChain, word: int) -> None:
+        ca = chain.register()
+        chain.watch(ca)
+        chain.issue(ca, entries(1))
+        chain.put(chain.domain.watchdogs, layout.progress_slot(ca, 1), word)
+        chain.mine()
+        with pytest.raises(CouldNotCheck, match="confirmations of batch 1"):
+            fetch_snapshot(chain, chain.domain, batches=[(ca, 1)])

@@ -12,12 +12,13 @@ from dpki.model import Address
 
 NOBODY = Address.zero()
 GATE = Address(b"\x01" * 20)
-A, R, E, V, U = (
+A, R, E, V, U, W = (
     Standing.ANCHORED,
     Standing.REVOKED,
     Standing.EXPIRED,
     Standing.VOID,
     Standing.UNFINISHED,
+    Standing.AWAITING,
 )
 
 
@@ -55,6 +56,9 @@ def due(old: list[tuple[Fake, Standing]], new: list[tuple[Fake, Standing]]) -> l
         ([A, E], [1]),
         ([A, V], [1]),
         ([A, U], [1]),
+        ([W], [1]),
+        ([A, W], [2]),
+        ([W, R], []),
         ([E], []),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 
 from dpki.issuance.journal import NewCertificate
 from dpki.issuance.run import LOST_KEY
-from dpki.issuance.standing import Standing, foreign_serials, standings_of
+from dpki.issuance.standing import Standing, awaited_by, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch
 from dpki.model import Address
 from tests.fakes.issuing import Office
@@ -65,8 +65,24 @@ def test_void_and_unfinished(office: Office) -> None:
     assert {s for s in Standing if s.is_live} == {
         Standing.UNFINISHED,
         Standing.ANCHORED,
+        Standing.AWAITING,
         Standing.MISSING,
     }
+
+
+def test_awaiting_watchdogs_until_enough_confirmed(office: Office) -> None:
+    office.ca.watched()
+    assert standings(office) == [Standing.ANCHORED, Standing.ANCHORED]  # from before
+    issue_batch(office.bench(), [office.for_key("carol"), office.for_key("dave")])
+    assert standings(office)[2:] == [Standing.AWAITING, Standing.AWAITING]
+    office.ca.revoked = {3}
+    assert standings(office)[2:] == [Standing.REVOKED, Standing.AWAITING]
+    assert standings(office, timedelta(hours=8))[3:] == [Standing.EXPIRED]
+    office.ca.confirm(3, 20)
+    (_, waiting), found = office.journal.load_all(), office.chain.snapshot()
+    assert awaited_by(waiting, found) == "awaiting watchdogs: 20 of 40"
+    office.ca.confirm(3, 40)
+    assert standings(office)[2:] == [Standing.REVOKED, Standing.ANCHORED]
 
 
 class TestForeignSerials:

@@ -8,9 +8,11 @@ import pytest
 from eth_abi.abi import decode
 from eth_hash.auto import keccak
 
+from dpki.chain.layout import Watchdog
 from dpki.errors import UsageError
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32, from_timestamp
 from dpki.transactions.actions import DomainActions
+from dpki.transactions.confirmations import Confirmation
 from tests.fakes.chain import FakeChain, entries
 
 DOMAIN = FakeChain().domain
@@ -153,3 +155,52 @@ def test_a_batch_has_1_to_1000(count: int) -> None:
 def test_a_batch_of_1000_fits_a_node_s_pool() -> None:
     _, data = ACTIONS.issue(CA, 1, entries(1000))
     assert len(data) < 128 * 1024 - 1024
+
+
+def test_watchdogs() -> None:
+    registry = DOMAIN.watchdogs
+    named = [Watchdog(WHO, 10, DIGEST), Watchdog(Address(b"\x02" * 20), 20, Hash32(b"\x06" * 32))]
+    contract, data = ACTIONS.set_watch(CA, named, 25)
+    kinds = "(bytes32,(address,uint32,bytes32)[],uint32)"
+    assert (contract, data[:4]) == (registry, keccak(f"setWatch{kinds}".encode())[:4])
+    assert decode(["bytes32", "(address,uint32,bytes32)[]", "uint32"], data[4:]) == (
+        CA,
+        tuple((str(w.account).lower(), w.weight, w.sealing_key) for w in named),
+        25,
+    )
+    expect(
+        ACTIONS.request_review(CA, 7, [DIGEST]),
+        registry,
+        "requestReview(bytes32,uint32,bytes32[])",
+        CA,
+        7,
+        (DIGEST,),
+    )
+    expect(
+        ACTIONS.confirm_batch(CA, 7, DIGEST),
+        registry,
+        "confirm(bytes32,uint32,bytes32)",
+        CA,
+        7,
+        DIGEST,
+    )
+    expect(
+        ACTIONS.object_to_batch(CA, 7, DIGEST, "no"),
+        registry,
+        "object(bytes32,uint32,bytes32,string)",
+        CA,
+        7,
+        DIGEST,
+        "no",
+    )
+    confirmation = Confirmation(CA, 7, DIGEST, WHO, from_timestamp(1_800_000_000), b"\x09" * 65)
+    contract, data = ACTIONS.relay_confirmations([confirmation])
+    kind = "(bytes32,uint32,bytes32,address,uint256,bytes)[]"
+    assert (contract, data[:4]) == (registry, keccak(f"relay({kind})".encode())[:4])
+    ((told,),) = decode([kind], data[4:])
+    assert told == (CA, 7, DIGEST, str(WHO).lower(), 1_800_000_000, b"\x09" * 65)
+
+
+def test_too_many_watchdogs_or_too_heavy_ones_are_for_the_contract_and_the_codec() -> None:
+    with pytest.raises(UsageError, match="can't take these values"):
+        ACTIONS.set_watch(CA, [Watchdog(WHO, 2**32, DIGEST)], 1)

@@ -62,6 +62,19 @@ def test_every_place_of_a_batch_is_valid(users: Ca, position: int) -> None:
     assert finding.verdict is Verdict.VALID
 
 
+def test_what_watchdogs_have_yet_to_confirm_is_not_anchored(users: Ca) -> None:
+    before, old = users.issue()
+    users.watched()
+    certificate, anchoring = users.issue()
+    assert judge(before, old, snapshot(users), NOW).verdict is Verdict.VALID
+    users.confirm(2, 20)
+    finding = judge(certificate, anchoring, snapshot(users), NOW)
+    assert finding.verdict is Verdict.NOT_ANCHORED
+    assert (finding.reason, finding.exit_status) == ("awaiting watchdogs: 20 of 40", 3)
+    users.confirm(2, 40)
+    assert judge(certificate, anchoring, snapshot(users), NOW).verdict is Verdict.VALID
+
+
 def test_another_domains_ca_is_unknown(users: Ca) -> None:
     certificate, anchoring = Ca.users().issue()
     finding = judge(certificate, anchoring, snapshot(users), NOW)
