@@ -49,6 +49,7 @@ from scripts.bench_commands import (
 from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.bench_signing import Rate, measure_signing, signing_table
+from scripts.bench_worst_day import measure_worst_day, worst_day_section
 from scripts.players import SSHD_REFUSES, Story, open_story
 from scripts.stage import dpki_command
 from scripts.story import STEPS
@@ -228,13 +229,13 @@ def harden_wallet(story: Story) -> None:
 def issue_and_install(story: Story, key: Path) -> None:
     """Issue a user certificate and run the agent."""
     story.issue_user(key, "bench")
-    story.agent_once()
+    story.gate.agent_once()
 
 
 def revoke_and_refuse(story: Story, key: Path) -> None:
     """Revoke a user certificate, run the agent, and see the login refused."""
     story.admin("ssh", "revoke", "--certificate", f"{key}-cert.pub")
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_no_login(story.engineer(key), SSHD_REFUSES)
 
 
@@ -276,7 +277,7 @@ def report(
     timings: Sequence[Timing],
     rates: Sequence[Rate],
     krls: Sequence[KrlFigure],
-    commands_part: Sequence[str],
+    parts: Sequence[str],
     today: datetime,
 ) -> str:
     """Return the text of docs/benchmarks.md."""
@@ -341,7 +342,7 @@ def report(
         f"`dpki --help` takes {start / python:.1f} times as long as a Python that does nothing.",
         "",
         *krl_section(krls),
-        *commands_part,
+        *parts,
     ]
     return "\n".join(lines)
 
@@ -374,8 +375,10 @@ def main() -> int:
     gas, rounds = measure_gas(), measure_rounds()
     timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
     rates = measure_keys(arguments.rounds)
-    commands_part = commands_section(measure_commands(), measure_verify())
-    text = report(gas, rounds, timings, rates, measure_krls(), commands_part, datetime.now(UTC))
+    today = datetime.now(UTC)
+    parts = worst_day_section(measure_worst_day(), today)
+    parts += commands_section(measure_commands(), measure_verify())
+    text = report(gas, rounds, timings, rates, measure_krls(), parts, today)
     arguments.out.write_text(text)
     print(text)
     over = missed(gas, timings, rates) + rounds_over(rounds)

@@ -8,112 +8,26 @@ interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.players import Direction, Story, open_story
+from scripts.players import Story, open_story
+from scripts.showing import (
+    Interrupted,
+    heed_signals,
+    ignore_signals,
+    no_ipfs_panel,
+    play,
+    proof_table,
+)
 from scripts.stage import StepFailed
 from scripts.story import STEPS, Step
-
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Interrupted(BaseException):
-    """Somebody wants this to end; not an Exception, so that nothing on the way swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def interrupt(number: int, _: FrameType | None) -> None:
-    """Turn the first signal into an orderly end."""
-    ignore_signals()
-    raise Interrupted(number)
-
-
-def ignore_signals() -> None:
-    """Let nothing cut short what stops everything.
-
-    By a handler that does nothing rather than SIG_IGN, which our children would inherit.
-    """
-    for number in STOPPING_SIGNALS:
-        signal.signal(number, lambda *_: None)
-
-
-def play(story: Story, console: Console) -> dict[str, float]:
-    """Play all steps; return the seconds that each took.
-
-    Raises:
-        StepFailed: One did not go as told.
-    """
-    times: dict[str, float] = {}
-    for number, step in enumerate(STEPS, start=1):
-        started = time.monotonic()
-        with announced(console, number, step):
-            step.play(story)
-        times[step.name] = time.monotonic() - started
-        place = f"{number:2}/{len(STEPS)}"
-        took = f"[dim]{times[step.name]:5.1f} s[/]"
-        console.print(f"[green]✓[/] {place}  {step.title:<56} {took}")
-        if step.name == "init" and not story.uses_ipfs:
-            console.print(no_ipfs_panel())
-        if step.name == "deploy":
-            console.print(f"         domain id [cyan]{story.domain}[/]", soft_wrap=True)
-    return times
-
-
-@contextlib.contextmanager
-def announced(console: Console, number: int, step: Step) -> Iterator[None]:
-    """Show that a step is under way: a spinner for people, a line for a log."""
-    if console.is_terminal:
-        with console.status(f"{number:2}/{len(STEPS)}  {step.title}"):
-            yield
-    else:
-        console.print(f"… {number:2}/{len(STEPS)}  {step.name}")
-        yield
-
-
-def no_ipfs_panel() -> Panel:
-    """Return the loud word that this run shows less than it should."""
-    return Panel(
-        "There is no IPFS node on this machine: Kubo (`ipfs`) was neither found nor could be got.\n"
-        "The demo goes on with dpki's directory store: the same CIDs, but nothing travels.\n"
-        "Install Kubo, or run scripts/setup where it can be fetched, to see the whole story.",
-        title="NO IPFS",
-        border_style="bold red",
-        style="red",
-    )
-
-
-def proof_table(story: Story) -> Table:
-    """Return the table of what was proven: a row a claim, both directions side by side."""
-    table = Table(title="What was proven", title_justify="left", show_lines=True, expand=False)
-    table.add_column("claim", ratio=3)
-    table.add_column("seen to hold", style="green", ratio=4)
-    table.add_column("seen refused", style="yellow", ratio=4)
-    claims = dict.fromkeys(proof.claim for proof in story.proofs)
-    for claim in claims:
-        cells = []
-        for direction in Direction:
-            seen = [
-                p.evidence for p in story.proofs if p.claim == claim and p.direction is direction
-            ]
-            cells.append("\n".join(f"• {escape(evidence)}" for evidence in seen))
-        table.add_row(escape(claim), *cells)
-    return table
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -130,17 +44,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tell_more(story: Story, step: Step[Story], console: Console) -> None:
+    """Show what came of some of the steps."""
+    if step.name == "init" and not story.uses_ipfs:
+        console.print(no_ipfs_panel())
+    if step.name == "deploy":
+        console.print(f"         domain id [cyan]{story.domain}[/]", soft_wrap=True)
+
+
 def main() -> int:
     """Play, and tell how it went."""
     arguments = parse_arguments()
     console = Console(soft_wrap=False)
-    for number in STOPPING_SIGNALS:
-        signal.signal(number, interrupt)
+    heed_signals()
     started = time.monotonic()
     try:
         with open_story(optimism=arguments.optimism, ipfs=False, keep=arguments.keep) as story:
             try:
-                play(story, console)
+                play(story, STEPS, console, lambda step, _: tell_more(story, step, console))
             except StepFailed as failure:
                 console.print("[bold red]The story did not go as told.[/]")
                 console.print(escape(str(failure)), soft_wrap=True, highlight=False)

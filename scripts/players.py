@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.stage import SSHD, Client, Sshd, Stage, StepFailed, open_stage
+from scripts.gate import Gate
+from scripts.stage import Client, Sshd, Stage, StepFailed, open_stage
 
-HOST = "gate-1.example"
-"""The device's host name, in its certificate."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 THEFT = REPOSITORY / "scripts" / "theft.py"
 
@@ -51,20 +50,23 @@ class Story:
         optimism: Play on a chain with OP-stack rules.
         ipfs: Whether IPFS is required; otherwise a directory store takes its place.
         uses_ipfs: Whether they really go over IPFS.
+        gate: The device of the story.
     """
 
     stage: Stage
     optimism: bool = False
     ipfs: bool = True
     uses_ipfs: bool = False
+    gate: Gate = field(init=False)
     proofs: list[Proof] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     domain: str = ""
     rpc: str = ""
     user_ca: str = ""
     host_ca: str = ""
-    device: str = ""
-    sshd: Sshd | None = None
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.stage, "gate-1")
 
     # --- where things are -----------------------------------------------------------------------
 
@@ -72,21 +74,6 @@ class Story:
     def home(self) -> Path:
         """The administrator's $DPKI_HOME."""
         return self.stage.directory / "admin"
-
-    @property
-    def device_directory(self) -> Path:
-        """What would be /var/lib/dpki on the device."""
-        return self.stage.directory / "device"
-
-    @property
-    def sshd_directory(self) -> Path:
-        """What would be /etc/ssh/dpki on the device."""
-        return self.stage.directory / "device-ssh"
-
-    @property
-    def drop_in(self) -> Path:
-        """What would be /etc/ssh/sshd_config.d/10-dpki.conf on the device."""
-        return self.stage.directory / "10-dpki.conf"
 
     @property
     def laptop(self) -> Path:
@@ -97,29 +84,6 @@ class Story:
     def thief(self) -> Path:
         """The thief's folder."""
         return self.stage.directory / "thief"
-
-    @property
-    def server(self) -> Sshd:
-        """The device's sshd, once started."""
-        if self.sshd is None:
-            raise StepFailed("sshd is not running yet")
-        return self.sshd
-
-    @property
-    def sshd_config(self) -> Path:
-        """What would be /etc/ssh/sshd_config on the device."""
-        return self.stage.directory / "sshd-device" / "sshd_config"
-
-    @property
-    def plain_host_key(self) -> Path:
-        """The host key that the device's sshd had before dpki."""
-        return self.stage.directory / "plain-host-key"
-
-    def start_device_sshd(self) -> None:
-        """Start the device's sshd as it is before dpki: a plain host key, no drop-in yet."""
-        self.make_key(self.plain_host_key, "ecdsa")
-        lines = [f"HostKey {self.plain_host_key}"]
-        self.sshd = self.stage.start_sshd("device", lines, include=self.drop_in)
 
     @property
     def passphrase(self) -> Path:
@@ -139,14 +103,14 @@ class Story:
 
     # --- who acts -------------------------------------------------------------------------------
 
-    def admin(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
-        """Run `dpki` as the administrator, in whose home everything secret but the CA keys lies."""
-        env = self.stage.environment(DPKI_HOME=str(self.home))
+    def at(self, home: Path, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
+        """Run `dpki` as the one whose $DPKI_HOME this is."""
+        env = self.stage.environment(DPKI_HOME=str(home))
         return self.stage.dpki(*arguments, expect=expect, env=env)
 
-    def on_device(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
-        """Run `dpki` on the device, which has no administrator's home."""
-        return self.stage.dpki(*arguments, expect=expect)
+    def admin(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
+        """Run `dpki` as the administrator, in whose home everything secret but the CA keys lies."""
+        return self.at(self.home, *arguments, expect=expect)
 
     def stranger(self, *arguments: str | Path, expect: int | None = 0) -> dict[str, Any]:
         """Run `dpki` as somebody with nothing: an empty HOME, next to no environment."""
@@ -163,18 +127,9 @@ class Story:
         )
         return str(document["verdict"])
 
-    def agent_once(self, *, expect: int | None = 0) -> dict[str, Any]:
-        """Run the device's agent once; sshd, which it may have reloaded, listens again."""
-        starts = self.server.starts
-        document = self.on_device("agent", "once", "--dir", self.device_directory, expect=expect)
-        self.stage.wait_listening(self.server, starts + bool(document.get("reloaded")))
-        return document
-
     def make_key(self, path: Path, kind: str = "ed25519") -> Path:
-        """Make an ordinary SSH key pair with ssh-keygen; return the private key's path."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.stage.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", path.name, "-f", path])
-        return path
+        """Make an ordinary SSH key pair; see `Stage.make_key`."""
+        return self.stage.make_key(path, kind)
 
     def known_hosts(self, name: str) -> tuple[Path, Path]:
         """Fetch, as a stranger, the @cert-authority lines and the KRL as they are now."""
@@ -202,7 +157,7 @@ class Story:
         folder = self.stage.directory / "clients" / trust
         if not folder.exists():
             self.known_hosts(trust)
-        return Client(key, certificate, folder / "known_hosts", folder / "krl", HOST)
+        return Client(key, certificate, folder / "known_hosts", folder / "krl", self.gate.host)
 
     def engineer(self, key: Path, *, trust: str = "now") -> Client:
         """Return a client with the certificate that lies beside its key."""
@@ -211,7 +166,16 @@ class Story:
     def issue_host(self, *, expect: int = 0) -> dict[str, Any]:
         """Have the administrator certify the device's host key, into a sealed bundle."""
         return self.admin(
-            *("ssh", "issue", "--ca", "host-ca", "--device", "gate-1", "--hostname", HOST),
+            *(
+                "ssh",
+                "issue",
+                "--ca",
+                "host-ca",
+                "--device",
+                self.gate.name,
+                "--hostname",
+                self.gate.host,
+            ),
             *("--for", "8h"),
             expect=expect,
         )
@@ -228,7 +192,11 @@ class Story:
 
     def self_sign(self, key: Path, authority: Path, *, host: bool) -> None:
         """Certify a key with ssh-keygen and a CA key of one's own."""
-        kind = ["-h", "-n", HOST] if host else ["-n", "ops", "-O", "clear", "-O", "permit-pty"]
+        kind = (
+            ["-h", "-n", self.gate.host]
+            if host
+            else ["-n", "ops", "-O", "clear", "-O", "permit-pty"]
+        )
         signing: list[str | Path] = [
             "ssh-keygen",
             "-q",
@@ -249,49 +217,21 @@ class Story:
         document: dict[str, Any] = json.loads(outcome.stdout)
         return document
 
-    # --- what is installed on the device --------------------------------------------------------
-
-    def drop_in_option(self, name: str) -> Path:
-        """Return the file that an option of the agent's drop-in names."""
-        for line in self.drop_in.read_text().splitlines():
-            words = line.split(maxsplit=1)
-            if len(words) == 2 and words[0].lower() == name.lower():
-                return Path(words[1].strip().strip('"'))
-        raise StepFailed(f"the drop-in sets no {name}\n{self.drop_in.read_text()}")
-
-    def installed(self) -> dict[str, bytes]:
-        """Return what sshd uses: the host key and certificate, the CA keys, the drop-in."""
-        names = ("HostKey", "HostCertificate", "TrustedUserCAKeys")
-        found = {name: self.drop_in_option(name).read_bytes() for name in names}
-        return found | {"Include": self.drop_in.read_bytes()}
-
     def expect_unchanged(self, before: dict[str, bytes], by: str) -> None:
         """Fail unless sshd still uses what it did before."""
-        now = self.installed()
+        now = self.gate.installed()
         for name, content in before.items():
             require(now[name] == content, f"{by} changed {name}\n{content!r}\n{now[name]!r}")
-
-    def host_public_key(self) -> str:
-        """Return the public half of the host key that sshd uses now."""
-        shown = self.stage.run(["ssh-keygen", "-y", "-f", self.drop_in_option("HostKey")]).stdout
-        return " ".join(shown.split()[:2])
 
     def keep_host_key(self, name: str) -> Path:
         """Copy the current host key and certificate, as a thief of the device might."""
         kept = self.thief / f"{name}-host-key"
         kept.parent.mkdir(exist_ok=True)
-        shutil.copy(self.drop_in_option("HostKey"), kept)
+        shutil.copy(self.gate.drop_in_option("HostKey"), kept)
         kept.chmod(0o600)
-        shutil.copy(self.drop_in_option("HostCertificate"), f"{kept}-cert.pub")
-        Path(f"{kept}.pub").write_text(self.host_public_key() + "\n")
+        shutil.copy(self.gate.drop_in_option("HostCertificate"), f"{kept}-cert.pub")
+        Path(f"{kept}.pub").write_text(self.gate.host_public_key() + "\n")
         return kept
-
-    def effective_configuration(self) -> dict[str, str]:
-        """Return what sshd itself says is in force for the account that logs in."""
-        match = f"user={self.stage.account},host=localhost,addr=127.0.0.1"
-        shown = self.stage.run([SSHD, "-T", "-C", match, "-f", self.sshd_config]).stdout
-        pairs = (line.split(maxsplit=1) for line in shown.splitlines() if line.strip())
-        return {pair[0].lower(): pair[1] if len(pair) == 2 else "" for pair in pairs}
 
     # --- what was seen --------------------------------------------------------------------------
 
@@ -305,7 +245,7 @@ class Story:
 
     def expect_login(self, client: Client, *, server: Sshd | None = None) -> None:
         """Fail unless this client gets in."""
-        outcome = self.stage.ssh(server or self.server, client)
+        outcome = self.stage.ssh(server or self.gate.server, client)
         if outcome.status != 0 or outcome.stdout.strip() != "logged-in":
             raise StepFailed(
                 f"the login should have worked\n{outcome.describe()}\n{self.sshd_log(server)}"
@@ -317,7 +257,7 @@ class Story:
         Args:
             because: What ssh must have said, so that no other trouble passes for a refusal.
         """
-        outcome = self.stage.ssh(server or self.server, client)
+        outcome = self.stage.ssh(server or self.gate.server, client)
         if outcome.status == 0 or "logged-in" in outcome.stdout:
             raise StepFailed(f"the login should have been refused\n{outcome.describe()}")
         if because.lower() not in outcome.stderr.lower():
@@ -330,7 +270,7 @@ class Story:
 
     def sshd_log(self, server: Sshd | None = None) -> str:
         """Return the end of sshd's log, for the one who has to find out."""
-        log = (server or self.server).log
+        log = (server or self.gate.server).log
         return (
             "\n".join(["sshd's log:", *log.read_text().splitlines()[-25:]]) if log.exists() else ""
         )

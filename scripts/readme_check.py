@@ -1,4 +1,4 @@
-"""Whether README.md and docs/operations.md are true.
+"""Whether README.md, docs/operations.md and docs/runbook-compromise.md are true.
 
 Every `dpki …` command in them exists, with those options.
 
@@ -22,9 +22,14 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dpki.cli.app import app
+from dpki.council.actions import vocabulary
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "docs" / "operations.md")
+DOCUMENTS = (
+    REPOSITORY / "README.md",
+    REPOSITORY / "docs" / "operations.md",
+    REPOSITORY / "docs" / "runbook-compromise.md",
+)
 HELP_FLAGS = re.DOTALL | re.MULTILINE
 
 
@@ -107,6 +112,16 @@ def complaint(words: list[str]) -> str | None:
     return None
 
 
+def unknown_action(words: list[str]) -> str | None:
+    """Return what no council's round can hold, of what `dpki council propose` is given here."""
+    known = {tuple(saying.split()[:2]) for saying in vocabulary().split("; ")}
+    if words[:2] != ["council", "propose"]:
+        return None
+    actions = [word for word in words[2:] if " " in word]
+    strange = [action for action in actions if tuple(action.split()[:2]) not in known]
+    return f"no action reads {strange[0]!r}" if strange else None
+
+
 def is_argument(param: Any) -> bool:
     """Whether a parameter is given by its place."""
     return getattr(param, "param_type_name", "") == "argument"
@@ -139,7 +154,7 @@ def main() -> int:
         wrong += [f"`{name}` shows something else" for name in untrue_help(text)]
         for words in dpki_commands(text):
             count += 1
-            fault = complaint(words)
+            fault = complaint(words) or unknown_action(words)
             if fault is not None:
                 wrong.append(f"`{shlex.join(['dpki', *words])}`: {fault}")
         complaints += [f"{document.name}: {sentence}" for sentence in wrong]

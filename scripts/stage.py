@@ -172,6 +172,12 @@ class Stage:
             raise StepFailed(f"no JSON document on stdout\n{outcome.describe()}") from None
         return document if isinstance(document, dict) else {"items": document}
 
+    def make_key(self, path: Path, kind: str = "ed25519") -> Path:
+        """Make an ordinary SSH key pair with ssh-keygen; return the private key's path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", path.name, "-f", path])
+        return path
+
     # --- sshd and ssh ---------------------------------------------------------------------------
 
     def start_sshd(self, name: str, lines: Sequence[str], *, include: Path | None = None) -> Sshd:

@@ -14,18 +14,21 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from scripts.players import CLIENT_REFUSES, HOST, SSHD_REFUSES, Story, require
+from scripts.players import CLIENT_REFUSES, SSHD_REFUSES, Story, require
 from scripts.stage import Client, free_port
+
+Player = TypeVar("Player", bound=Story)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One arrow of the story."""
+class Step(Generic[Player]):
+    """One arrow of a story."""
 
     name: str
     title: str
-    play: Callable[[Story], None]
+    play: Callable[[Player], None]
 
 
 # --- a domain -----------------------------------------------------------------------------------
@@ -73,20 +76,9 @@ def deploy(story: Story) -> None:
     claim = "A trust domain is one transaction, found by its id alone"
     story.holds(claim, "1 transaction deployed and wired four contracts")
     altered = story.domain[:-1] + ("0" if story.domain[-1] != "0" else "1")
-    story.stranger(
-        "ssh",
-        "known-hosts",
-        "--domain",
-        altered,
-        "--rpc",
-        story.rpc,
-        "--out",
-        "x",
-        "--krl",
-        "y",
-        expect=3,
-    )
-    story.refused(claim, "an id with one digit changed is another domain: exit status 3")
+    wanted = ("--domain", altered, "--rpc", story.rpc, "--out", "x", "--krl", "y")
+    story.stranger("ssh", "known-hosts", *wanted, expect=5)
+    story.refused(claim, "an id with one digit changed: nobody shows such a domain, exit status 5")
 
 
 def create_authorities(story: Story) -> None:
@@ -114,34 +106,15 @@ def create_authorities(story: Story) -> None:
 
 def enroll_device(story: Story) -> None:
     """The device makes keys and a request; the administrator enrols it by it, unaltered."""
-    story.start_device_sshd()
+    story.gate.start_sshd()
     rescue = story.make_key(story.laptop / "break-glass")
-    document = story.on_device(
-        *(
-            "device",
-            "init",
-            "--dir",
-            story.device_directory,
-            "--domain",
-            story.domain,
-            "--rpc",
-            story.rpc,
-        ),
+    story.gate.initialise(
+        *("--domain", story.domain, "--rpc", story.rpc),
         *story.storage_options(),
         *("--allow", f"{story.stage.account}={story.user_ca}/ops"),
         *("--break-glass", f"{rescue}.pub"),
-        *(
-            "--sshd-dir",
-            story.sshd_directory,
-            "--sshd-config",
-            story.sshd_config,
-            "--drop-in",
-            story.drop_in,
-        ),
-        *("--reload", f"/bin/kill -HUP {story.server.process.pid}"),
     )
-    story.device = document["device"]
-    request = story.device_directory / "enroll.request"
+    request = story.gate.request
     claim = "Only a device's own signature enrols it"
     altered = story.stage.directory / "altered.request"
     data = bytearray(request.read_bytes())
@@ -156,9 +129,10 @@ def enroll_device(story: Story) -> None:
     story.admin("device", "enroll", request, "--name", "gate-1")
     listed = story.admin("device", "list")
     require(
-        story.device.lower() in json.dumps(listed).lower(), "the device is not listed as enrolled"
+        story.gate.address.lower() in json.dumps(listed).lower(),
+        "the device is not listed as enrolled",
     )
-    story.holds(claim, f"{story.device} is enrolled")
+    story.holds(claim, f"{story.gate.address} is enrolled")
 
 
 def issue_certificates(story: Story) -> None:
@@ -189,17 +163,17 @@ def before_the_agent(story: Story) -> None:
     story.expect_no_login(story.engineer(alice), CLIENT_REFUSES)
     story.refused(HOST_CLAIM, "the device's plain host key, before the agent ran")
     known = story.laptop / "plain-known-hosts"
-    known.write_text(f"{HOST} {Path(f'{story.plain_host_key}.pub').read_text()}")
-    blind = Client(alice, Path(f"{alice}-cert.pub"), known, None, HOST)
+    known.write_text(f"{story.gate.host} {Path(f'{story.gate.plain_host_key}.pub').read_text()}")
+    blind = Client(alice, Path(f"{alice}-cert.pub"), known, None, story.gate.host)
     story.expect_no_login(blind, SSHD_REFUSES)
     story.refused(LOGIN_CLAIM, "alice's certificate, before the agent ran")
 
 
 def run_agent(story: Story) -> None:
     """The agent fetches the bundle, checks it against the chain, installs, reloads sshd."""
-    story.agent_once()
-    require(story.drop_in.exists(), "the agent wrote no drop-in for sshd")
-    effective = story.effective_configuration()
+    story.gate.agent_once()
+    require(story.gate.drop_in.exists(), "the agent wrote no drop-in for sshd")
+    effective = story.gate.effective_configuration()
     for option in (
         "trustedusercakeys",
         "revokedkeys",
@@ -212,14 +186,14 @@ def run_agent(story: Story) -> None:
         )
     claim = "The agent installs strict mode and repeats itself without harm"
     story.holds(claim, "sshd -T shows CA keys, KRL, login command and host certificate")
-    installed = story.installed()
-    story.agent_once()
+    installed = story.gate.installed()
+    story.gate.agent_once()
     story.expect_unchanged(installed, "a second run")
     story.holds(claim, "a second run changed nothing")
-    configuration = story.device_directory / "device.toml"
+    configuration = story.gate.directory / "device.toml"
     true = configuration.read_text()
     configuration.write_text(true.replace(story.rpc, f"http://127.0.0.1:{free_port()}"))
-    story.agent_once(expect=5)
+    story.gate.agent_once(expect=5)
     configuration.write_text(true)
     story.expect_unchanged(installed, "a chain out of reach")
     story.refused(claim, "with the chain out of reach: exit status 5, nothing changed")
@@ -234,7 +208,7 @@ def log_in(story: Story) -> None:
     alice = story.laptop / "alice"
     story.expect_login(story.engineer(alice))
     story.holds(LOGIN_CLAIM, "alice, right after the agent ran")
-    story.holds(HOST_CLAIM, f"{HOST}, by its certificate")
+    story.holds(HOST_CLAIM, f"{story.gate.host}, by its certificate")
     story.expect_no_login(story.client(alice), SSHD_REFUSES)
     story.refused(LOGIN_CLAIM, "alice's key without the certificate")
     mallory = story.make_key(story.thief / "mallory")
@@ -270,7 +244,7 @@ def verify_as_a_stranger(story: Story) -> None:
     lonely = story.thief / "copy-cert.pub"
     shutil.copy(certificate, lonely)
     require(story.verify(lonely, 0) == "valid", "not valid without the proof file")
-    host = story.drop_in_option("HostCertificate")
+    host = story.gate.drop_in_option("HostCertificate")
     require(story.verify(host, 0) == "valid", "the host certificate is not valid")
     story.holds(VERIFY_CLAIM, "alice's and the host's: valid, with and without the proof file")
     story.verify(Path(f"{story.thief / 'mallory'}-cert.pub"), 3)
@@ -288,7 +262,7 @@ def verify_as_a_stranger(story: Story) -> None:
 def rotate_on_device(story: Story) -> None:
     """The device makes its next host key; the old certificate is revoked."""
     update = story.stage.directory / "update.request"
-    story.on_device("device", "rekey", "--dir", story.device_directory, "--out", update)
+    story.stage.dpki("device", "rekey", "--dir", story.gate.directory, "--out", update)
     story.admin("device", "update", update)
     rotate(story, "device", "born on the device")
 
@@ -301,7 +275,7 @@ def rotate_by_admin(story: Story) -> None:
 def rotate(story: Story, keygen: str, origin: str) -> None:
     """Replace the device's host key and certificate, revoke the old, see who trusts which."""
     alice = story.engineer(story.laptop / "alice")
-    old_key, old_public = story.keep_host_key(f"old-{keygen}"), story.host_public_key()
+    old_key, old_public = story.keep_host_key(f"old-{keygen}"), story.gate.host_public_key()
     impostor = story.stage.start_sshd(
         f"old-{keygen}", [f"HostKey {old_key}", f"HostCertificate {old_key}-cert.pub"]
     )
@@ -322,8 +296,8 @@ def rotate(story: Story, keygen: str, origin: str) -> None:
             "--revoke-old",
         )
     )
-    story.agent_once()
-    require(story.host_public_key() != old_public, "the host key is still the old one")
+    story.gate.agent_once()
+    require(story.gate.host_public_key() != old_public, "the host key is still the old one")
     story.known_hosts("now")
     story.expect_login(alice)
     claim = f"Host keys rotate: {origin}"
@@ -342,7 +316,7 @@ def revoke_engineer(story: Story) -> None:
     certificate = Path(f"{alice}-cert.pub")
     story.expect_login(story.engineer(alice))
     story.admin("ssh", "revoke", "--certificate", certificate)
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_no_login(story.engineer(alice), SSHD_REFUSES)
     require(story.verify(certificate, 3) == "revoked", "verify does not say revoked")
     claim = "A revoked certificate is refused, its successor is not"
@@ -350,7 +324,7 @@ def revoke_engineer(story: Story) -> None:
     story.admin("ssh", "revoke", "--certificate", certificate, expect=1)
     successor = story.make_key(story.laptop / "alice-2")
     story.issue_user(successor, "alice")
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_login(story.engineer(successor))
     story.expect_no_login(story.engineer(alice), SSHD_REFUSES)
     story.holds(claim, "alice's new key logs in, with its own certificate")
@@ -365,13 +339,13 @@ def steal_wallet(story: Story) -> None:
     honest = story.engineer(story.laptop / "alice-2")
     loot = story.thief / "wallet"
     loot.mkdir()
-    installed = story.installed()
+    installed = story.gate.installed()
     sent = len(story.stage.transactions(story.rpc))
-    made = story.theft("wallet", story.device_directory / "enroll.request", loot)["certificates"]
+    made = story.theft("wallet", story.gate.request, loot)["certificates"]
     require(
         len(story.stage.transactions(story.rpc)) == sent + 2, "the thief did not anchor two batches"
     )
-    report = story.agent_once(expect=5)
+    report = story.gate.agent_once(expect=5)
     require(bool(report["problems"]), "the agent has nothing to say about the thief's bundles")
     story.expect_unchanged(installed, "what the thief sent")
     story.refused(claim, "his host key pairs, in well-formed bundles: the agent rejects them")
@@ -407,7 +381,7 @@ def steal_signature(story: Story) -> None:
         made = story.theft("signature", mallory, serial)
         require(made["signed_by"] == story.user_ca, "not the real CA's signature")
         require(len(story.stage.transactions(story.rpc)) == sent, "something was anchored")
-        story.agent_once(expect=None)
+        story.gate.agent_once(expect=None)
         verdict = story.verify(Path(f"{mallory}-cert.pub"), 3)
         require(verdict == "not anchored", f"verify says {verdict!r}")
         story.expect_no_login(story.engineer(mallory), SSHD_REFUSES)

@@ -7,6 +7,8 @@ document.
     theft.py wallet HOME REQUEST DIR      all of the administrator's but the HSM; certificates in
     DIR theft.py signature HOME KEY SERIAL    a signature of the real user CA, no wallet; SERIAL:
     next or N
+    theft.py both HOME FILE CA KEY            a copied CA key and the wallet: certify KEY, and
+    anchor that as CA's
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ from dpki.chain.snapshot import Authority, Snapshot, fetch_snapshot
 from dpki.config.admin import AdminConfig, Home, load_admin_config
 from dpki.devices.document import parse_key_document
 from dpki.devices.enrollment import parse_request
+from dpki.errors import DpkiError
 from dpki.issuance.plan import Recipient
 from dpki.issuance.sealing import Signed, seal_batch
-from dpki.model import AuthorityKind
+from dpki.model import AuthorityId, AuthorityKind
 from dpki.store.base import BlockStore
 
 LIFETIME = timedelta(hours=8)
@@ -161,6 +164,37 @@ def steal_signature(home: Home, key: Path, serial: str) -> dict[str, object]:
     return {"serial": number, "signed_by": str(authority_id(certificate.authority_spki))}
 
 
+def steal_both(home: Home, file: Path, ca: str, key: Path) -> dict[str, object]:
+    """Sign with a copy of a CA's key, and anchor with the administrator's wallet if that goes."""
+    from dpki.signer.file import open_file_signer
+    from dpki.signer.pin import pin_source
+    from dpki.signer.uri import FileUri
+    from dpki.transactions.wallet import load_wallet
+    from dpki.transactions.writer import DomainWriter
+
+    config = load_admin_config(home)
+    wallet = load_wallet(home.keystore, pin_source(config.passphrase))
+    public = parse_ssh_public_key(Path(f"{key}.pub").read_bytes()).blob
+    with (
+        open_file_signer(FileUri(str(file)), pin_source(config.token.pin)) as signer,
+        connect(config.chain.rpc, config.require_domain()) as (reader, domain),
+    ):
+        snapshot = fetch_snapshot(reader, domain)
+        authority = snapshot.authorities[AuthorityId.parse(ca)]
+        serial = authority.next_serial
+        certificate = certify(signer.private_key, snapshot, authority, serial, public)
+        Path(f"{key}-cert.pub").write_text(ssh_line(certificate, "mallory") + "\n")
+        found: dict[str, object] = {"serial": serial, "anchored": True, "why": ""}
+        batch = [Signed(certificate, None, None)]
+        entries = seal_batch(domain, authority.id, IssuerKey.generate(), batch, lambda _: None)
+        try:
+            writer = DomainWriter(reader, domain, wallet)
+            writer.issue(authority.id, serial, [each.entry for each in entries])
+        except DpkiError as error:
+            found |= {"anchored": False, "why": f"{type(error).__name__}: {error.message}"}
+    return found
+
+
 def certify(
     signer: AuthorityPrivateKey,
     snapshot: Snapshot,
@@ -230,6 +264,8 @@ def main(arguments: Sequence[str]) -> int:
         document = steal_wallet(place, Path(rest[0]), Path(rest[1]))
     elif action == "signature":
         document = steal_signature(place, Path(rest[0]), rest[1])
+    elif action == "both":
+        document = steal_both(place, Path(rest[0]), rest[1], Path(rest[2]))
     else:
         print(__doc__, file=sys.stderr)
         return 2

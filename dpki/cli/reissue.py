@@ -50,6 +50,7 @@ class ReissueWish:
     lifetime: str | None
     reason: str
     revoke_old: bool
+    despite_watermark: bool = False
 
     def verify(self) -> None:
         """Refuse what makes no sense, before anything is opened.
@@ -59,6 +60,11 @@ class ReissueWish:
         """
         if self.old == self.new:
             raise UsageError("--from and --ca name the same CA", hint="--ca is the new one")
+        if self.revoke_old and self.despite_watermark:
+            raise UsageError(
+                "--revoke-old and --despite-watermark don't go together",
+                hint="what is below the watermark is revoked already; leave --revoke-old out",
+            )
         if self.lifetime is not None:
             parse_duration(self.lifetime)
         if self.reason:
@@ -173,12 +179,22 @@ class _Job:
         self._output.result(document | {"revoked": revoked}, files or None)
 
     def _renewals(self) -> Renewals:
-        return plan_renewals(self._standings(self._old), self._standings(self.new))
+        return self._plan(watermark=not self._wish.despite_watermark)
 
-    def _standings(self, ca: AuthorityId) -> list[tuple[JournaledCertificate, Standing]]:
+    def _plan(self, *, watermark: bool) -> Renewals:
+        old = self._standings(self._old, watermark=watermark)
+        return plan_renewals(old, self._standings(self.new))
+
+    def _standings(
+        self, ca: AuthorityId, *, watermark: bool = True
+    ) -> list[tuple[JournaledCertificate, Standing]]:
         batches = self._desk.journal.load_all(ca)
         snapshot, moment = journal_snapshot(self._desk, batches), now()
-        return [pair for batch in batches for pair in standings_of(batch, snapshot, moment)]
+        return [
+            pair
+            for batch in batches
+            for pair in standings_of(batch, snapshot, moment, watermark=watermark)
+        ]
 
     def _next(self, bench: Bench, due: Sequence[JournaledCertificate]) -> list[CertificateRequest]:
         """Return the next batch; what is refused for itself is left out, with the reason."""
@@ -243,6 +259,12 @@ class _Job:
         for certificate in renewals.refused:
             self._output.say(
                 f"not issued again: {certificate.subject}'s of {self._wish.new} was revoked"
+            )
+        drowned = len(self._plan(watermark=False).due) - len(renewals.due)
+        if not self._wish.despite_watermark and drowned > 0:
+            self._output.say(
+                f"not issued again: {drowned} that the watermark of {self._wish.old} revoked, and"
+                " nothing else; if that was for a stolen CA key: --despite-watermark"
             )
 
 

@@ -137,6 +137,13 @@ def rotate(
             "--revoke-old", help="Revoke the earlier ones; a device's, of predecessors too."
         ),
     ] = False,
+    despite_watermark: Annotated[
+        bool,
+        typer.Option(
+            "--despite-watermark",
+            help="With --from: also what its watermark alone revoked, as after a stolen CA key.",
+        ),
+    ] = False,
     dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -159,12 +166,12 @@ def rotate(
 
         if device is not None or keygen != "device":
             raise whose
-        wish = ReissueWish(old, ca, lifetime, reason or "", revoke_old)
+        wish = ReissueWish(old, ca, lifetime, reason or "", revoke_old, despite_watermark)
         reissue_all(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
         return
     from dpki.cli.ssh_work import rotate_one
 
-    if device is None:
+    if device is None or despite_watermark:
         raise whose
     rotate_one(
         Output(json=json),

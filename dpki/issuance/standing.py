@@ -50,15 +50,19 @@ def as_on_chain(batch: JournaledBatch, snapshot: Snapshot) -> JournaledBatch:
 
 
 def standings_of(
-    batch: JournaledBatch, snapshot: Snapshot, now: datetime
+    batch: JournaledBatch, snapshot: Snapshot, now: datetime, *, watermark: bool = True
 ) -> tuple[tuple[JournaledCertificate, Standing], ...]:
     """Return each certificate of a batch with what became of it.
 
     Args:
         snapshot: It must hold the batch where the journal says that it is anchored.
+        watermark: Whether the watermark revokes too, which judges a CA and not a holder; False
+            for what was revoked one by one alone.
     """
     is_missing = batch.state is BatchState.ANCHORED and place_of(batch, snapshot) is not Place.OURS
     authority = snapshot.authorities.get(batch.authority)
+    if authority is not None and not watermark:
+        authority = replace(authority, revoked_below=0)
     standings = [
         (c, _standing(batch, c, authority, is_missing=is_missing, now=now))
         for c in batch.certificates

@@ -23,11 +23,11 @@ OP_STACK_FORKS = {"Canyon", "Ecotone", "Fjord", "Granite", "Holocene", "Isthmus"
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
-def test_step(playing: Playing, step: Step) -> None:
+def test_step(playing: Playing[Story], step: Step[Story]) -> None:
     playing.reach(step)
 
 
-def test_the_chain_has_op_stack_rules(playing: Playing) -> None:
+def test_the_chain_has_op_stack_rules(playing: Playing[Story]) -> None:
     playing.reach(STEPS[1])
     story = playing.story
     assert story.stage.rpc(story.rpc, "anvil_nodeInfo")["hardFork"] in OP_STACK_FORKS
@@ -44,7 +44,7 @@ def clean_up_after_thieves(story: Story) -> None:
 
 def follow_successors(story: Story) -> None:
     """Do by hand what `dpki device init --follow-successors` writes."""
-    file = story.device_directory / "device.toml"
+    file = story.gate.directory / "device.toml"
     text = file.read_text()
     assert text.count("successors = false\n") == 1
     file.write_text(text.replace("successors = false\n", "successors = true\n"))
@@ -71,18 +71,18 @@ def authority_lines(story: Story, name: str) -> int:
 
 def serving_ca(story: Story) -> str:
     """Return the fingerprint of the CA of the host certificate that sshd presents."""
-    file = story.drop_in_option("HostCertificate")
+    file = story.gate.drop_in_option("HostCertificate")
     shown = story.stage.run(["ssh-keygen", "-L", "-f", file]).stdout
     (line,) = (line for line in shown.splitlines() if "Signing CA" in line)
     return line.split()[3]
 
 
-def test_logins_throughout(playing: Playing) -> None:
+def test_logins_throughout(playing: Playing[Story]) -> None:
     playing.reach(STEPS[-1])
     story = playing.story
     clean_up_after_thieves(story)
     anna, bob = issue(story, "user-ca", "anna"), story.laptop / "bob"
-    story.agent_once()
+    story.gate.agent_once()
     assert authority_lines(story, "before") == 1
     story.expect_login(story.engineer(anna, trust="before"))
 
@@ -90,18 +90,18 @@ def test_logins_throughout(playing: Playing) -> None:
     for old in ("user-ca", "host-ca"):
         story.admin("ca", "rotate", old, f"{old}-2")
     story.expect_login(story.engineer(anna, trust="before"))
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_login(story.engineer(anna, trust="before"))
 
     # Bob's certificate is the new CA's: a device that follows no successors knows no grant for it.
     issue(story, "user-ca-2", "bob")
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_no_login(story.engineer(bob, trust="before"), SSHD_REFUSES)
     story.expect_login(story.engineer(anna, trust="before"))
 
     # One that does lets in both.
     follow_successors(story)
-    story.agent_once()
+    story.gate.agent_once()
     for person in (anna, bob):
         story.expect_login(story.engineer(person, trust="before"))
 
@@ -112,7 +112,7 @@ def test_logins_throughout(playing: Playing) -> None:
         story.expect_login(story.engineer(anna, trust=trust))
     story.admin("ssh", "rotate", "--device", "gate-1", "--ca", "host-ca-2", "--for", "8h")
     story.expect_login(story.engineer(anna, trust="before"))
-    story.agent_once()
+    story.gate.agent_once()
     assert serving_ca(story) != old_host
     for person in (anna, bob):
         story.expect_login(story.engineer(person, trust="during"))
@@ -124,7 +124,7 @@ def test_logins_throughout(playing: Playing) -> None:
         story.admin("ca", "close", old, "--yes")
     for person in (anna, bob):
         story.expect_login(story.engineer(person, trust="during"))
-    story.agent_once()
+    story.gate.agent_once()
     assert authority_lines(story, "closed") == 2
     for person in (anna, bob):
         story.expect_login(story.engineer(person, trust="closed"))
@@ -136,12 +136,12 @@ def test_logins_throughout(playing: Playing) -> None:
         Path(f"{kept}{suffix}").write_bytes(Path(f"{anna}{suffix}").read_bytes())
     issue(story, "user-ca-2", "anna")
     story.expect_login(story.engineer(kept, trust="closed"))
-    story.agent_once()
+    story.gate.agent_once()
     for person in (kept, anna, bob):
         story.expect_login(story.engineer(person, trust="closed"))
     for old in ("user-ca", "host-ca"):
         story.admin("ca", "retire", old, "--yes")
-    story.agent_once()
+    story.gate.agent_once()
     assert authority_lines(story, "after") == 1
     for person in (anna, bob):
         for trust in ("during", "after"):
@@ -151,15 +151,15 @@ def test_logins_throughout(playing: Playing) -> None:
 
 
 def test_on_the_worst_day_the_successor_of_a_retired_ca_is_trusted_without_a_visit(
-    playing: Playing,
+    playing: Playing[Story],
 ) -> None:
     """The new CA's key is stolen too, and everything of it must end at once."""
     story = playing.story
     story.admin("ca", "retire", "user-ca-2", "--yes")
-    story.agent_once()
+    story.gate.agent_once()
     bob = story.laptop / "bob"
     story.expect_no_login(story.engineer(bob, trust="after"), SSHD_REFUSES)
     story.admin("ca", "rotate", "user-ca-2", "user-ca-3")
     issue(story, "user-ca-3", "bob")
-    story.agent_once()
+    story.gate.agent_once()
     story.expect_login(story.engineer(bob, trust="after"))

@@ -86,6 +86,24 @@ def test_on_the_worst_day(world: World) -> None:
     assert "INCIDENT-7" in load(certificate).key_id
 
 
+def test_below_the_watermark_only_when_that_is_said(world: World) -> None:
+    """One that was raised for a stolen key takes nobody's access, a single revocation does."""
+    alice, bob = issue(world, "alice"), issue(world, "bob")
+    ok(world.dpki("ssh", "revoke", "--certificate", bob, *world.admin.option))
+    succeed(world, "users", "users-2")
+    ok(world.dpki("ca", "retire", "users", "--yes", *world.admin.option))
+    ok(world.dpki("ssh", "revoke", "--ca", "users", "--below", "3", *world.admin.option))
+    silent = rotate(world, "users", "users-2")
+    assert ok(silent)["issued"] == []
+    assert "not issued again: 1 that the watermark of users revoked" in silent.err
+    both = rotate(world, "users", "users-2", "--despite-watermark", "--revoke-old")
+    assert (both.status, both.message[:12]) == (2, "--revoke-old")
+    document: Any = ok(rotate(world, "users", "users-2", "--despite-watermark"))
+    assert [one["certificate"] for one in document["issued"]] == [str(alice)]
+    assert world.verdict(alice) is Verdict.VALID
+    assert world.verdict(bob) is Verdict.REVOKED
+
+
 def test_hosts_go_the_same_way(world: World) -> None:
     ok(world.dpki(*world.for_device(), *world.admin.option))
     ok(world.dpki(*world.for_device(), *world.admin.option))

@@ -19,10 +19,12 @@ def office(tmp_path: Path) -> Office:
     return office
 
 
-def standings(office: Office, later: timedelta = timedelta()) -> list[Standing]:
+def standings(
+    office: Office, later: timedelta = timedelta(), *, watermark: bool = True
+) -> list[Standing]:
     batches = office.journal.load_all()
     found = office.chain.snapshot(batches=[(b.authority, b.first_serial) for b in batches])
-    return [s for b in batches for _, s in standings_of(b, found, NOW + later)]
+    return [s for b in batches for _, s in standings_of(b, found, NOW + later, watermark=watermark)]
 
 
 def test_anchored(office: Office) -> None:
@@ -33,6 +35,12 @@ def test_revoked_is_said_of_one_serial_and_outlasts_expiry(office: Office) -> No
     office.ca.revoked = {2}
     assert standings(office) == [Standing.ANCHORED, Standing.REVOKED]
     assert standings(office, timedelta(hours=8)) == [Standing.EXPIRED, Standing.REVOKED]
+
+
+def test_the_watermark_judges_the_ca_and_a_single_revocation_the_holder(office: Office) -> None:
+    office.ca.revoked, office.ca.revoked_below = {1}, 3
+    assert standings(office) == [Standing.REVOKED, Standing.REVOKED]
+    assert standings(office, watermark=False) == [Standing.REVOKED, Standing.ANCHORED]
 
 
 def test_expired_at_the_very_second(office: Office) -> None:
