@@ -113,7 +113,7 @@ def create(
     output = Output(json=json)
     typed = _parse(name, kind, key_type, operator, max_validity)
     with open_desk(home) as opened:
-        desk = choose_key(opened, name, key, save=not dry_run)
+        desk = choose_key(opened, name, key)
         writer = open_writer(desk, passphrase, output)
         wish = typed.by(writer.account)
         if dry_run:
