@@ -117,7 +117,7 @@ def create(
     output = Output(json=json)
     typed = parse_wish(name, kind, key_type, operator, max_validity)
     with open_desk(home) as opened:
-        desk = choose_key(opened, name, key, save=not dry_run)
+        desk = choose_key(opened, name, key)
         governance = open_governance(desk, passphrase, output)
         wish = typed.by(governance.account)
         if dry_run:

@@ -88,7 +88,7 @@ def request(
     account = argument(Address.parse, operator)
     wish = parse_wish(name, kind, key_type, operator, max_validity).by(account)
     with open_desk(home) as opened:
-        desk = choose_key(opened, name, key, save=True)
+        desk = choose_key(opened, name, key)
         keys = token_keys(desk, name, wish.key_type, pin, output)
         with output.working("making the key"):
             public_key, issuer_key = prepare_authority(keys, wish, desk.home.issuer_key(name))

@@ -218,7 +218,13 @@ def token_keys(
 
             generate_key(uri, key_type, pin, module_of(desk.config))
 
-    return TokenKeys(open=lambda: open_key(desk, name, pin), generate=generate)
+    def remember() -> None:
+        from dpki.config.admin import save_key
+
+        if name in desk.config.keys:
+            save_key(desk.home, name, uri)
+
+    return TokenKeys(lambda: open_key(desk, name, pin), generate, remember)
 
 
 def signer_source(desk: Desk, name: str, spec: str | None, output: Output) -> _SignerSource:
