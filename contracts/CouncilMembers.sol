@@ -10,8 +10,8 @@ import {ITrustDomain} from "./interfaces/ITrustDomain.sol";
 /// @dev Invariants:
 /// M1. A member has exactly one seat, and a seat at most one member.
 /// M2. A table, once written, never changes; the one that stands has the highest number.
-/// M3. In the table that stands, the electorate is the seats taken, each weighs within its role's bounds, and a free seat
-///     weighs nothing.
+/// M3. In the table that stands, the electorate is the seats taken, each weighs within its role's bounds, and a free
+///     seat weighs nothing.
 /// M4. With MoreThanTwoThirds and four members or more, nobody counts a third of the table's total.
 /// M5. In the table that stands there is a root, and everybody together suffices for a decision.
 /// M6. Members, roles and parameters change by an executed round alone; weights also by a round's settlement, at most
@@ -51,7 +51,7 @@ abstract contract CouncilMembers is IRootCouncil {
         _write(first, parameters_);
     }
 
-    // -- the council itself, by an executed round ----------------------------------------------------------------------
+    // -- the council itself, by an executed round ---------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function addMember(address account, Role role) external onlyCouncil {
@@ -105,7 +105,7 @@ abstract contract CouncilMembers is IRootCouncil {
         _write(next, current);
     }
 
-    // -- views ---------------------------------------------------------------------------------------------------------
+    // -- views --------------------------------------------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function parameters() external view returns (Parameters memory) {
@@ -144,7 +144,7 @@ abstract contract CouncilMembers is IRootCouncil {
         return _lastMoved;
     }
 
-    // -- internal ------------------------------------------------------------------------------------------------------
+    // -- internal -----------------------------------------------------------------------------------------------------
 
     /// @dev Takes a removed member's votes out of every round that is not settled, and ends its own rounds.
     function _strike(uint8 number, address account) internal virtual;

@@ -17,7 +17,7 @@ import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 /// @title RootCouncil
 /// @notice Rounds: what members propose, how they vote, and what is then done.
 /// @dev Invariants (those of members and weights are at the head of CouncilMembers):
-/// I1. Nothing but an executed round makes the council call another contract, or change itself but for I8.
+/// I1. Nothing but an executed round makes the council call another contract, or change itself but for M6's settlement.
 /// I2. A round is executed at most once, before its deadline, while its votes suffice, and not before its delay has
 ///     passed since they last came to.
 /// I3. A round makes exactly the calls that its id was made of, all of them or none.
@@ -25,8 +25,8 @@ import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 ///     of these bitmaps, and who took a seat after a round was opened has no vote in it.
 /// I5. A signature counts at most once, on one chain, in one council, in one round, up to its deadline: a voter's nonce
 ///     in a round rises with every vote that counts, a direct one too.
-/// I6. What a vote weighs, who may vote and how much has to agree are fixed when the round is opened. But for its weight,
-///     what a removed member brought is gone.
+/// I6. What a vote weighs, who may vote and how much has to agree are fixed when the round is opened. Only a removed
+///     member's vote goes, and its weight stays in what all weigh.
 /// I7. Executed and Rejected are for ever.
 /// I8. A round is settled once; only then may its proposer open another of its sort.
 /// I9. While a round is being executed nothing else of the council can be called but by the round itself, and of that
@@ -78,7 +78,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _watchdogs = domain_.watchdogs();
     }
 
-    // -- members -------------------------------------------------------------------------------------------------------
+    // -- members ------------------------------------------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function propose(Proposal calldata proposal) external notByARound returns (bytes32 id) {
@@ -126,7 +126,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _rounds[id] = current;
     }
 
-    // -- anyone --------------------------------------------------------------------------------------------------------
+    // -- anyone -------------------------------------------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function relay(bytes32 id, Vote[] calldata votes) external notByARound {
@@ -177,7 +177,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _settle(id);
     }
 
-    // -- views ---------------------------------------------------------------------------------------------------------
+    // -- views --------------------------------------------------------------------------------------------------------
 
     /// @inheritdoc IRootCouncil
     function round(bytes32 id) external view returns (Round memory current) {
@@ -244,7 +244,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         return Effect.Unknown;
     }
 
-    // -- internal: what a round may do ---------------------------------------------------------------------------------
+    // -- internal: what a round may do --------------------------------------------------------------------------------
 
     /// @dev The wait that a decision's calls ask for. Reverts when one of them is not the council's business.
     function _delayOf(Call[] calldata calls) internal view returns (uint32 delay) {
@@ -298,10 +298,10 @@ contract RootCouncil is CouncilMembers, EIP712 {
         }
     }
 
-    // -- internal: votes -----------------------------------------------------------------------------------------------
+    // -- internal: votes ----------------------------------------------------------------------------------------------
 
-    /// @dev The round, which has to be one whose votes count: not executed, not settled, its deadline not come. Those of
-    /// a rejected round count too: they decide whose weight moves.
+    /// @dev The round, which has to be one whose votes count: not executed, not settled, its deadline not come. Those
+    /// of a rejected round count too: they decide whose weight moves.
     function _counting(bytes32 id) internal view returns (Round memory current) {
         current = _rounds[id];
         bool counts = (current.state == State.Open || current.state == State.Rejected) && !current.settled
@@ -396,7 +396,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         }
     }
 
-    // -- internal: judgement -------------------------------------------------------------------------------------------
+    // -- internal: judgement ------------------------------------------------------------------------------------------
 
     /// @dev Says what changed, after votes did: the round was approved, reopened, or rejected. For the caller to write.
     function _judge(bytes32 id, Round memory current) internal {
@@ -445,7 +445,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         return 2 * uint256(current.rejectionWeight) > _tables[current.table].total;
     }
 
-    // -- internal: the end of a round ----------------------------------------------------------------------------------
+    // -- internal: the end of a round ---------------------------------------------------------------------------------
 
     /// @dev Lets the proposer open another round of this sort.
     function _close(bytes32 id, Round memory ended) internal {
@@ -507,8 +507,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
         emit RoundSettled(id, _stateOf(id, current), false);
     }
 
-    /// @dev Takes a removed member out of a round, if there is one and the member is in it. Its weight stays in what all
-    /// weigh.
+    /// @dev Takes a removed member out of a round, if there is one and the member is in it. Its weight stays in what
+    /// all weigh.
     function _strikeFrom(bytes32 id, uint8 number, address account) internal {
         if (id == 0) return;
         Round memory current = _rounds[id];

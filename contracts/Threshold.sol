@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @title Threshold
-/// @notice When votes suffice. `weight` and `heads` are of those who agree, `total` and `all` of everybody frozen in the
-/// round's table; weights are counted as the table caps them.
+/// @notice When votes suffice. `weight` and `heads` are of those who agree, `total` and `all` of everybody frozen in
+/// the round's table; weights are counted as the table caps them.
 /// @dev Nothing here divides, so nothing rounds. Weights are below 2^32 and heads below 2^8: no product overflows.
 library Threshold {
     /// @notice Strictly more than two thirds of the weight and of the heads; below four members, every head.

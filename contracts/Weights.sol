@@ -19,7 +19,7 @@ library Weights {
 
     /// @notice The weight of `seat` in the word of a table that holds it.
     function inWord(uint256 word, uint256 seat) internal pure returns (uint256) {
-        return uint16(word >> (seat % SEATS_IN_A_WORD) * BITS);
+        return uint16(word >> ((seat % SEATS_IN_A_WORD) * BITS));
     }
 
     /// @notice The weight of `seat`.
@@ -31,14 +31,14 @@ library Weights {
     function set(uint256[8] memory weights, uint256 seat, uint256 weight) internal pure {
         uint256 shift = (seat % SEATS_IN_A_WORD) * BITS;
         uint256 word = weights[seat / SEATS_IN_A_WORD];
-        weights[seat / SEATS_IN_A_WORD] = word & ~(uint256(type(uint16).max) << shift) | weight << shift;
+        weights[seat / SEATS_IN_A_WORD] = (word & ~(uint256(type(uint16).max) << shift)) | (weight << shift);
     }
 
     /// @notice The most that one member may count, so that from four members on none counts a third of what all count.
-    /// @dev The largest such cap when the two heaviest decide it, in closed form. With k members at cap c and the others
-    /// weighing R together, c is below a third exactly when 3c < kc + R: with the heaviest alone capped c <= (R - 1) / 2;
-    /// with the two heaviest capped c <= R - 1, where R still holds two members at least and so is 2 at least. A third
-    /// one is never above that, as R holds it and another one.
+    /// @dev The largest such cap, in closed form. With k members at cap c and the others weighing R together, c is
+    /// below a third exactly when 3c < kc + R: with the heaviest alone capped, c <= (R - 1) / 2; with the two heaviest
+    /// capped, c <= R - 1, where R holds two members at least and so is 2 at least. A third one is never above that,
+    /// as R holds it and another one.
     /// @param heads How many members there are; each weighs 1 at least.
     function cap(uint256[8] memory weights, uint256 heads) internal pure returns (uint256) {
         if (heads < 4) return type(uint16).max;

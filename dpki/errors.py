@@ -76,7 +76,7 @@ class WrongContext(CheckedFalse):
 
 
 class WrongDomain(CheckedFalse):
-    """The endpoint's chain is another one, or does not hold the trust domain that was asked for."""
+    """The endpoint's chain is another one than the trust domain's that was asked for."""
 
 
 class Expired(CheckedFalse):
@@ -115,6 +115,10 @@ class CouldNotCheck(DpkiError):
 
 class EndpointUnavailable(CouldNotCheck):
     """An RPC endpoint did not answer in time, or answered nonsense."""
+
+
+class DomainNotShown(CouldNotCheck):
+    """An endpoint of a chain with the right id does not show the trust domain."""
 
 
 class ContentUnavailable(CouldNotCheck):

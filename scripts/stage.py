@@ -64,6 +64,7 @@ class Client:
         known_hosts: The only known_hosts file that is asked.
         krl: RevokedHostKeys file, or None.
         name: What the host is looked up as, and what its certificate's principals must hold.
+        agent: Socket of the ssh-agent that has the private half where `key` is a public one.
     """
 
     key: Path | None
@@ -71,6 +72,7 @@ class Client:
     known_hosts: Path
     krl: Path | None
     name: str
+    agent: Path | None = None
 
 
 @dataclass
@@ -244,7 +246,7 @@ class Stage:
             "UpdateHostKeys": "no",
             "HostKeyAlias": client.name,
             "IdentitiesOnly": "yes",
-            "IdentityAgent": "none",
+            "IdentityAgent": client.agent or "none",
             "PreferredAuthentications": "publickey",
             "BatchMode": "yes",
             "ConnectTimeout": "10",

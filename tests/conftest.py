@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
 from dpki.signer.pkcs11_module import find_module
 from tests.faulty_modules import build_faulty_module
 from tests.soft_tokens import SoftHsmFolder
+
+# A machine that has other work makes no example wrong.
+settings.register_profile("dpki", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dpki")
 
 
 @pytest.fixture(scope="session", autouse=True)

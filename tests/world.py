@@ -100,15 +100,16 @@ class Ca:
         principals: Iterable[str] = ("ops",),
         valid_after: datetime = NOW - timedelta(minutes=5),
         valid_before: datetime = NOW + timedelta(hours=8),
-        subject: Ed25519PrivateKey | None = None,
+        subject: Ed25519PrivateKey | bytes | None = None,
     ) -> SshCertificate:
-        """Return a certificate signed by this CA, anchored or not."""
-        public = ssh_blob((subject or Ed25519PrivateKey.generate()).public_key())
+        """Return a certificate signed by this CA, anchored or not; for a key, or a key's blob."""
+        if not isinstance(subject, bytes):
+            subject = ssh_blob((subject or Ed25519PrivateKey.generate()).public_key())
         lifetime = timedelta(days=36500)
         return build_ssh_certificate(
             self.key,
             Profile(kind or self.kind, lifetime, principals=ANYBODY),
-            Subject(public, tuple(principals), "alice"),
+            Subject(subject, tuple(principals), "alice"),
             serial=self.next_serial if serial is None else serial,
             key_id="test",
             valid_after=valid_after,

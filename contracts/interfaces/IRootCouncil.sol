@@ -5,10 +5,10 @@ import {ITrustDomain} from "./ITrustDomain.sol";
 
 /// @title IRootCouncil
 /// @notice Weighted roots that decide together: the governor, and the guardian, of a trust domain.
-/// @dev Members hold seats, numbered 0 to 127. Weights stand in numbered tables that are written once: a round names the
-/// table of its opening, so that what is frozen can not change. A round is approved while the votes that stand suffice,
-/// until it is executed or its deadline comes: a vote can be withdrawn for as long, and a removed member's is struck.
-/// Executed and Rejected are for ever.
+/// @dev Members hold seats, numbered 0 to 127. Weights stand in numbered tables that are written once: a round names
+/// the table of its opening, so that what is frozen can not change. A round is approved while the votes that stand
+/// suffice, until it is executed or its deadline comes: a vote can be withdrawn for as long, and a removed member's is
+/// struck. Executed and Rejected are for ever.
 interface IRootCouncil {
     /// @notice What a member is. It sets its first weight and its weight's bounds; only roots propose decisions.
     enum Role {
@@ -20,8 +20,10 @@ interface IRootCouncil {
 
     /// @notice What a round is for, and so how much has to agree.
     /// @dev Decision: any calls that `effectOf` knows, by the council's rule. Suspension: one authority, by more than
-    /// one third of the weight (by one half at least while it cools after a lift; then half a no is final, too). Lift: one authority, by more than
-    /// one half. Suspension and Lift count weight alone, wait for nothing, and any member opens them.
+    /// one third of the weight; while it cools after a lift by one half at least, and then more than a half against it
+    /// is final, too. Lift: one authority, by more than one half. Suspension and Lift count weight alone, wait for
+    /// nothing, and any member opens them. Approvals that stand count until the deadline: who approved a suspension
+    /// that others brought about sooner had better withdraw.
     enum Kind {
         Decision,
         Suspension,
@@ -228,7 +230,12 @@ interface IRootCouncil {
 
     /// @notice A round was opened.
     event RoundOpened(
-        bytes32 indexed round, address indexed proposer, Kind indexed kind, uint32 table, uint32 delay, Proposal proposal
+        bytes32 indexed round,
+        address indexed proposer,
+        Kind indexed kind,
+        uint32 table,
+        uint32 delay,
+        Proposal proposal
     );
 
     /// @notice A vote was counted; None withdrew the one before.

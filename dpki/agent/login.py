@@ -34,6 +34,10 @@ KEY_FIELDS = {
 }
 USER_CERTIFICATE = 1
 
+# Without it sshd wants a touch of a FIDO key whatever its certificate says; with it, the
+# certificate decides. No sshd that knows FIDO keys does not know the option.
+FIDO_OPTION = "no-touch-required "
+
 
 class Refused(Exception):
     """This login is not to be; the message goes to the system's log."""
@@ -146,7 +150,9 @@ def look_up(path: str, account: str, blob: bytes) -> str:
         # immutable: the agent replaces the file, never writes into it, so there is nothing to lock.
         index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         try:
-            return "\n".join(allowed_principals(index, account, blob, time.time()))
+            principals = allowed_principals(index, account, blob, time.time())
+            option = FIDO_OPTION if blob[4:7] == b"sk-" else ""
+            return "\n".join(option + principal for principal in principals)
         finally:
             index.close()
     # A damaged file can make SQLite ask for gigabytes.

@@ -19,8 +19,9 @@ def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint
     nothing else.
 
     Raises:
-        WrongDomain: Every endpoint that answered is on another chain.
-        EndpointUnavailable: None answered; the message names each with its reason.
+        WrongDomain: Every endpoint is on another chain.
+        DomainNotShown: The only endpoint does not show the domain.
+        EndpointUnavailable: None answered for it; the message names each with its reason.
         ConfigError: There is none to try.
     """
     if not urls:

@@ -8,7 +8,7 @@ from eth_hash.auto import keccak
 
 from dpki.chain import decode
 from dpki.chain.rpc import Reader, fetch_block
-from dpki.errors import WrongDomain
+from dpki.errors import DomainNotShown, WrongDomain
 from dpki.model import Address, Block, DomainId, Hash32
 
 DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address,address)"))
@@ -40,22 +40,29 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
     """Return the domain of this id, after finding its creation on the endpoint's chain.
 
     The chain id must be the id's, its deployment block must be on the chain (not only known), and
-       that block must hold exactly one DomainCreated event of the id's address (docs/formats.md,
-       "Domain id").
+    that block must hold exactly one DomainCreated event of the id's address (docs/formats.md,
+    "Domain id").
 
     Raises:
-           WrongDomain: One of these is not so.
-           EndpointUnavailable: No answer, or nonsense.
+        WrongDomain: The endpoint shows something else in its place.
+        DomainNotShown: It shows no such block or event, which proves nothing (claim T11).
+        EndpointUnavailable: No answer, or nonsense.
     """
     verify_chain_id(reader, domain_id.chain_id)
     block = fetch_block(reader, domain_id.block_hash)
     canonical = None if block is None else fetch_block(reader, block.number)
-    if block is None or canonical is None or canonical.hash != block.hash:
+    if block is None or canonical is None:
+        raise DomainNotShown(
+            f"{reader.name} does not show block {domain_id.block_hash}, in which the trust domain"
+            " was deployed",
+            hint=f"{_HINT}; a node may be behind, and a development chain forgets everything when"
+            " it restarts",
+        )
+    if canonical.hash != block.hash:
         raise WrongDomain(
-            f"the chain behind {reader.name} does not hold block {domain_id.block_hash}, in which"
-            " the trust domain was"
-            " deployed",
-            hint=f"{_HINT}; a development chain forgets everything when it restarts",
+            f"the chain behind {reader.name} has another block {block.number} than"
+            f" {domain_id.block_hash}, in which the trust domain was deployed",
+            hint=_HINT,
         )
     logs = decode.sequence(
         reader.call(
@@ -70,11 +77,16 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
         ),
         reader.name,
     )
-    if len(logs) != 1:
+    if not logs:
+        raise DomainNotShown(
+            f"{reader.name} does not show that a trust domain was created at {domain_id.address} in"
+            f" block {block.number}",
+            hint=_HINT,
+        )
+    if len(logs) > 1:
         raise WrongDomain(
-            f"no trust domain was created at {domain_id.address} in block {block.number} of the"
-            " chain behind"
-            f" {reader.name}",
+            f"{len(logs)} trust domains were created at {domain_id.address} in block"
+            f" {block.number} of the chain behind {reader.name}: it is no TrustDomain",
             hint=_HINT,
         )
     parts = _created(logs[0], domain_id, reader.name)

@@ -87,7 +87,8 @@ def open_desk(home_option: Path | None) -> Iterator[Desk]:
 
     Raises:
         ConfigError: There is no (proper) configuration, or no domain yet.
-        WrongDomain: The endpoint is on another chain, or does not hold the domain.
+        WrongDomain: The endpoint is on another chain.
+        DomainNotShown: It does not show the domain.
         EndpointUnavailable: It does not answer.
     """
     from dpki.chain.connect import connect

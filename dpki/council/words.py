@@ -151,6 +151,20 @@ def _unless_zero(text: str, some: str, none: str, names: Names) -> str:
     return none if not any(Address.parse(text)) else f"{some} {names.account(text)}"
 
 
+def _watches(values: Mapping[str, Any], names: Names) -> str:
+    watchdogs = values["watchdogs_"]
+    named = ", ".join(names.account(one["account"]) for one in watchdogs)
+    return (
+        f"has {_count(len(watchdogs), 'watchdog')} confirm the batches of {names.ca(values['ca'])}"
+        f" from its next serial on, for ever: {values['threshold']} of weight"
+        f" {sum(one['weight'] for one in watchdogs)} ({named})"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _role(number: int) -> str:
     return Role(number).name.lower()
 
@@ -189,11 +203,7 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Names], str]] = {
         f"{'lets' if v['allowed'] else 'no longer lets'} {n.account(v['registrar'])} enrol and"
         " retire devices"
     ),
-    "WatchdogRegistry.setWatch": lambda v, n: (
-        f"has {n.ca(v['ca'])} watched: of its later batches only those count that"
-        f" {v['threshold']} of the weight of these confirmed: "
-        + ", ".join(f"{n.account(w['account'])} ({w['weight']})" for w in v["watchdogs_"])
-    ),
+    "WatchdogRegistry.setWatch": _watches,
     "TrustDomain.setGuardian": lambda v, n: _unless_zero(
         v["guardian_"], "names the guardian:", "leaves the domain without a guardian", n
     ),

@@ -46,6 +46,19 @@ PATIENT_SECONDS = {"load": 120.0, "login": 300.0, "generate": 600.0}
 """Where it may take longer: at some HSMs somebody has to authenticate by hand, and a card looks for
 the primes of an RSA key for minutes."""
 
+_ENTRY = """
+import os, sys, types
+channel, lifeline, module, *sys.path = sys.argv[1:]
+sys.modules["pkcs11.util"] = unused = types.ModuleType("pkcs11.util")
+unused.__getattr__ = lambda name: None
+from dpki.signer.pkcs11_worker import main
+main(int(channel), int(lifeline), module)
+os._exit(0)
+"""
+"""What the process runs. Its start is most of what a login costs, and nobody sees it: so it does
+without `site`, without python-pkcs11's ASN.1, which is for keys that leave their token, and without
+taking an interpreter apart that has logged out."""
+
 GRACE_SECONDS = 3.0
 """How long a process that is to end may take for it, before it is killed."""
 
@@ -155,12 +168,14 @@ class ModuleProcess:
     def _start(self) -> None:
         channel, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
-        command = ["-P", "-m", "dpki.signer.pkcs11_worker", str(theirs.fileno()), str(lifeline)]
+        # It finds what this process finds, but nothing in the folder that this one is just in.
+        paths = [path for path in sys.path if Path(path).is_absolute()]
+        command = ["-I", "-S", "-c", _ENTRY, str(theirs.fileno()), str(lifeline)]
         # Ctrl-C at the terminal is ours to answer: the other side, which inherits this, gets none.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *command, str(self._module)],
+                [sys.executable, *command, str(self._module), *paths],
                 stdin=subprocess.DEVNULL,
                 # What a module prints has no place among our data.
                 stdout=sys.__stderr__,

@@ -1,4 +1,4 @@
-"""The process that a PKCS#11 module runs in: `python -P -m dpki.signer.pkcs11_worker FD FD MODULE`.
+"""What runs in the process that a PKCS#11 module has for itself; `pkcs11_module` starts it.
 
 A module is foreign code that crashes, exits and hangs. Here it does so alone. This side only hands
 calls on; what is found in a token is judged by `pkcs11_keys`, and every signature is verified by
@@ -16,7 +16,6 @@ import fcntl
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -182,7 +181,3 @@ def main(channel: int, lifeline: int, module: str) -> None:
     # The PIN is in this process's memory: no core is left of it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(socket.socket(fileno=channel), Worker(module))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

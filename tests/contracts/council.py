@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
 from typing import Any
 
 from eth_abi.abi import encode
@@ -106,9 +105,9 @@ class Member:
     address: str
     key: str = ""
 
-    @cached_property
+    @property
     def account(self) -> Any:
-        """What sends transactions: Anvil asks for no key."""
+        """What sends transactions: Anvil asks for no key. Funded anew, as tests are taken back."""
         provider = self.world.chain.provider
         provider.make_request("anvil_setBalance", [self.address, hex(10**24)])
         return provider.account_manager[self.address]

@@ -104,8 +104,8 @@ def message_digest(
     deadline: int,
 ) -> bytes:
     """Return the EIP-712 digest that a device signs."""
-    message = keccak(keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline))
-    return _typed("dpki DeviceRegistry", chain_id, contract, message)
+    message = keccak(kind.encode()) + word(device) + document + word(nonce) + word(deadline)
+    return _digest(b"dpki DeviceRegistry", chain_id, contract, message)
 
 
 def confirmation_digest(
@@ -128,13 +128,14 @@ def confirmation_digest(
         + word(watchdog)
         + word(deadline)
     )
-    return _typed("dpki WatchdogRegistry", chain_id, contract, keccak(message))
+    return _digest(b"dpki WatchdogRegistry", chain_id, contract, message)
 
 
-def _typed(name: str, chain_id: int, contract: str, message: bytes) -> bytes:
-    """Return the EIP-712 digest of a message's hash, for a contract."""
-    parts = keccak(name.encode()) + keccak(b"1") + word(chain_id) + word(contract)
-    return keccak(b"\x19\x01" + keccak(keccak(_DOMAIN.encode()) + parts) + message)
+def _digest(name: bytes, chain_id: int, contract: str, message: bytes) -> bytes:
+    separator = keccak(
+        keccak(_DOMAIN.encode()) + keccak(name) + keccak(b"1") + word(chain_id) + word(contract)
+    )
+    return keccak(b"\x19\x01" + separator + keccak(message))
 
 
 def sign(private_key: str, digest: bytes) -> bytes:
@@ -159,8 +160,8 @@ def vote_digest(
 ) -> bytes:
     """Return the EIP-712 digest that a member signs."""
     content = word(voter) + word(choice) + word(nonce) + word(deadline)
-    message = keccak(keccak(VOTE.encode()) + round + content)
-    return _typed("dpki RootCouncil", chain_id, council, message)
+    message = keccak(VOTE.encode()) + round + content
+    return _digest(b"dpki RootCouncil", chain_id, council, message)
 
 
 # -- storage -------------------------------------------------------------------------------------

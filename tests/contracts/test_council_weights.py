@@ -94,6 +94,11 @@ class TestThreshold:
         more = found(world, [Role.ROOT] * members, STILL)
         assert self.passes(more, range(enough))
 
+    def test_exactly_two_thirds_of_the_weight_are_not_enough(self, world):
+        """Five of seven heads, and 200 of 300."""
+        council = weigh(world, [50, 50, 40, 40, 40, 40, 40])
+        assert not self.passes(council, range(2, 7))
+
     def test_weight_without_heads_is_not_enough(self, world):
         """Three of 100 and three of 20: the three heavy ones weigh 83 %, and are half."""
         council = found(world, [Role.ROOT] * 3 + [Role.ORDINARY] * 3, STILL)

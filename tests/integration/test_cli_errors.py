@@ -294,13 +294,13 @@ class TestChain:
         journal = twin.home.journal
         journal.unlink()
         with unchanged(ready, tmp_path):
-            refused(dpki(*issue_user(ready), *twin.option), 3, f"created at {nothing}")
+            refused(dpki(*issue_user(ready), *twin.option), 5, f"created at {nothing}")
 
     def test_another_block(self, ready: World, dpki: Run, tmp_path: Path) -> None:
         block = Hash32(b"\x34" * 32)
         twin = ready.admin.copy(tmp_path / "home", lambda c: with_domain(c, block_hash=block))
         with unchanged(ready, tmp_path):
-            refused(dpki(*issue_user(ready), *twin.option), 3, f"does not hold block {block}")
+            refused(dpki(*issue_user(ready), *twin.option), 5, f"does not show block {block}")
 
     def test_a_refusal_of_the_contract_by_name_and_value(self, ready: World, dpki: Run) -> None:
         keys = load_device_keys(ready.device("gate-3") / "keys")

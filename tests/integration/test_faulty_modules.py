@@ -301,7 +301,7 @@ class TestProcess:
     FAKE = """#!{python}
 import json, os, socket, sys, time
 from dpki.signer.pkcs11_wire import receive, send
-channel = socket.socket(fileno=int(sys.argv[4]))
+channel = socket.socket(fileno=int(sys.argv[5]))
 answers = json.loads(os.environ["FAKE_ANSWERS"])
 while True:
     answer = answers[receive(channel)["do"]]

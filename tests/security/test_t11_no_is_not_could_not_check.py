@@ -148,6 +148,17 @@ def test_an_endpoint_that_withholds_events_gives_none_without_a_proof(endpoint: 
     assert endpoint.verify(endpoint.proof).verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize("withheld", ["eth_getBlockByHash", "eth_getBlockByNumber", "eth_getLogs"])
+def test_an_endpoint_that_withholds_the_domain_gives_no_verdict(
+    endpoint: Endpoint, withheld: str
+) -> None:
+    nothing = [] if withheld == "eth_getLogs" else None
+    endpoint.chain.lie = lambda method, _, honest: nothing if method == withheld else honest
+    finding = endpoint.verify(endpoint.proof)
+    assert (finding.verdict, finding.exit_status) == (Verdict.COULD_NOT_CHECK, 5)
+    assert "does not show" in finding.reason
+
+
 def test_what_is_no_certificate_is_refused_without_asking_anybody() -> None:
     finding = verify_certificate(b"hello", domain_id=DOMAIN.id, rpc=["http://127.0.0.1:1"])
     assert (finding.verdict, finding.exit_status) == (Verdict.REFUSED, 3)

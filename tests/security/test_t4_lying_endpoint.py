@@ -27,7 +27,13 @@ from dpki.chain.events import (
 from dpki.chain.rpc import Endpoint
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.devnet.anvil import Anvil
-from dpki.errors import CouldNotCheck, DpkiError, EndpointUnavailable, WrongDomain
+from dpki.errors import (
+    CouldNotCheck,
+    DomainNotShown,
+    DpkiError,
+    EndpointUnavailable,
+    WrongDomain,
+)
 from dpki.model import Address, AuthorityId, DomainId
 from tests.domains import Deployed, deploy, fresh_entries
 from tests.fakes.rpc_server import answering, serving
@@ -131,14 +137,14 @@ class TestWhichChain:
             endpoint.call("evm_increaseTime", [3600])
             twin = deploy(other, endpoint)
             assert twin.domain.id.address == victim[0].domain.id.address
-            with pytest.raises(WrongDomain, match="does not hold block"):
+            with pytest.raises(DomainNotShown, match="does not show block"):
                 fetch_domain(endpoint, victim[0].domain.id)
 
     def test_no_contract_at_the_address(self, anvil: Anvil, victim: Any) -> None:
         there = victim[0].domain.id
         with (
             between(anvil, pass_on) as endpoint,
-            pytest.raises(WrongDomain, match="no trust domain"),
+            pytest.raises(DomainNotShown, match="does not show that a trust domain"),
         ):
             fetch_domain(endpoint, DomainId(there.chain_id, DEVICE, there.block_hash))
 
@@ -146,7 +152,7 @@ class TestWhichChain:
         there = victim[0].domain.id
         with between(anvil, pass_on) as endpoint:
             later = read(endpoint, *victim).block.hash
-            with pytest.raises(WrongDomain, match="no trust domain"):
+            with pytest.raises(DomainNotShown, match="does not show that a trust domain"):
                 fetch_domain(endpoint, DomainId(there.chain_id, there.address, later))
 
     def test_a_block_of_another_hash_under_the_hash_asked_for(

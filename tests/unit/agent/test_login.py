@@ -20,6 +20,7 @@ from dpki.agent.index import (
 )
 from dpki.certificates.ssh import SshCertificate
 from dpki.model import AuthorityKind, to_timestamp
+from tests.raw_certificates import fido_blob
 from tests.world import NOW, Ca
 
 
@@ -74,6 +75,17 @@ def test_an_anchored_certificate_gets_the_accounts_principals(
 ) -> None:
     assert desk.ask(monkeypatch) == 0
     assert capsys.readouterr().out == "device:0x01\nops\n"
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "p256"])
+def test_of_a_fido_key_the_certificate_says_whether_it_wants_a_touch(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """sshd takes the option only where the certificate has it, too (test_security_keys.py)."""
+    certificate = desk.users.sign(subject=fido_blob(kind))
+    desk.change(certificates=(indexed(certificate),))
+    assert desk.ask(monkeypatch, certificate.blob) == 0
+    assert capsys.readouterr().out == "no-touch-required device:0x01\nno-touch-required ops\n"
 
 
 def refused(

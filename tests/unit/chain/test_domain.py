@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from dpki.chain.domain import fetch_domain
-from dpki.errors import EndpointUnavailable, WrongDomain
+from dpki.errors import DomainNotShown, EndpointUnavailable, WrongDomain
 from dpki.model import Address, DomainId, Hash32
 from tests.fakes.chain import FakeChain
 
@@ -25,8 +25,9 @@ def test_another_chain_id() -> None:
 
 def test_a_block_of_another_chain_with_the_same_chain_id() -> None:
     """Every devnet has chain id 31337 and, often, a domain at the same address."""
-    with pytest.raises(WrongDomain, match="does not hold block"):
+    with pytest.raises(DomainNotShown, match="does not show block") as caught:
         fetch_domain(FakeChain(salt=b"other"), FakeChain().domain.id)
+    assert caught.value.exit_status == 5, "a node may be behind"
 
 
 def test_a_block_that_is_known_but_not_on_the_chain() -> None:
@@ -38,8 +39,15 @@ def test_a_block_that_is_known_but_not_on_the_chain() -> None:
         return orphaned if method == "eth_getBlockByHash" else honest
 
     fork.lie = lie
-    with pytest.raises(WrongDomain, match="does not hold block"):
+    with pytest.raises(WrongDomain, match="has another block"):
         fetch_domain(fork, chain.domain.id)
+
+
+def test_a_block_that_is_known_but_beyond_the_head() -> None:
+    chain = FakeChain()
+    chain.lie = lambda m, p, honest: None if m == "eth_getBlockByNumber" else honest
+    with pytest.raises(DomainNotShown, match="does not show block"):
+        fetch_domain(chain, chain.domain.id)
 
 
 @pytest.mark.parametrize("where", ["another address", "another block"])
@@ -50,7 +58,7 @@ def test_no_contract_there(where: str) -> None:
         address = Address(b"\x77" * 20)
     else:
         block_hash = chain.mine().hash
-    with pytest.raises(WrongDomain, match="no trust domain was created"):
+    with pytest.raises(DomainNotShown, match="does not show that a trust domain was created"):
         fetch_domain(chain, DomainId(31337, address, block_hash))
 
 
@@ -80,10 +88,10 @@ def test_a_forged_event_is_nonsense(change: dict[str, object]) -> None:
         fetch_domain(chain, chain.domain.id)
 
 
-def test_two_creations_in_one_block_are_none() -> None:
+def test_two_creations_in_one_block_are_a_lie() -> None:
     chain = FakeChain()
     chain.lie = lambda m, p, honest: honest * 2 if m == "eth_getLogs" else honest  # type: ignore[operator]
-    with pytest.raises(WrongDomain):
+    with pytest.raises(WrongDomain, match="2 trust domains were created"):
         fetch_domain(chain, chain.domain.id)
 
 

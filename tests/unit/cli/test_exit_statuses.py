@@ -70,6 +70,7 @@ STATUS = {
     errors.TransactionForbidden: 4,
     errors.CouldNotCheck: 5,
     errors.EndpointUnavailable: 5,
+    errors.DomainNotShown: 5,
     errors.ContentUnavailable: 5,
 }
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import spki_of, ssh_blob
+from dpki.chain.layout import Watchdog
 from dpki.council.actions import Speaker
 from dpki.council.parameter_file import load_parameters
 from dpki.council.parameters import DEFAULTS
@@ -119,6 +120,14 @@ def test_a_registration_says_which_key() -> None:
     assert told is not None
     assert told.startswith("registers SSH host CA users-2 SHA256:")
     assert told.endswith(f"for operator {WHO} (alice), at most 30 days, to succeed CA users")
+
+
+def test_a_watch_says_who_and_how_much() -> None:
+    watch = CALLS.set_watch(CA, [Watchdog(WHO, 40, Hash32(b"\5" * 32))], 30)
+    assert describe_call(watch) == (
+        f"has 1 watchdog confirm the batches of CA {CA} from its next serial on, for ever:"
+        f" 30 of weight 40 ({WHO})"
+    )
 
 
 def test_parameters_are_told_by_what_changes(tmp_path: Path) -> None:
