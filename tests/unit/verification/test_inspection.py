@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -68,3 +69,24 @@ def test_an_extension_that_was_not_asked_for() -> None:
     assert inspect_batch(ca.on_chain(), 1, [certificate.blob], loose, NOW)
     with pytest.raises(BatchRefused, match="extension 'permit-pty'"):
         inspect_batch(ca.on_chain(), 1, [certificate.blob], tight, NOW)
+
+
+def test_every_critical_option_of_the_profile_is_there() -> None:
+    ca = Ca.users()
+    here = ("source-address", "192.0.2.0/24")
+    pinned = replace(PROFILE, critical_options=(here, ("force-command", "uptime")))
+    certificate = build_ssh_certificate(
+        ca.key,
+        pinned,
+        Subject(ca.sign(1).subject_key, ("ops",), "alice"),
+        serial=1,
+        key_id="x",
+        valid_after=NOW,
+        valid_before=NOW + timedelta(hours=1),
+    )
+    # One that the profile does not ask for only narrows it.
+    for profile in (pinned, replace(PROFILE, critical_options=(here,)), PROFILE):
+        assert inspect_batch(ca.on_chain(), 1, [certificate.blob], profile, NOW)
+    other = replace(PROFILE, critical_options=(("source-address", "198.51.100.0/24"),))
+    with pytest.raises(BatchRefused, match="critical option source-address"):
+        inspect_batch(ca.on_chain(), 1, [certificate.blob], other, NOW)
