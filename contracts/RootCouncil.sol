@@ -12,6 +12,7 @@ import {ICertificateRegistry} from "./interfaces/ICertificateRegistry.sol";
 import {IDeviceRegistry} from "./interfaces/IDeviceRegistry.sol";
 import {IRootCouncil} from "./interfaces/IRootCouncil.sol";
 import {ITrustDomain} from "./interfaces/ITrustDomain.sol";
+import {IWatchdogRegistry} from "./interfaces/IWatchdogRegistry.sol";
 
 /// @title RootCouncil
 /// @notice Rounds: what members propose, how they vote, and what is then done.
@@ -44,6 +45,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
     IAuthorityRegistry internal immutable _authorities;
     ICertificateRegistry internal immutable _certificates;
     IDeviceRegistry internal immutable _devices;
+    IWatchdogRegistry internal immutable _watchdogs;
 
     mapping(bytes32 id => Round) internal _rounds;
     /// @dev A seat's votes that the round has counted. Thirty-two to a word.
@@ -73,6 +75,7 @@ contract RootCouncil is CouncilMembers, EIP712 {
         _authorities = domain_.authorities();
         _certificates = domain_.certificates();
         _devices = domain_.devices();
+        _watchdogs = domain_.watchdogs();
     }
 
     // -- members ------------------------------------------------------------------------------------------------------
@@ -226,6 +229,8 @@ contract RootCouncil is CouncilMembers, EIP712 {
             if (called == ICertificateRegistry.revokeBelow.selector) return Effect.Removes;
         } else if (target == address(_devices)) {
             if (called == IDeviceRegistry.setRegistrar.selector) return _addsUnlessZero(data, 1);
+        } else if (target == address(_watchdogs)) {
+            if (called == IWatchdogRegistry.setWatch.selector) return Effect.Adds;
         } else if (target == address(domain)) {
             if (called == ITrustDomain.acceptGovernor.selector) return Effect.Adds;
             if (called == ITrustDomain.offerGovernor.selector) return _addsUnlessZero(data, 0);

@@ -6,10 +6,8 @@ pragma solidity 0.8.37;
 /// the round's table; weights are counted as the table caps them.
 /// @dev Nothing here divides, so nothing rounds. Weights are below 2^32 and heads below 2^8: no product overflows.
 library Threshold {
-    /// @notice Strictly more than two thirds of the weight and of the heads; below four members, every head.
-    /// @dev Below four members two thirds would be one member's to reach, or nobody's to miss.
+    /// @notice Strictly more than two thirds of the weight and of the heads; below four members that is every head.
     function moreThanTwoThirds(uint256 weight, uint256 total, uint256 heads, uint256 all) internal pure returns (bool) {
-        if (all < 4) return heads == all;
         return 3 * weight > 2 * total && 3 * heads > 2 * all;
     }
 

@@ -67,6 +67,10 @@ class NotForThisDevice(CheckedFalse):
     """A bundle or request is addressed to somebody else."""
 
 
+class BatchRefused(CheckedFalse):
+    """A batch that another machine signed is not in order, or not what one's own profile allows."""
+
+
 class WrongContext(CheckedFalse):
     """Something authentic is used elsewhere: in another domain, CA, serial or device."""
 

@@ -19,6 +19,9 @@ from dpki.errors import MalformedInput
 MAXIMUM_BATCH = 1000
 """Certificates in one batch, at most (node pools refuse transactions over 128 KiB)."""
 
+MAXIMUM_PARCELS = 16
+"""Parcels in which one batch's certificates go to its watchdogs; the contract takes no more."""
+
 
 class FixedBytes(bytes):
     """Bytes of one length that print as 0x-prefixed hexadecimal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tests.soft_tokens import SoftHsmFolder
 # A machine that has other work makes no example wrong.
 settings.register_profile("dpki", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dpki")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that
+# they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

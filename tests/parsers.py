@@ -36,6 +36,7 @@ from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
 from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
 from dpki.bundle.locator import IssuerKey
+from dpki.bundle.parcel import encode_parcel, make_parcels, open_parcels, parse_parcel
 from dpki.bundle.seal import SealingSecrets
 from dpki.certificates.keys import (
     authority_spki,
@@ -86,7 +87,13 @@ from dpki.devices.enrollment import (
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
 from dpki.devnet.state import FILE, load_state
 from dpki.errors import ConfigError, DpkiError, MalformedInput
+from dpki.issuance.authority_request import (
+    AuthorityRequest,
+    encode_authority_request,
+    parse_authority_request,
+)
 from dpki.issuance.database import Database
+from dpki.issuance.handover import HandedCertificate, Handover, encode_handover, parse_handover
 from dpki.issuance.index import Index
 from dpki.issuance.journal import Journal, NewCertificate
 from dpki.issuance.placements import Place, Placement
@@ -98,6 +105,11 @@ from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions import abi
 from dpki.transactions.actions import DomainCalls
 from dpki.transactions.calls import encode_call
+from dpki.transactions.confirmations import (
+    Confirmation,
+    encode_confirmation,
+    parse_confirmation,
+)
 from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
@@ -182,6 +194,19 @@ _KRL = build_krl(
     version=7,
     generated=NOW,
     comment="krl",
+)
+_HANDOVER = Handover(
+    DOMAIN,
+    CA_ID,
+    17,
+    (
+        HandedCertificate(_CERTIFICATES[0], Address.zero(), Hash32.zero(), None),
+        HandedCertificate(_CERTIFICATES[1], REGISTRY, CONTEXT, CONTEXT),
+    ),
+)
+_CONFIRMATION = Confirmation(CA_ID, 17, CONTEXT, REGISTRY, NOW + HOUR, bytes(65))
+_CA_REQUEST = AuthorityRequest(
+    DOMAIN, AuthorityKind.SSH_USER, spki_of(P256.public_key()), CONTEXT, REGISTRY, HOUR
 )
 _ADMIN = """
 version = 1
@@ -514,6 +539,19 @@ PARSERS: Mapping[str, Parser] = {
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
+    "parcel": Parser(
+        lambda data: parse_parcel(data, CONTEXT),
+        (encode_parcel(CONTEXT, 0, 2, _CERTIFICATES[:3]),),
+    ),
+    "sealed-parcel": Parser(
+        lambda data: open_parcels([data], CLASSICAL, CONTEXT),
+        make_parcels(_CERTIFICATES[:3], CONTEXT, [KEYS.sealing.public.x25519]),
+    ),
+    "confirmation": Parser(
+        lambda data: parse_confirmation(data, DOMAIN), (encode_confirmation(DOMAIN, _CONFIRMATION),)
+    ),
+    "handover": Parser(parse_handover, (encode_handover(_HANDOVER),)),
+    "ca-request": Parser(parse_authority_request, (encode_authority_request(_CA_REQUEST),)),
     "devnet-state": Parser(
         _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)
     ),

@@ -28,21 +28,19 @@ from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
+from dpki.bundle.padding import MAXIMUM_FRAMED, frame, is_size_class, unframe
 from dpki.errors import MalformedInput, NotForThisDevice
 from dpki.model import Hash32
 
 MAXIMUM_SEALED = 1 << 20
 """Bytes that a sealed bundle can never reach; what to ask of a store, at most."""
 
-MAXIMUM_PLAINTEXT = (512 << 10) - 4
+MAXIMUM_PLAINTEXT = MAXIMUM_FRAMED
 """Bytes that fit in the largest size class."""
 
 _VERSION = 1
 _MAGIC = b"dpki"
 _HEADER = len(_MAGIC) + 2
-_SMALLEST_CLASS = 1 << 10
-_LARGEST_CLASS = 512 << 10
-_LENGTH_BYTES = 4
 _INFO = b"dpki bundle v1"
 _X25519_BYTES = 32
 _MLKEM_BYTES = 1184
@@ -167,7 +165,7 @@ def seal(plaintext: bytes, keys: SealingKeys, context: Hash32) -> bytes:
     Raises:
         MalformedInput: The plaintext is too large.
     """
-    framed = _frame(plaintext)
+    framed = frame(plaintext)
     # Nothing here can fail for the keys' sake: `SealingKeys` holds no unusable ones.
     if keys.hybrid is None:
         sealed = bytes(SealedBox(PublicKey(keys.x25519)).encrypt(framed))
@@ -211,7 +209,7 @@ def open_sealed(data: bytes, secrets_: SealingSecrets, context: Hash32) -> bytes
         raise NotForThisDevice(
             "this device's keys do not open the bundle: it is another device's, or altered"
         ) from error
-    return _unframe(framed)
+    return unframe(framed)
 
 
 def suite_of(data: bytes) -> Suite:
@@ -232,37 +230,9 @@ def suite_of(data: bytes) -> Suite:
         suite = Suite(number)
     except ValueError as error:
         raise MalformedInput(f"the bundle is sealed with an unknown suite, {number}") from error
-    if not _is_size_class(len(data) - _HEADER - suite.overhead):
+    if not is_size_class(len(data) - _HEADER - suite.overhead):
         raise MalformedInput("the sealed bundle has a size that no bundle has: cut off?")
     return suite
-
-
-def _frame(plaintext: bytes) -> bytes:
-    if len(plaintext) > MAXIMUM_PLAINTEXT:
-        raise MalformedInput(
-            f"{len(plaintext)} bytes do not fit in a bundle of at most {MAXIMUM_PLAINTEXT}"
-        )
-    framed = len(plaintext).to_bytes(_LENGTH_BYTES, "big") + plaintext
-    return framed.ljust(_size_class(len(framed)), b"\0")
-
-
-def _unframe(framed: bytes) -> bytes:
-    length = int.from_bytes(framed[:_LENGTH_BYTES], "big")
-    end = _LENGTH_BYTES + length
-    if end > len(framed) or _size_class(end) != len(framed) or any(framed[end:]):
-        raise MalformedInput("the bundle's padding is not what it should be")
-    return framed[_LENGTH_BYTES:end]
-
-
-def _size_class(length: int) -> int:
-    size = _SMALLEST_CLASS
-    while size < length:
-        size *= 2
-    return size
-
-
-def _is_size_class(length: int) -> bool:
-    return _SMALLEST_CLASS <= length <= _LARGEST_CLASS and length & (length - 1) == 0
 
 
 def _hpke() -> HpkeSuite:

@@ -76,7 +76,7 @@ def find_dangers(profile: Profile) -> tuple[str, ...]:
     if profile.maximum_validity > long:
         dangers.append(
             f"a stolen key stays useful for up to {_span(profile.maximum_validity)}, unless the"
-            f" theft is noticed; {_span(long)} are long enough"
+            f" theft is noticed; {_span(long)} is long enough"
         )
     for part in ("domain", "ca"):
         if part not in profile.key_id:

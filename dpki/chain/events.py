@@ -18,12 +18,16 @@ from dpki.chain.logs import Log, fetch_logs
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
-from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path
+from dpki.model import MAXIMUM_BATCH, MAXIMUM_PARCELS, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(
     keccak(b"CertificateIssued(bytes32,address,uint32,bytes32,uint96,bytes32)")
 )
 BATCH_ISSUED = Hash32(keccak(b"BatchIssued(bytes32,uint32,uint32,bytes32)"))
+REVIEW_REQUESTED = Hash32(keccak(b"ReviewRequested(bytes32,uint32,bytes32[])"))
+WATCH_CHANGED = Hash32(
+    keccak(b"WatchChanged(bytes32,uint32,uint32,uint32,(address,uint32,bytes32)[])")
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,31 @@ def fetch_batches(
     return tuple(batches)
 
 
+def fetch_reviews(
+    reader: Reader, domain: Domain, from_block: int, to_block: int, *, ca: AuthorityId
+) -> dict[int, tuple[Hash32, ...]]:
+    """Return the parcels that a CA's operator laid out for its watchdogs, by first serial.
+
+    The newest of each batch; none of before the watchdogs were named anew, for others than they
+    can read those.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    topics: list[object] = [[str(REVIEW_REQUESTED), str(WATCH_CHANGED)], str(ca)]
+    found: dict[int, tuple[Hash32, ...]] = {}
+    start = max(from_block, domain.block.number)
+    for log in fetch_logs(reader, domain.watchdogs, start, to_block, topics):
+        if log.topics[1:2] != (Hash32(ca),):
+            raise decode.nonsense(reader.name, "events that were not asked for")
+        if log.topics[0] == WATCH_CHANGED:
+            found.clear()
+        else:
+            first, parcels = _review(log, reader.name)
+            found[first] = parcels
+    return found
+
+
 def batch_tree(batch: Batch, domain: Domain) -> merkle.Tree:
     """Return the tree over the batch's entries, recomputed."""
     context = merkle.leaf_context(domain.id.chain_id, domain.certificates, batch.ca)
@@ -238,3 +267,17 @@ def _batch(log: Log, entries: dict[tuple[AuthorityId, int, Hash32], Entry], sour
             source, f"the batch from serial {first} has certificates missing"
         ) from error
     return Batch(ca, first, count, Hash32(log.data[32:]), taken, log.block_number, log.block_hash)
+
+
+def _review(log: Log, source: str) -> tuple[int, tuple[Hash32, ...]]:
+    words = [log.data[start : start + 32] for start in range(0, len(log.data), 32)]
+    count = int.from_bytes(words[1]) if len(words) > 1 else 0
+    if (
+        len(log.topics) != 3
+        or log.topics[0] != REVIEW_REQUESTED
+        or not 1 <= count <= MAXIMUM_PARCELS
+        or len(log.data) != 32 * (2 + count)
+        or int.from_bytes(words[0]) != 32
+    ):
+        raise decode.nonsense(source, "a ReviewRequested event is malformed")
+    return int.from_bytes(log.topics[2]), tuple(Hash32(word) for word in words[2:])

@@ -26,6 +26,7 @@ from dpki.cli import (
     timelock,
     verify,
     wallet,
+    watchdog,
 )
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
@@ -42,7 +43,7 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, wallet, domain, council, timelock, ca, device, ssh, bundle, agent):
+for module in (devnet, wallet, domain, council, timelock, ca, device, ssh, bundle, agent, watchdog):
     app.add_typer(module.app)
 for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
@@ -113,6 +114,10 @@ LEFT = {
     "ssh issue": "what was signed is in the journal; go on with it: dpki ssh resume",
     "ssh rotate": "what was signed is in the journal; go on with it: dpki ssh resume",
     "ssh resume": "run it again",
+    "ssh anchor": "run it again; what is on chain already is found",
+    "ssh withdraw": "see what waits with: dpki ssh list",
+    "ca request": "run it again; it goes on with the key in the token",
+    "ca register": "see what the chain says with: dpki ca list",
     "ssh revoke": "run it again; what is revoked stays revoked",
     "ca create": "run it again; it goes on with the key in the token",
     "ca rotate": "run it again; it goes on with the key in the token",
@@ -138,6 +143,11 @@ LEFT = {
     "bundle gc": "run it again; what was removed is gone",
     "backup": "run it again; the file is there complete, or not at all",
     "restore": "run it again; the home is there complete, or not at all",
+    "watchdog run": "run it again; what was said on chain stays said",
+    "watchdog confirm": "run it again",
+    "watchdog object": "run it again",
+    "watchdog relay": "run it again; what counted is skipped",
+    "watchdog request": "run it again; what was shown is found",
     "agent once": "run it again; every file is the old one or the new one",
 }
 """What an interrupted command may have left, and what to do then."""

@@ -37,11 +37,11 @@ def backup(
 ) -> None:
     """Back up journal, wallet, issuers' keys and configuration. Prints the file.
 
-    Encrypted with a passphrase of its own. The CAs' keys are in the token, and not in the backup.
+    Encrypted with a passphrase of its own. CAs' keys in the token are not in it.
     """
     from dpki.cli.session import secret
     from dpki.config.admin import find_home
-    from dpki.issuance.backup import back_up
+    from dpki.issuance.backup import back_up, outside
 
     output = Output(json=json)
     source = secret(passphrase, output)
@@ -55,8 +55,13 @@ def backup(
     file = file.absolute()
     with output.working("encrypting the backup"):
         names = back_up(find_home(home), file, asked)
+        elsewhere = outside(find_home(home))
     output.say(f"backed up {len(names)} files; keep the token's own backup beside it")
-    output.result({"backup": str(file), "files": list(names)}, str(file))
+    for key in elsewhere:
+        output.say(f"warning: the CA's key {key} is outside the home, and not in the backup")
+    output.result(
+        {"backup": str(file), "files": list(names), "outside": list(elsewhere)}, str(file)
+    )
 
 
 def restore(

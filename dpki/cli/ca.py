@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import ca_profile, ca_roles
+from dpki.cli import ca_profile, ca_request, ca_roles, ca_watch
 from dpki.cli.options import (
     DryRunOption,
     HomeOption,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
 app.add_typer(ca_profile.app)
+ca_request.register(app)
+ca_watch.register(app)
 ca_roles.register(app)
 
 
@@ -113,9 +115,9 @@ def create(
     from dpki.issuance.registration import create_authority, rehearse_authority
 
     output = Output(json=json)
-    typed = _parse(name, kind, key_type, operator, max_validity)
+    typed = parse_wish(name, kind, key_type, operator, max_validity)
     with open_desk(home) as opened:
-        desk = choose_key(opened, name, key, save=not dry_run)
+        desk = choose_key(opened, name, key)
         governance = open_governance(desk, passphrase, output)
         wish = typed.by(governance.account)
         if dry_run:
@@ -305,7 +307,7 @@ def _change(
     )
 
 
-def _parse(name: str, kind: str, key_type: str, operator: str | None, validity: str) -> _Typed:
+def parse_wish(name: str, kind: str, key_type: str, operator: str | None, validity: str) -> _Typed:
     """Check everything that was typed, before anything is opened."""
     from dpki.config.durations import parse_duration
     from dpki.config.values import verify_name

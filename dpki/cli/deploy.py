@@ -19,6 +19,7 @@ from dpki.cli.spending import limits, spends, turn
 from dpki.errors import ConfigError, DpkiError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from dpki.chain.rpc import Reader
@@ -31,11 +32,15 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         "deploy",
-        epilog=example("DOMAIN=$(dpki deploy)", "dpki deploy --trust simple --timelock 2d"),
+        epilog=example(
+            "DOMAIN=$(dpki deploy)",
+            "dpki deploy --trust simple --timelock 2d",
+            "dpki deploy --trust multi-admin --governor 0x… --operator 0x… --registrar 0x…",
+        ),
     )(deploy)
 
 
-TRUST = ("simple",)
+TRUST = ("simple", "multi-admin", "multisig")
 """Models of trust: who has to agree before something is trusted."""
 
 
@@ -61,8 +66,17 @@ def deploy(
     ] = None,
     trust: Annotated[
         str,
-        typer.Option("--trust", metavar="simple", help="The model of trust: one admin is all."),
+        typer.Option(
+            "--trust",
+            metavar="|".join(TRUST),
+            help="One admin is all; or HSM, wallet and governor are different people's; or"
+            " watchdogs confirm, too.",
+        ),
     ] = TRUST[0],
+    operator: Annotated[
+        str | None,
+        typer.Option("--operator", metavar="ADDRESS", help="Of several admins: who is to anchor."),
+    ] = None,
     timelock: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +94,8 @@ def deploy(
 
     With an endpoint, the id is all that others need to know. With --timelock what you decide as
     governor waits first, where everybody sees it and you can cancel it; suspending (as guardian)
-    and revoking (as operator) don't wait.
+    and revoking (as operator) don't wait. Of several admins you get no role by deploying; what each
+    of them does next is said at the end.
     """
     from dpki.chain.rpc import Endpoint
     from dpki.cli.session import unlock_wallet
@@ -102,6 +117,7 @@ def deploy(
     ]
     registrars = [argument(Address.parse, text) for text in registrar or ()]
     delay = _parse_trust(trust, timelock, governor)
+    apart = verify_apart(trust, roles[0], operator, registrars)
     with Endpoint(config.chain.rpc[0]) as endpoint:
         wallet = unlock_wallet(place, config, passphrase, output)
         governed_by = roles[0] or wallet.address
@@ -146,7 +162,59 @@ def deploy(
             hint=f'enter it in {place.config} yourself, as its second line: domain = "{domain}"',
         ) from error
     say_receipt(output, receipt)
-    output.result({"domain": str(domain), **describe_receipt(receipt)}, domain)
+    document: dict[str, object] = {"domain": str(domain), "trust": trust}
+    if apart is not None:
+        document["next"] = next_steps(trust, str(domain), str(governed_by), str(apart))
+        for step in next_steps(trust, str(domain), str(governed_by), str(apart)):
+            output.say(f"next: {step}")
+    output.result(document | describe_receipt(receipt), domain)
+
+
+def verify_apart(
+    trust: str, governor: Address | None, operator: str | None, registrars: Sequence[Address]
+) -> Address | None:
+    """Return the operator of a domain of several admins; None for one of one admin.
+
+    Raises:
+        UsageError: A role is missing, or two that have to be apart are one account's.
+    """
+    from dpki.model import Address
+
+    if trust == TRUST[0]:
+        if operator is not None:
+            raise UsageError("--operator goes with several admins", hint="add --trust multi-admin")
+        return None
+    if governor is None or operator is None or not registrars:
+        raise UsageError(
+            f"with --trust {trust} the roles are different people's",
+            hint="name them: --governor, --operator and --registrar, each an account",
+        )
+    account = argument(Address.parse, operator)
+    if account == governor:
+        raise UsageError(
+            "the governor and the operator are one account",
+            hint="whoever steals it could register a CA and issue with it: name two",
+        )
+    if account in registrars:
+        raise UsageError(
+            "the operator is a registrar, too",
+            hint="whoever steals its wallet could enrol devices: name another account",
+        )
+    return account
+
+
+def next_steps(trust: str, domain: str, governor: str, operator: str) -> list[str]:
+    """Return what each of several admins does on a machine of their own."""
+    join = f"dpki init --domain {domain}"
+    ask = f"dpki ca request users --kind ssh-user --operator {operator} --out users.request"
+    register = "dpki ca register users.request"
+    steps = [f"the CA's admin, with the HSM: {join} --without-wallet …; {ask}"]
+    if trust == TRUST[2]:
+        steps.append(f"each watchdog: {join} --without-token …; dpki watchdog keys")
+        register += " --watchdog … --threshold N"
+    steps.append(f"the governor, {governor}: {join} --without-token …; {register}")
+    steps.append(f"the operator, {operator}: {join} --without-token …; dpki ca name users ID")
+    return steps
 
 
 def _parse_trust(trust: str, timelock: str | None, governor: str | None) -> timedelta | None:

@@ -127,6 +127,12 @@ def init(
             help="The account's key is in the token, or is made there: pkcs11:…; no keystore then.",
         ),
     ] = None,
+    without_wallet: Annotated[
+        bool,
+        typer.Option(
+            "--without-wallet", help="For an HSM's admin: another machine's wallet anchors."
+        ),
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -140,6 +146,10 @@ def init(
     output = Output(json=json)
     if account is not None and devnet is None:
         raise UsageError("--account goes with --devnet", hint="leave it out")
+    if without_wallet and (wallet or import_keystore or account is not None):
+        raise UsageError("a wallet is named, and --without-wallet", hint="leave one out")
+    if without_wallet and domain is None:
+        raise UsageError("without a wallet nothing can be deployed", hint="add --domain ID")
     place = find_home(home)
     verify_no_config(place)
     wishes = Wishes(
@@ -168,6 +178,12 @@ def init(
     if not config.store.ipfs:
         folders = ", ".join(str(path) for path in config.store.directories)
         output.say(f"warning: no IPFS node: bundles go to {folders}, which nobody else can read")
+    if without_wallet:
+        create_admin_config(place, config)
+        output.say(f"wrote {place.config}; there is no wallet here")
+        output.say("next: dpki ca request")
+        output.result({"home": str(place.directory), "account": None, "key": None}, place.directory)
+        return
     address = make_wallet(place, wishes, config, output).address
     create_admin_config(place, config)
     key = str(config.wallet.key or place.keystore)

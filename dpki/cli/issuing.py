@@ -27,6 +27,7 @@ from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
 from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.plan import (
     DEFAULT_HOST_LIFETIME,
     DEFAULT_USER_LIFETIME,
@@ -38,7 +39,6 @@ from dpki.issuance.plan import (
 from dpki.issuance.progress import Progress
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.release import proof_file
-from dpki.issuance.run import Outcome, Released
 from dpki.issuance.standing import Standing
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
 
@@ -151,14 +151,18 @@ def request_for_device(
 
 def make_bench(
     desk: Desk,
-    writer: DomainWriter,
+    writer: DomainWriter | None,
     name: str,
     ca: AuthorityId,
     pin: str | None,
     output: Output,
     progress: Progress,
 ) -> Bench:
-    """Return everything that issuing with this CA needs."""
+    """Return everything that issuing with this CA needs.
+
+    Args:
+        writer: None where the operator's wallet is elsewhere.
+    """
     index = desk.index
 
     def find_document(address: Address) -> KeyDocument | None:
@@ -263,14 +267,14 @@ def describe_journaled(
 
 
 def journal_snapshot(desk: Desk, batches: Sequence[JournaledBatch]) -> Snapshot:
-    """Return the newest state, with every batch that the journal says is anchored."""
+    """Return the newest state, with every batch that is anchored, or may be by now."""
     return fetch_snapshot(
         desk.reader,
         desk.domain,
         batches=[
             (batch.authority, batch.first_serial)
             for batch in batches
-            if batch.state is BatchState.ANCHORED
+            if batch.state in (BatchState.PUBLISHED, BatchState.ANCHORED)
         ],
     )
 

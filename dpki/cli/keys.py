@@ -9,26 +9,21 @@ from dpki.cli.session import Desk
 from dpki.config.admin import key_uri
 
 
-def choose_key(desk: Desk, name: str, key: str | None, *, save: bool) -> Desk:
-    """Return the desk at which a CA's key is where `--key` says.
+def choose_key(desk: Desk, name: str, key: str | None) -> Desk:
+    """Return the desk at which a CA's key is where `--key` says; nothing is written.
 
     Args:
         key: What was typed; None for what is configured.
-        save: Whether the configuration shall say so from now on.
 
     Raises:
         ConfigError: It is no URI of a key, or the configuration names another one.
     """
     if key is None:
         return desk
-    from dpki.config.admin import save_key
+    from dpki.config.admin import with_key
     from dpki.signer.uri import parse_key_uri
 
-    uri = parse_key_uri(key)
-    if save:
-        save_key(desk.home, name, uri)
-    keys = {**desk.config.keys, name: uri}
-    return replace(desk, config=replace(desk.config, keys=keys))
+    return replace(desk, config=with_key(desk.home, desk.config, name, parse_key_uri(key)))
 
 
 def describe_key(desk: Desk, name: str | None) -> dict[str, object]:

@@ -65,6 +65,13 @@ class Output:
         elif datum is not None:
             self._print(str(datum))
 
+    def event(self, document: Mapping[str, object], sentence: str) -> None:
+        """Tell, while a command goes on, what just happened: a line each, with `--json` as data."""
+        if self._json:
+            typer.echo(json.dumps(document, ensure_ascii=False))
+        else:
+            self.say(sentence)
+
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows to stdout in columns, for people and `cut`; nothing with `--json`."""
         if self._json:

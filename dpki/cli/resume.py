@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpki.cli.handing import say_waiting
 from dpki.cli.issuing import describe_released, make_bench, report
 from dpki.cli.output import Output, describe_rehearsal, format_cost
-from dpki.cli.session import Desk, open_desk, open_writer
+from dpki.cli.reviewing import show_watchdogs
+from dpki.cli.session import Desk, has_wallet, open_desk, open_writer
 from dpki.errors import DpkiError, TransactionFailed
 from dpki.issuance.progress import silent
 from dpki.issuance.remaining import Remaining, Step, find_remaining
@@ -28,8 +30,12 @@ def resume_all(
     pin: str | None,
     passphrase: str | None,
     dry_run: bool,
+    handover: Path | None = None,
 ) -> None:
     """Finish every CA's unfinished batches; one CA's trouble does not keep the others waiting.
+
+    Args:
+        handover: Folder for what waits for the operator's wallet, elsewhere; None for none.
 
     Raises:
         DpkiError: The first CA's trouble, after all were tried.
@@ -44,7 +50,9 @@ def resume_all(
             nothing = {"dry_run": True, "batches": [], "gas": 0, "fee_wei": "0"}
             output.result(nothing if dry_run else {"released": []})
             return
-        writer = open_writer(desk, passphrase, output)
+        is_elsewhere = handover is not None or not has_wallet(desk)
+        writer = None if is_elsewhere else open_writer(desk, passphrase, output)
+        files: list[str] = []
         if dry_run:
             _rehearse(output, desk, writer, {ca: names[ca] for ca in concerned})
             return
@@ -54,20 +62,24 @@ def resume_all(
                     bench = make_bench(desk, writer, names[ca], ca, pin, output, progress)
                     outcome = resume(bench)
                 report(output, outcome)
+                files += say_waiting(output, desk, names[ca], outcome, handover)
                 released += [describe_released(r) for r in outcome.finished]
             except DpkiError as error:
                 output.say(f"{names[ca]}: {error.message}")
                 troubles.append(error)
+        if writer is not None:
+            show_watchdogs(output, desk, writer, concerned)
     if troubles:
         raise troubles[0]
     output.say(f"{len(released)} certificates were released" if released else "nothing was left")
     output.result(
-        {"released": released}, "\n".join(str(r["certificate"]) for r in released) or None
+        {"released": released, "handovers": files},
+        "\n".join([*(str(r["certificate"]) for r in released), *files]) or None,
     )
 
 
 def _rehearse(
-    output: Output, desk: Desk, writer: DomainWriter, names: Mapping[AuthorityId, str]
+    output: Output, desk: Desk, writer: DomainWriter | None, names: Mapping[AuthorityId, str]
 ) -> None:
     """Tell what would be finished; nothing is signed or sent, and the token is not opened."""
     from dpki.transactions.flight import Rehearsal
@@ -90,9 +102,9 @@ def _rehearse(
     output.result(describe_rehearsal(total, would) | {"batches": rows})
 
 
-def _cost(writer: DomainWriter, one: Remaining) -> Rehearsal | None:
-    """Return what anchoring costs; None where it can't be tried yet."""
-    if one.step is not Step.ANCHOR:
+def _cost(writer: DomainWriter | None, one: Remaining) -> Rehearsal | None:
+    """Return what anchoring costs; None where it can't be tried here, or not yet."""
+    if writer is None or one.step is not Step.ANCHOR:
         return None
     batch = one.batch
     try:

@@ -175,6 +175,11 @@ def open_sender(
     )
 
 
+def has_wallet(desk: Desk) -> bool:
+    """Return whether this home has an account that signs; an HSM's admin may have none."""
+    return desk.config.wallet.key is not None or desk.home.keystore.exists()
+
+
 def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     """Return a writer with the admin's account.
 
@@ -213,7 +218,13 @@ def token_keys(
 
             generate_key(uri, key_type, pin, module_of(desk.config))
 
-    return TokenKeys(open=lambda: open_key(desk, name, pin), generate=generate)
+    def remember() -> None:
+        from dpki.config.admin import save_key
+
+        if name in desk.config.keys:
+            save_key(desk.home, name, uri)
+
+    return TokenKeys(lambda: open_key(desk, name, pin), generate, remember)
 
 
 def signer_source(desk: Desk, name: str, spec: str | None, output: Output) -> _SignerSource:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpki.cli import ssh_handover
 from dpki.cli.options import (
     CaOption,
     DomainOption,
@@ -27,6 +28,7 @@ from dpki.cli.spending import spends
 from dpki.errors import DpkiError, UsageError
 
 app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
+ssh_handover.register(app)
 
 
 @app.command(
@@ -34,6 +36,7 @@ app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
     epilog=example(
         "dpki ssh issue --ca users --key alice.pub --identity alice --principal ops --for 8h",
         "dpki ssh issue --ca hosts --device gate-1 --hostname gate-1.example.org",
+        "dpki ssh issue … --handover gate-1.handover    # then, with the wallet: dpki ssh anchor",
     ),
 )
 @spends
@@ -63,6 +66,14 @@ def issue(
         Path | None,
         typer.Option("--out", help="The certificate's file; default: beside the key."),
     ] = None,
+    handover: Annotated[
+        Path | None,
+        typer.Option(
+            "--handover",
+            metavar="FILE",
+            help="The operator's wallet is elsewhere: write what it has to anchor to this file.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -72,7 +83,8 @@ def issue(
     """Issue a certificate. Prints its file.
 
     It is signed in the HSM, anchored on chain, and handed out: a device's travels to it as a sealed
-    bundle, a person's is written beside the public key.
+    bundle, a person's is written beside the public key. With --handover it waits, signed, for
+    dpki ssh anchor on the operator's machine, and is handed out by dpki ssh resume after that.
     """
     from dpki.cli.issuing import IssueWish, verify_wish
     from dpki.cli.ssh_work import issue_one
@@ -90,7 +102,13 @@ def issue(
         out=out,
     )
     verify_wish(wish)
-    issue_one(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+    output = Output(json=json)
+    if handover is not None:
+        from dpki.cli.handing import hand_over_one
+
+        hand_over_one(output, home, wish, handover, pin=pin, dry_run=dry_run)
+        return
+    issue_one(output, home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
 
 
 @app.command(
@@ -242,9 +260,20 @@ def list_(
     list_all(Output(json=json), home, ca)
 
 
-@app.command("resume", epilog=example("dpki ssh resume --dry-run", "dpki ssh resume"))
+@app.command(
+    "resume",
+    epilog=example("dpki ssh resume --dry-run", "dpki ssh resume --handover ~/handovers"),
+)
 @spends
 def resume(
+    handover: Annotated[
+        Path | None,
+        typer.Option(
+            "--handover",
+            metavar="FOLDER",
+            help="Write what waits for the operator's wallet, elsewhere, to files in this folder.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     pin: PinOption = None,
     passphrase: PassphraseOption = None,
@@ -253,11 +282,19 @@ def resume(
 ) -> None:
     """Finish what an interrupted run left.
 
-    Batches of the journal are anchored, or signed again where another took their serials.
+    Batches of the journal are anchored, or signed again where another took their serials. Without a
+    wallet: certificates that the operator has anchored meanwhile are handed out.
     """
     from dpki.cli.resume import resume_all
 
-    resume_all(Output(json=json), home, pin=pin, passphrase=passphrase, dry_run=dry_run)
+    resume_all(
+        Output(json=json),
+        home,
+        pin=pin,
+        passphrase=passphrase,
+        dry_run=dry_run,
+        handover=handover,
+    )
 
 
 @app.command(

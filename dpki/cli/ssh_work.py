@@ -25,6 +25,7 @@ from dpki.cli.issuing import (
     verify_wish,
 )
 from dpki.cli.output import Output, describe_rehearsal, format_cost
+from dpki.cli.reviewing import show_watchdogs
 from dpki.cli.session import Desk, now, open_desk, open_writer
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
@@ -37,7 +38,7 @@ from dpki.issuance.revocation import (
     plan_revocation,
     revoke,
 )
-from dpki.issuance.standing import Standing, awaited_by, foreign_serials, standings_of
+from dpki.issuance.standing import Standing, as_on_chain, awaited_by, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
@@ -164,6 +165,7 @@ def list_all(output: Output, home: Path | None, ca: str | None) -> None:
         only = None if ca is None else desk.index.find_authority(ca)
         batches = desk.journal.load_all(only)
         snapshot = journal_snapshot(desk, batches)
+        batches = tuple(as_on_chain(batch, snapshot) for batch in batches)
         names = {identifier: name for name, identifier in desk.index.authorities().items()}
     moment = now()
     described = [
@@ -241,6 +243,7 @@ def _issue(
     watch = snapshot.authorities[ca].watch
     if watch is not None:
         output.say(f"it counts once watchdogs confirmed it: {watch.threshold} of {watch.total}")
+        described["reviews"] = show_watchdogs(output, desk, writer, [ca])
     return described | {"finished": [describe_released(r) for r in outcome.finished]}
 
 

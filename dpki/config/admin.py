@@ -77,6 +77,11 @@ class Home:
         """The directory store that is used where there is no IPFS node."""
         return self.directory / "store"
 
+    @property
+    def watchdog_key(self) -> Path:
+        """The X25519 key that a watchdog reads parcels with."""
+        return self.directory / "watchdog.key"
+
     def profile(self, name: str) -> Path:
         """Return the file that says what a CA may issue; it need not exist."""
         return self.directory / "profiles" / f"{verify_name(name)}.toml"
@@ -258,6 +263,20 @@ def save_domain(home: Home, domain: DomainId) -> AdminConfig:
     return config
 
 
+def with_key(home: Home, config: AdminConfig, name: str, uri: KeyUri) -> AdminConfig:
+    """Return the configuration that says where a CA's key is.
+
+    Raises:
+        ConfigError: Another key is entered for this name.
+    """
+    if config.keys.get(name, uri) != uri:
+        raise ConfigError(
+            f"{home.config} already says that the key of {name} is {config.keys[name]}",
+            hint="leave --key out, or choose another name",
+        )
+    return replace(config, keys={**config.keys, name: uri})
+
+
 def save_key(home: Home, name: str, uri: KeyUri) -> None:
     """Enter where a CA's key is.
 
@@ -265,12 +284,8 @@ def save_key(home: Home, name: str, uri: KeyUri) -> None:
         ConfigError: Another key is entered for this name.
     """
     config = load_admin_config(home)
-    if config.keys.get(name, uri) != uri:
-        raise ConfigError(
-            f"{home.config} already says that the key of {name} is {config.keys[name]}",
-            hint="leave --key out, or choose another name",
-        )
-    _save(home, replace(config, keys={**config.keys, name: uri}))
+    if name not in config.keys or config.keys[name] != uri:
+        _save(home, with_key(home, config, name, uri))
 
 
 def save_wallet_key(home: Home, uri: Pkcs11Uri | None) -> None:

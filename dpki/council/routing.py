@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from dpki.council.casting import CouncilDesk, RoundPlan
 from dpki.council.roles import Body, Nature, Roles
 from dpki.council.trial import try_calls
 from dpki.council.words import spell
-from dpki.errors import NotAllowed
+from dpki.errors import NotAllowed, TransactionReverted
 from dpki.model import Address
 from dpki.transactions.abi import decode_call
 from dpki.transactions.actions import DomainActions
@@ -59,6 +60,7 @@ class Route(ABC):
 class Direct(Route):
     """The wallet makes the calls itself."""
 
+    reader: Reader
     writer: DomainWriter
 
     @property
@@ -67,11 +69,20 @@ class Direct(Route):
         return ""
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
-        """Try the calls; those after the first can depend on it, so only what they cost alone."""
-        return sum((self.writer.rehearse(call) for call in calls), FREE)
+        """Try the calls, one on top of the other; what depends on another can't be priced."""
+        if len(calls) == 1:
+            return self.writer.rehearse(calls[0])
+        try_calls(self.reader, self.writer.domain, self.writer.account, calls)
+        total = self.writer.rehearse(calls[0])
+        for call in calls[1:]:
+            with suppress(TransactionReverted):
+                total += self.writer.rehearse(call)
+        return total
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
-        """Make the calls, one transaction each."""
+        """Make the calls, one transaction each, once all of them would be taken."""
+        if len(calls) > 1:
+            try_calls(self.reader, self.writer.domain, self.writer.account, calls)
         *_, last = [self.writer.send(call) for call in calls]
         return Governed(last)
 
@@ -232,7 +243,7 @@ class Governance(DomainActions[Governed]):
         body = self._body(calls)
         match body.nature:
             case Nature.ACCOUNT:
-                return Direct(self.writer)
+                return Direct(self.reader, self.writer)
             case Nature.COUNCIL:
                 desk = CouncilDesk(self.reader, self.writer, body.address, self._length)
                 return ByRound(self.reader, desk)

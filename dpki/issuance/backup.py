@@ -2,7 +2,8 @@
 
 What is in one: the configuration, the wallets' keystores, the issuers' keys, the journal, and
 whatever else stands in the home or a folder of it; not what can be had again (issued certificates,
-the directory store, a devnet). The CAs' keys are in the HSM, whose own backup is another matter.
+the directory store, a devnet). CAs' keys in an HSM are another matter, and so are those in files
+elsewhere (`outside`).
 
 The file: a magic, a version byte, salt, nonce, and a deterministic CBOR map of file names to
 contents under ChaCha20-Poly1305 (RFC 8439), whose key comes from the passphrase by scrypt (RFC
@@ -37,6 +38,7 @@ from dpki.files import (
 )
 from dpki.issuance.database import SCHEMA, Database
 from dpki.signer.pin import PinSource
+from dpki.signer.uri import FileUri
 from dpki.sqlite import copy_database
 
 VERSION = 1
@@ -76,6 +78,18 @@ def back_up(home: Home, file: Path, source: PinSource) -> tuple[str, ...]:
     sealed = encrypt_backup(files, source(f"passphrase for the backup {file}"))
     create_atomic(file, sealed)
     return tuple(sorted(files))
+
+
+def outside(home: Home) -> tuple[str, ...]:
+    """Return the files with CAs' keys that are not in the home, and so in no backup of it.
+
+    Raises:
+        ConfigError: The home has no proper configuration.
+    """
+    keys = load_admin_config(home).keys.values()
+    files = {Path(key.path) for key in keys if isinstance(key, FileUri)}
+    kept = {path for _, path in _kept(home)}
+    return tuple(sorted(str(path) for path in files - kept))
 
 
 def restore(home: Home, file: Path, source: PinSource) -> tuple[str, ...]:

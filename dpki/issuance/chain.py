@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
+from dpki.errors import NotAllowed
 from dpki.model import Address, AuthorityId, Block, Entry, Hash32
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Chain(Protocol):
         """The trust domain."""
 
     @property
-    def account(self) -> Address:
-        """The account that writes."""
+    def account(self) -> Address | None:
+        """The account that writes; None where another machine's does (see `handover`)."""
 
     def snapshot(
         self,
@@ -64,9 +65,13 @@ class Chain(Protocol):
 
 
 class LiveChain:
-    """A `Chain` behind an endpoint."""
+    """A `Chain` behind an endpoint.
 
-    def __init__(self, reader: Reader, domain: Domain, writer: DomainWriter) -> None:
+    Args:
+        writer: None where another machine writes: then there is no account, and writing is refused.
+    """
+
+    def __init__(self, reader: Reader, domain: Domain, writer: DomainWriter | None) -> None:
         self._reader = reader
         self._domain = domain
         self._writer = writer
@@ -77,9 +82,9 @@ class LiveChain:
         return self._domain
 
     @property
-    def account(self) -> Address:
+    def account(self) -> Address | None:
         """The account that writes."""
-        return self._writer.account
+        return None if self._writer is None else self._writer.account
 
     def snapshot(
         self,
@@ -92,8 +97,16 @@ class LiveChain:
 
     def issue(self, ca: AuthorityId, first_serial: int, entries: Sequence[Entry]) -> Anchored:
         """Anchor a batch."""
-        return self._writer.issue(ca, first_serial, entries)
+        return self._wallet().issue(ca, first_serial, entries)
 
     def revoke(self, ca: AuthorityId, serials: Sequence[int]) -> Anchored:
         """Revoke serials."""
-        return self._writer.revoke(ca, serials)
+        return self._wallet().revoke(ca, serials)
+
+    def _wallet(self) -> DomainWriter:
+        if self._writer is None:
+            raise NotAllowed(
+                "there is no wallet here to write to the chain with",
+                hint="let the CA's operator do it",
+            )
+        return self._writer

@@ -119,17 +119,20 @@ def plan_batch(
     ca: AuthorityId,
     requests: Sequence[CertificateRequest],
     *,
-    operator: Address,
+    operator: Address | None,
     now: datetime,
     profile: Profile | None = None,
+    first_serial: int | None = None,
 ) -> BatchPlan:
     """Decide serials and validity of a batch, and refuse what the chain or a verifier would.
 
     Args:
         snapshot: The newest state; it must hold every recipient.
-        operator: The account that will anchor the batch.
+        operator: The account that will anchor the batch; None where the CA's operator does that
+            elsewhere, whoever it is.
         now: The issuer's clock.
         profile: What the CA may issue, by configuration; None for the default.
+        first_serial: Where the batch begins; None for the CA's next serial.
 
     Raises:
         UsageError: There are none or too many, the CA is none, is not active or has no serials
@@ -146,7 +149,8 @@ def plan_batch(
             f"a batch has 1 to {MAXIMUM_BATCH} certificates, not {len(requests)}",
             hint="issue several batches",
         )
-    if authority.next_serial + len(requests) - 1 > MAXIMUM_SERIAL:
+    first = authority.next_serial if first_serial is None else first_serial
+    if first + len(requests) - 1 > MAXIMUM_SERIAL:
         raise UsageError(
             "the CA has no serials left", hint="make a new CA; this one can be closed then"
         )
@@ -159,7 +163,7 @@ def plan_batch(
         profile,
         tuple(
             PlannedCertificate(
-                authority.next_serial + index,
+                first + index,
                 request,
                 *decide_validity(request.until, profile.maximum_validity, now, snapshot),
             )
@@ -233,8 +237,11 @@ def find_ssh_authority(snapshot: Snapshot, ca: AuthorityId) -> Authority:
     return authority
 
 
-def verify_can_issue(authority: Authority, operator: Address) -> None:
+def verify_can_issue(authority: Authority, operator: Address | None) -> None:
     """Refuse to begin what the contract would not let end.
+
+    Args:
+        operator: None where the CA's operator, whoever it is, will end it.
 
     Raises:
         UsageError: The CA is closed, suspended or retired.
@@ -245,7 +252,7 @@ def verify_can_issue(authority: Authority, operator: Address) -> None:
             f"the CA is {authority.state.label} and can't issue",
             hint="use an active CA: dpki ca list",
         )
-    if authority.operator != operator:
+    if operator not in (None, authority.operator):
         raise NotAllowed(
             f"the account {operator} is not the CA's operator, {authority.operator} is",
             hint="use the operator's wallet, or let the governor change the operator",

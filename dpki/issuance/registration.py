@@ -64,10 +64,12 @@ class TokenKeys:
     Attributes:
         open: Opens it; raises KeyNotFound where there is none.
         generate: Makes it.
+        remember: Has the configuration say where it is.
     """
 
     open: Callable[[], AbstractContextManager[Signer]]
     generate: Callable[[], None]
+    remember: Callable[[], None]
 
 
 def load_issuer_key(path: Path) -> IssuerKey:
@@ -114,6 +116,7 @@ def create_authority(
         make_private_directory(issuer_key_file.parent)
         verify_writable(issuer_key_file)
         keys.generate()
+        keys.remember()
         public_key = _find_key(keys, wish)
     if public_key is None:
         raise KeyNotFound(f"the key {wish.name} was made in the token, but is not found there")
@@ -129,8 +132,10 @@ def create_authority(
                 f"the token's key {wish.name} is registered already, as CA {ca}",
                 hint="a key is registered once, for ever; choose another name for a new CA",
             )
+        keys.remember()
         index.add_authority(wish.name, ca)
         return ca, Governed(None)
+    keys.remember()
     governed = governance.register_authority(
         wish.kind,
         public_key,
@@ -273,6 +278,28 @@ def _verify_update(
             hint="let the device make a new one: dpki device rekey",
         )
     return verified, True
+
+
+def prepare_authority(
+    keys: TokenKeys, wish: AuthorityWish, issuer_key_file: Path
+) -> tuple[bytes, Hash32]:
+    """Make a CA's key in the token for somebody else to register; those that are there are kept.
+
+    Returns:
+        Its public key (SubjectPublicKeyInfo) and the public key for locators.
+
+    Raises:
+        UsageError: The token has another key of this name.
+        TokenError: As it says.
+    """
+    public_key = _find_key(keys, wish)
+    if public_key is None:
+        keys.generate()
+        public_key = _find_key(keys, wish)
+    if public_key is None:
+        raise KeyNotFound(f"the key {wish.name} was made in the token, but is not found there")
+    keys.remember()
+    return public_key, _make_issuer_key(issuer_key_file).public
 
 
 def rehearse_authority(governance: Governance, wish: AuthorityWish) -> Rehearsal:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dpki.issuance.bench import Bench
 from dpki.issuance.journal import BatchState, JournaledBatch
+from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import find_ssh_authority
-from dpki.issuance.run import Place, place_of
 
 
 class Step(enum.Enum):

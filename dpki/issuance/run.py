@@ -7,15 +7,12 @@ already, or whether somebody else took the serials.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from dpki.certificates.key_id import reason_of
-from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
 from dpki.issuance.bench import Bench
@@ -25,6 +22,8 @@ from dpki.issuance.journal import (
     JournaledCertificate,
     NewCertificate,
 )
+from dpki.issuance.outcome import Outcome, Released
+from dpki.issuance.place import Place, place_of
 from dpki.issuance.placements import journaled
 from dpki.issuance.plan import (
     BatchPlan,
@@ -36,7 +35,7 @@ from dpki.issuance.plan import (
 )
 from dpki.issuance.progress import Step
 from dpki.issuance.release import release
-from dpki.issuance.sealing import Signed, batch_tree, seal_batch
+from dpki.issuance.sealing import Signed, seal_batch
 from dpki.model import Address
 from dpki.signer.base import Signer
 
@@ -46,61 +45,9 @@ MAXIMUM_TAKEOVERS = 5
 UNEXPECTED_SERIAL = "CertificateRegistryUnexpectedSerial"
 TAKEN = "another writer took the serials"
 STRANDED = "earlier serials are no longer on the chain"
+WITHDRAWN = "it was withdrawn before its operator anchored it"
 LOST_KEY = "the process ended with the only copy of a private key"
 REORGANISED = "the chain no longer holds it"
-
-
-class Place(enum.Enum):
-    """Where a batch is on chain."""
-
-    ABSENT = "absent"
-    """Not yet there, and its first serial is the next one."""
-    OURS = "ours"
-    TAKEN = "taken"
-    """Somebody else's certificates have its serials."""
-    STRANDED = "stranded"
-    """Earlier serials are not there (any more), so it can't be anchored."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """A certificate that may be used.
-
-    Attributes:
-        file: Where it was written; None where no file was wanted.
-    """
-
-    batch: JournaledBatch
-    serial: int
-    file: Path | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What issuing or resuming did.
-
-    Attributes:
-        issued: Certificates that were asked for now, anchored and handed out.
-        finished: The same, of what an earlier run had left.
-        void: Batches that became void on the way; their certificates are worth nothing.
-        dropped: What was not signed again, and why.
-    """
-
-    issued: tuple[Released, ...]
-    finished: tuple[Released, ...]
-    void: tuple[JournaledBatch, ...]
-    dropped: tuple[str, ...]
-
-
-def place_of(batch: JournaledBatch, snapshot: Snapshot) -> Place:
-    """Return where a batch is, from a snapshot that holds it. Pure."""
-    ours = batch_tree(snapshot.domain, batch.authority, batch.first_serial, batch.entries)
-    if snapshot.commitments[batch.authority, batch.first_serial] == ours.commitment:
-        return Place.OURS
-    following = snapshot.authorities[batch.authority].next_serial
-    if following > batch.first_serial:
-        return Place.TAKEN
-    return Place.ABSENT if following == batch.first_serial else Place.STRANDED
 
 
 class Run:
@@ -134,7 +81,25 @@ class Run:
         """Return what was done so far."""
         issued = tuple(r for r in self._released if r.batch.number in self._asked)
         finished = tuple(r for r in self._released if r.batch.number not in self._asked)
-        return Outcome(issued, finished, tuple(self._void), tuple(self._dropped))
+        waiting = self._waiting()
+        asked = tuple(batch for batch in waiting if batch.number in self._asked)
+        return Outcome(issued, finished, tuple(self._void), tuple(self._dropped), waiting, asked)
+
+    def withdraw(self, first_serial: int) -> None:
+        """Give up the waiting batch that begins here; later ones will be signed anew.
+
+        Raises:
+            UsageError: None that waits begins here.
+        """
+        later = [batch for batch in self._waiting() if batch.first_serial >= first_serial]
+        if not later or later[0].first_serial != first_serial:
+            raise UsageError(
+                f"no batch that waits for its operator begins at serial {first_serial}",
+                hint="see what waits with: dpki ssh list",
+            )
+        self._journal.give_up(self._cancel(later[0], WITHDRAWN))
+        for batch in later[1:]:
+            self._cancel(batch, STRANDED)
 
     def plan(self, requests: Sequence[CertificateRequest]) -> BatchPlan:
         """Decide what a batch will be, on the newest state; raises as `plan_batch` says."""
@@ -147,7 +112,23 @@ class Run:
             operator=self._chain.account,
             now=self._bench.clock(),
             profile=self._bench.profile,
+            first_serial=self._first_free(),
         )
+
+    def _waiting(self) -> tuple[JournaledBatch, ...]:
+        """Return the batches that only lack the operator, whose wallet is elsewhere."""
+        if self._chain.account is not None:
+            return ()
+        return tuple(
+            batch
+            for batch in self._journal.load_unfinished(self._ca)
+            if batch.state is BatchState.PUBLISHED
+        )
+
+    def _first_free(self) -> int | None:
+        """Return the serial after everything that waits; None for the chain's next one."""
+        waiting = self._waiting()
+        return waiting[-1].last_serial + 1 if waiting else None
 
     def settle(self) -> None:
         """Bring everything in the journal to its end: anchored and released, or void."""
@@ -261,7 +242,7 @@ class Run:
         """Return the batch, anchored or void."""
         self._progress(Step.ANCHOR, 0, 1)
         place, anchoring = self._look_up(batch), None
-        if place is Place.ABSENT:
+        if place is Place.ABSENT and self._chain.account is not None:
             try:
                 anchoring = self._chain.issue(self._ca, batch.first_serial, batch.entries)
             except TransactionReverted as error:
@@ -273,6 +254,8 @@ class Run:
                     raise
             else:
                 place = self._look_up(batch)
+        if self._chain.account is None and self._can_wait(batch, place):
+            return batch
         if place in (Place.TAKEN, Place.STRANDED):
             return self._cancel(batch, TAKEN if place is Place.TAKEN else STRANDED)
         if place is Place.ABSENT:
@@ -286,6 +269,13 @@ class Run:
         return self._journal.mark_anchored(
             batch, anchoring.transaction_hash, anchoring.block.number
         )
+
+    def _can_wait(self, batch: JournaledBatch, place: Place) -> bool:
+        """Whether the operator can still anchor it, after what waits before it."""
+        if place is Place.STRANDED:
+            before = [b for b in self._waiting() if b.first_serial < batch.first_serial]
+            return bool(before) and before[-1].last_serial + 1 == batch.first_serial
+        return place is Place.ABSENT
 
     def _release(self, batch: JournaledBatch) -> None:
         self._progress(Step.RELEASE, 0, batch.count)

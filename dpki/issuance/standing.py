@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
-from dpki.issuance.run import Place, place_of
+from dpki.issuance.place import Place, place_of
 
 
 class Standing(enum.Enum):
@@ -35,6 +35,18 @@ class Standing(enum.Enum):
             Standing.AWAITING,
             Standing.MISSING,
         )
+
+
+def as_on_chain(batch: JournaledBatch, snapshot: Snapshot) -> JournaledBatch:
+    """Return the batch as anchored where the chain has it and the journal has not heard of it.
+
+    An operator elsewhere anchored what was handed over, or a run was killed before it wrote that.
+    """
+    place = (batch.authority, batch.first_serial)
+    is_open = batch.state is BatchState.PUBLISHED and batch.authority in snapshot.authorities
+    if is_open and place in snapshot.commitments and place_of(batch, snapshot) is Place.OURS:
+        return replace(batch, state=BatchState.ANCHORED)
+    return batch
 
 
 def standings_of(

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 
 from dpki.issuance.authority import verify_signer
 from dpki.issuance.bench import Bench
+from dpki.issuance.outcome import Outcome
 from dpki.issuance.plan import BatchPlan, CertificateRequest
-from dpki.issuance.run import Outcome, Run
+from dpki.issuance.run import Run
 from dpki.locks import hold
 
 
@@ -47,6 +48,24 @@ def issue_batch(bench: Bench, requests: Sequence[CertificateRequest]) -> Outcome
         run.settle()
         # Planned again: settling may have taken serials.
         run.issue(run.plan(requests))
+        run.settle()
+        return run.outcome()
+
+
+def withdraw(bench: Bench, first_serial: int) -> Outcome:
+    """Give up a batch that waits for the operator's wallet; what waits behind it is signed anew.
+
+    Whoever has its handover file can still anchor it: then its serials are another writer's.
+
+    Raises:
+        UsageError: No waiting batch begins at this serial.
+        CouldNotCheck: As for `resume`.
+    """
+    with hold(bench.lock, bench.turn), ExitStack() as stack:
+        run = Run(bench, stack)
+        # First what became of it by now: what is anchored can't be withdrawn.
+        run.settle()
+        run.withdraw(first_serial)
         run.settle()
         return run.outcome()
 

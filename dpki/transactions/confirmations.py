@@ -8,9 +8,10 @@ from datetime import datetime
 from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
+from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.chain.domain import Domain
-from dpki.errors import SignatureInvalid
-from dpki.model import Address, AuthorityId, Hash32, to_timestamp
+from dpki.errors import MalformedInput, SignatureInvalid, WrongContext
+from dpki.model import Address, AuthorityId, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.transactions.wallet import Wallet
 
 _DOMAIN_TYPE = keccak(
@@ -22,6 +23,26 @@ _TYPE = keccak(
     b"Confirmation(bytes32 ca,uint32 version,uint32 firstSerial,bytes32 commitment,"
     b"address watchdog,uint256 deadline)"
 )
+
+CONFIRMATION_LIMIT = 1 << 10
+"""Bytes of a confirmation's file, at most."""
+
+_VERSION = 1
+_WHAT = "confirmation"
+_FIELDS = {
+    "v": int,
+    "type": str,
+    "domain": str,
+    "ca": bytes,
+    "first": int,
+    "commitment": bytes,
+    "watchdog": bytes,
+    "deadline": int,
+    "signature": bytes,
+}
+_SIGNATURE_BYTES = 65
+_LATEST = 253_402_300_799
+"""The last second of the year 9999."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +125,50 @@ def sign_confirmation(
     raw = made.to_bytes()
     signature = raw[:64] + bytes([raw[64] + 27])
     return Confirmation(ca, first_serial, commitment, wallet.address, deadline, signature)
+
+
+def encode_confirmation(domain: DomainId, confirmation: Confirmation) -> bytes:
+    """Return the file in which a signed confirmation travels (docs/formats.md, Confirmation)."""
+    return dumps(
+        {
+            "v": _VERSION,
+            "type": _WHAT,
+            "domain": str(domain),
+            "ca": bytes(confirmation.ca),
+            "first": confirmation.first_serial,
+            "commitment": bytes(confirmation.commitment),
+            "watchdog": bytes(confirmation.watchdog),
+            "deadline": to_timestamp(confirmation.deadline),
+            "signature": confirmation.signature,
+        }
+    )
+
+
+def parse_confirmation(data: bytes, domain: DomainId) -> Confirmation:
+    """Parse a confirmation's file; whether its signature counts is the contract's business.
+
+    Raises:
+        MalformedInput: It is anything else than what `encode_confirmation` writes.
+        WrongContext: It is for another domain.
+    """
+    value = loads_strict(data, CONFIRMATION_LIMIT)
+    verify_version(value, _WHAT, _VERSION)
+    fields = fields_of(value, _WHAT, required=_FIELDS, optional={})
+    if fields["type"] != _WHAT:
+        raise MalformedInput(f"this is a {fields['type'][:40]!r}, not a {_WHAT}")
+    if (
+        not 1 <= fields["first"] < 2**32
+        or len(fields["signature"]) != _SIGNATURE_BYTES
+        or fields["deadline"] > _LATEST
+    ):
+        raise MalformedInput("the confirmation's serial, deadline or signature has a wrong size")
+    if DomainId.parse(fields["domain"]) != domain:
+        raise WrongContext(f"the confirmation is for the trust domain {fields['domain'][:120]}")
+    return Confirmation(
+        AuthorityId(fields["ca"]),
+        fields["first"],
+        Hash32(fields["commitment"]),
+        Address(fields["watchdog"]),
+        from_timestamp(fields["deadline"]),
+        fields["signature"],
+    )

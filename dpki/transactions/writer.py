@@ -68,6 +68,11 @@ class DomainWriter(DomainActions[Receipt]):
         """Return the account that signs."""
         return self._sender.wallet.address
 
+    @property
+    def wallet(self) -> Wallet:
+        """Return the account's wallet."""
+        return self._sender.wallet
+
     def rehearsal(self) -> DomainRehearsal:
         """Return the same actions, without effect."""
         return DomainRehearsal(self._sender, self.domain)

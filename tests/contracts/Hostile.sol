@@ -30,4 +30,8 @@ contract Hostile {
     function devices() external view returns (address) {
         return address(this);
     }
+
+    function watchdogs() external view returns (address) {
+        return address(this);
+    }
 }

@@ -160,8 +160,7 @@ def vote_digest(
 ) -> bytes:
     """Return the EIP-712 digest that a member signs."""
     content = word(voter) + word(choice) + word(nonce) + word(deadline)
-    message = keccak(VOTE.encode()) + round + content
-    return _digest(b"dpki RootCouncil", chain_id, council, message)
+    return _digest(b"dpki RootCouncil", chain_id, council, keccak(VOTE.encode()) + round + content)
 
 
 # -- storage -------------------------------------------------------------------------------------

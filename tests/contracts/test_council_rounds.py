@@ -184,7 +184,9 @@ class TestEffectOf:
         "certificates.setOperator",
         "certificates.setMaximumLifetime",
         "certificates.lift",
+        "watchdogs.setWatch",
         "domain.acceptGovernor",
+        "watchdogs.setWatch",
         "council.addMember",
         "council.setRole",
         "council.setParameters",
@@ -205,6 +207,7 @@ class TestEffectOf:
             "authorities": world.authorities,
             "certificates": world.certificates,
             "devices": world.devices,
+            "watchdogs": world.watchdogs,
             "council": council.contract,
         }
 

@@ -183,6 +183,30 @@ def test_no_key_on_any_disk(
     assert (other.status, other.document["error"]["type"]) == (2, "ConfigError")
 
 
+@pytest.mark.parametrize(
+    ("key", "status", "error"),
+    [
+        ("pkcs11:token=none;object=x", 1, "TokenNotFound"),
+        ("pkcs11:token={};object=x?pin-source=/no/pin", 2, "ConfigError"),
+        ("file:/dev/null/x.pem", 1, "DpkiError"),
+        ("x", 2, "ConfigError"),
+    ],
+)
+def test_a_key_that_can_not_be_made_is_not_remembered(
+    dpki: Run, admin: Admin, token: SoftToken, key: str, status: int, error: str
+) -> None:
+    """Or its name would be taken, by nothing."""
+    done(dpki("deploy", *admin.option))
+    before = admin.home.config.read_bytes()
+    wrong = dpki(
+        *("ca", "create", "x", "--kind", "ssh-user", "--key", key.format(token.label)),
+        *admin.option,
+    )
+    assert (wrong.status, wrong.document["error"]["type"]) == (status, error), wrong.err
+    assert admin.home.config.read_bytes() == before
+    done(dpki("ca", "create", "x", "--kind", "ssh-user", *admin.option))
+
+
 def test_a_wallet_that_runs_dry_is_warned_about(dpki: Run, admin: Admin, anvil: Anvil) -> None:
     account = done(dpki("wallet", "show", *admin.option))["account"]
     balance(anvil, account, 10**16)

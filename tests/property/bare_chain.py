@@ -56,6 +56,7 @@ class Chain:
     actors: list[str]
     #: Private keys by address, of those who sign.
     keys: dict[str, str]
+    actor_keys: dict[str, str] = field(default_factory=dict)
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
 
     def request(self, method: str, *params: Any) -> Any:

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
-from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -34,6 +31,7 @@ from hypothesis.stateful import (
 from tests.contracts import reference
 from tests.contracts.fresh import compile_fresh
 from tests.property import contract_model as model
+from tests.property.bare_chain import Chain, Contract, Reverted
 from tests.property.contract_model import (
     NOBODY,
     ZERO,
@@ -55,107 +53,6 @@ CAS = tuple(hashlib.sha256(key).digest() for key in KEYS)
 WORDS = 3
 FOREVER = 2**256 - 1
 FAR_AWAY = 2**96 - 1
-
-
-class Reverted(Exception):
-    """A call reverted, with the error of this name."""
-
-    def __init__(self, error: str) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-@dataclass
-class Contract:
-    """One deployed contract: its address and how its functions are encoded."""
-
-    address: str
-    functions: dict[str, tuple[bytes, list[str], list[str]]]
-
-    @classmethod
-    def of(cls, instance: Any) -> Contract:
-        functions = {}
-        for method in [
-            *instance.contract_type.view_methods,
-            *instance.contract_type.mutable_methods,
-        ]:
-            selector = keccak(method.selector.encode())[:4]
-            inputs = [part.canonical_type for part in method.inputs]
-            outputs = [part.canonical_type for part in method.outputs]
-            functions[method.name] = (selector, inputs, outputs)
-        return cls(str(instance.address), functions)
-
-    def data(self, function: str, arguments: Sequence[Any]) -> str:
-        selector, inputs, _ = self.functions[function]
-        return "0x" + (selector + encode(inputs, list(arguments))).hex()
-
-
-@dataclass
-class Chain:
-    """The contracts over bare JSON-RPC: a call costs about a millisecond."""
-
-    url: str
-    chain_id: int
-    parts: dict[str, Contract]
-    errors: dict[str, str]
-    actors: list[str]
-    device_keys: dict[str, str]
-    actor_keys: dict[str, str]
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
-
-    def request(self, method: str, *params: Any) -> Any:
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        answer = self.client.post(self.url, json=body).json()
-        if "error" in answer:
-            data = answer["error"].get("data")
-            assert isinstance(data, str), answer
-            raise Reverted(self.errors[data[:10]])
-        return answer["result"]
-
-    def send(self, caller: str, part: str, function: str, *arguments: Any) -> list[dict[str, Any]]:
-        """Send a transaction and return its logs, or raise `Reverted`."""
-        contract = self.parts[part]
-        data = contract.data(function, arguments)
-        transaction = {"from": caller, "to": contract.address, "data": data}
-        # A mined transaction that reverted does not say why: ask first.
-        self.request("eth_call", transaction, "latest")
-        sent = self.request("eth_sendTransaction", transaction)
-        deadline = time.monotonic() + 30
-        while (receipt := self.request("eth_getTransactionReceipt", sent)) is None:
-            assert time.monotonic() < deadline, "the transaction was never mined"
-            time.sleep(0.0005)
-        assert receipt["status"] == "0x1"
-        logs: list[dict[str, Any]] = receipt["logs"]
-        return logs
-
-    def read(self, calls: Sequence[tuple[str, str, tuple[Any, ...]]]) -> list[Any]:
-        """Return what many views answer, asked all at once."""
-        body = [
-            {
-                "jsonrpc": "2.0",
-                "id": number,
-                "method": "eth_call",
-                "params": [
-                    {
-                        "to": self.parts[part].address,
-                        "data": self.parts[part].data(function, arguments),
-                    },
-                    "latest",
-                ],
-            }
-            for number, (part, function, arguments) in enumerate(calls)
-        ]
-        answers = {a["id"]: a["result"] for a in self.client.post(self.url, json=body).json()}
-        values = []
-        for number, (part, function, _) in enumerate(calls):
-            outputs = self.parts[part].functions[function][2]
-            decoded = decode(outputs, bytes.fromhex(answers[number][2:]))
-            values.append(decoded[0] if len(outputs) == 1 else decoded)
-        return values
-
-    @property
-    def now(self) -> int:
-        return int(self.request("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
 
 @dataclass
@@ -218,7 +115,7 @@ def look(chain: Chain, highest: dict[bytes, int], batches: Sequence[tuple[bytes,
     for batch in batches:
         ask(("progress", *batch), "watchdogs", "progress", *batch)
         ask(("confirmed", *batch), "watchdogs", "isConfirmed", *batch)
-    for device in chain.device_keys:
+    for device in chain.keys:
         ask(("device", device), "devices", "device", device)
     for actor in chain.actors:
         ask(("registrar", actor), "devices", "isRegistrar", actor)
@@ -236,7 +133,7 @@ def look(chain: Chain, highest: dict[bytes, int], batches: Sequence[tuple[bytes,
         words={ca: tuple(told["word", ca, i] for i in range(WORDS)) for ca in CAS},
         commitments={(k[1], k[2]): v for k, v in told.items() if k[0] == "commitment"},
         revokers={(k[1], k[2]) for k, v in told.items() if k[0] == "revoker" and v},
-        devices={d: told["device", d] for d in chain.device_keys},
+        devices={d: told["device", d] for d in chain.keys},
         registrars={k[1] for k, v in told.items() if k[0] == "registrar" and v},
         watches={ca: told["watch", ca] for ca in CAS},
         watchdogs={ca: told["watchdogs", ca] for ca in CAS},
@@ -291,7 +188,7 @@ class TrustDomainMachine(RuleBasedStateMachine):
         return NOBODY if index < 0 else self.chain.actors[index]
 
     def device_name(self, index: int) -> str:
-        return list(self.chain.device_keys)[index]
+        return list(self.chain.keys)[index]
 
     def pick(self, index: int) -> bytes:
         """Return a registered authority where there is one, unless asked for another."""
@@ -355,7 +252,7 @@ class TrustDomainMachine(RuleBasedStateMachine):
             signed.nonce,
             deadline,
         )
-        return deadline, reference.sign(self.chain.device_keys[signed.signer], digest)
+        return deadline, reference.sign(self.chain.keys[signed.signer], digest)
 
     # -- rules: TrustDomain ----------------------------------------------------------------------
 
@@ -940,7 +837,7 @@ def deployed(project: Any, chain: Any, accounts: Any) -> Chain:
         errors=errors,
         actors=[str(actor.address).lower() for actor in actors],
         actor_keys={str(actor.address).lower(): actor.private_key for actor in actors},
-        device_keys={str(key.address).lower(): key.private_key for key in keys},
+        keys={str(key.address).lower(): key.private_key for key in keys},
     )
 
 

@@ -25,7 +25,15 @@ from tests.parsers import PARSERS, Parser, parses
 CORPUS = Path(__file__).parents[1] / "corpus"
 EXAMPLES, COSTLY_EXAMPLES = 60, 10
 ENDING_THEMSELVES = {"private-key", "journal", "agent-database", "login-index"}
-CBOR = ["key-document", "enrolment-request", "bundle", "sealing-secrets", "proof"]
+CBOR = [
+    "key-document",
+    "enrolment-request",
+    "bundle",
+    "sealing-secrets",
+    "proof",
+    "handover",
+    "ca-request",
+]
 TOML = ["admin-config", "device-config", "profile"]
 
 by_parser = pytest.mark.parametrize("name", PARSERS)

@@ -322,6 +322,13 @@ class TestLists:
         with pytest.raises(CouldNotCheck, match="do not weigh"):
             fetch_watchdogs(answering(watched, slot, count), seen, watched.ca)
 
+    def test_a_watchdog_with_more_than_account_and_weight(self, watched: Watched) -> None:
+        watched.watch()
+        slot = f"0x{layout.watchdog_slots(watched.ca, 0)[0]:064x}"
+        seen = fetch_snapshot(watched.world.reader, watched.world.domain)
+        with pytest.raises(CouldNotCheck, match="do not weigh"):
+            fetch_watchdogs(answering(watched, slot, 1 << 192), seen, watched.ca)
+
 
 def test_a_confirmation_acts_as_deep_as_an_addition(watched: Watched) -> None:
     world = watched.world

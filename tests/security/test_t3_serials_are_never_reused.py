@@ -22,10 +22,11 @@ import pytest
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import DpkiError
 from dpki.issuance.journal import BatchState, JournaledBatch, NewCertificate
+from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.progress import Step
 from dpki.issuance.release import proof_file
-from dpki.issuance.run import LOST_KEY, TAKEN, Place, place_of
+from dpki.issuance.run import LOST_KEY, TAKEN
 from dpki.issuance.workflow import issue_batch, resume
 from dpki.model import Address, Hash32
 from dpki.verification.policies import Anchoring, judge

@@ -21,6 +21,7 @@ FLOORS = [
     ["doctor"],
     ["devnet"],
     ["agent"],
+    ["watchdog"],
     ["issuance"],
     ["council"],
     ["verification"],

@@ -87,6 +87,17 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "devnet status",
         "devnet down",
         "ca create",
+        "ca watch",
+        "watchdog keys",
+        "watchdog run",
+        "watchdog list",
+        "watchdog confirm",
+        "watchdog object",
+        "watchdog relay",
+        "watchdog request",
+        "ca request",
+        "ca register",
+        "ca name",
         "ca list",
         "ca show",
         "ca profile show",
@@ -130,6 +141,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "ssh revoke",
         "ssh list",
         "ssh resume",
+        "ssh anchor",
+        "ssh withdraw",
         "ssh known-hosts",
         "wallet show",
         "wallet create",
@@ -151,7 +164,7 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show")}
+NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show"), ("watchdog", "keys")}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:

@@ -12,13 +12,15 @@ from dpki.config.admin import (
     StoreConfig,
     TokenConfig,
     create_admin_config,
+    save_key,
 )
 from dpki.errors import ConfigError, DpkiError, MalformedInput, PassphraseIncorrect
 from dpki.files import make_private_directory, write_atomic
 from dpki.issuance import backup as subject
-from dpki.issuance.backup import back_up, decrypt_backup, encrypt_backup, restore
+from dpki.issuance.backup import back_up, decrypt_backup, encrypt_backup, outside, restore
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
+from dpki.signer.uri import FileUri, Pkcs11Uri
 from tests.world import DOMAIN, Ca
 
 CA = Ca.users()
@@ -53,6 +55,17 @@ def home(tmp_path: Path) -> Home:
     with Database(home.journal, DOMAIN.id) as database:
         Index(database).add_authority("users", CA.id)
     return home
+
+
+def test_keys_in_files_that_no_backup_holds(home: Home, tmp_path: Path) -> None:
+    inside = home.directory / "keys" / "inside.pem"
+    make_private_directory(inside.parent)
+    write_atomic(inside, b"x")
+    for name, path in (("inside", inside), ("usb", tmp_path / "usb.pem")):
+        save_key(home, name, FileUri(str(path)))
+    save_key(home, "token", Pkcs11Uri("acme", "token"))
+    assert outside(home) == (str(tmp_path / "usb.pem"),)
+    assert "keys/inside.pem" in back_up(home, tmp_path / "b", give("long enough"))
 
 
 def give(passphrase: str) -> subject.PinSource:

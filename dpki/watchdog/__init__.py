@@ -1,0 +1,1 @@
+"""A watchdog: who looks at what a CA issued, and confirms it or objects."""
