@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -49,7 +50,9 @@ def worst_day_section(days: Sequence[WorstDay], today: datetime) -> list[str]:
             f" with `--standby`, on {today:%Y-%m-%d}: a CA's key and its operator's wallet are"
             f" stolen, in a domain that a council of {len(MEMBERS)} governs. One machine plays"
             " everybody, one command after the other, and nobody has to be woken; the council's"
-            " delay is 0, where it is a day by default, and agents run when they are told to."
+            " delay is 0, where it is a day by default, and agents run when they are told to. It"
+            " is work for processors: the load average was"
+            f" {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores."
         ),
         "",
         "| part | takes | transactions | gas | with a successor standing by | gas |",
