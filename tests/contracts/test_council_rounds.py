@@ -118,7 +118,7 @@ class TestPropose:
             council.propose(council.removing(), lasts=early)
 
     def test_leaves_a_second_after_the_delay(self, world, council, errors):
-        now = world.now
+        now = world.chain.pending_timestamp = world.now + 10
         proposal = (Kind.DECISION, [council.adding()], now + DAY, ZERO)
         with reverts(
             errors.RootCouncilInvalidDeadline,
