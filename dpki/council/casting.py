@@ -17,6 +17,7 @@ from dpki.council.reading import (
     fetch_open,
     fetch_proposal,
     fetch_round,
+    known,
     view_council,
 )
 from dpki.council.rounds import Proposal, Round, State
@@ -166,7 +167,7 @@ class CouncilDesk:
         before = Hash32(slots["decision" if kind is Kind.DECISION else "alarm"])
         if not any(before):
             return []
-        state = State(view.one("stateOf", bytes(before)))
+        state = known(State, view.one("stateOf", bytes(before)))
         return [] if state.may_pass else [self.settling(before)]
 
     def _lacks_my_approval(self, found: Round) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from dpki.chain import decode
 from dpki.chain.domain import Domain
@@ -16,12 +17,20 @@ from dpki.council.parameters import SEATS, Bounds, Parameters, Role
 from dpki.council.rounds import Ballot, Proposal, Round, State
 from dpki.council.threshold import Kind, Rule, Tally
 from dpki.council.weights import Table, unpack
-from dpki.errors import CouldNotCheck, EndpointUnavailable, NotAllowed, UsageError
+from dpki.errors import (
+    CouldNotCheck,
+    EndpointUnavailable,
+    MalformedInput,
+    NotAllowed,
+    UsageError,
+)
 from dpki.model import Address, Block, Hash32, from_timestamp
 from dpki.transactions import abi
 from dpki.transactions.governed import GovernanceCall
 
 COUNCIL = "RootCouncil"
+
+_Word = TypeVar("_Word", bound=enum.IntEnum)
 
 _PROBES = 32
 
@@ -133,7 +142,9 @@ def fetch_council(view: View) -> Council:
     )
     members = {
         seat: Member(
-            Address.parse(fields["account"]), Role(fields["role"]), from_timestamp(fields["since"])
+            Address.parse(fields["account"]),
+            known(Role, fields["role"]),
+            from_timestamp(fields["since"]),
         )
         for seat, fields in enumerate(seats)
         if fields["role"]
@@ -158,7 +169,7 @@ def fetch_round(view: View, council: Council, round_id: Hash32) -> Round:
         EndpointUnavailable: No answer, or nonsense.
     """
     fields = view.one("round", bytes(round_id))
-    state = State(fields["state"])
+    state = known(State, fields["state"])
     if state is State.UNKNOWN:
         raise UsageError(
             f"the council {view.address} has no round {round_id}",
@@ -174,7 +185,7 @@ def fetch_round(view: View, council: Council, round_id: Hash32) -> Round:
             voter,
             seat,
             table.counted(seat),
-            Choice(vote["choice"]),
+            known(Choice, vote["choice"]),
             vote["nonce"],
             is_struck=bool(fields["struck"] >> seat & 1),
         )
@@ -183,7 +194,7 @@ def fetch_round(view: View, council: Council, round_id: Hash32) -> Round:
     approved = fields["approvedAt"]
     return Round(
         id=round_id,
-        kind=Kind(fields["kind"]),
+        kind=known(Kind, fields["kind"]),
         state=state,
         is_settled=fields["settled"],
         proposer=fields["proposer"],
@@ -193,7 +204,7 @@ def fetch_round(view: View, council: Council, round_id: Hash32) -> Round:
         approved_at=from_timestamp(approved) if approved else None,
         ballots=ballots,
         everybody=Tally(stored["total"], stored["heads"]),
-        rule=Rule(stored.get("rule", council.parameters.rule)),
+        rule=known(Rule, stored.get("rule", council.parameters.rule)),
         faults=stored.get("faults", council.parameters.faults),
     )
 
@@ -218,7 +229,7 @@ def fetch_proposal(view: View, found: Round) -> Proposal:
 
     Raises:
         CouldNotCheck: The endpoint doesn't give the event, or another one's.
-        EndpointUnavailable: No answer, or nonsense.
+        EndpointUnavailable, MalformedInput: No answer, or nonsense.
     """
     event = abi.find_event(COUNCIL, "RoundOpened")
     # Some chains make several blocks a second.
@@ -276,13 +287,25 @@ def fetch_events(
     return found
 
 
+def known(words: type[_Word], number: int) -> _Word:
+    """Return the word that a number from the chain stands for.
+
+    Raises:
+        MalformedInput: There is none.
+    """
+    try:
+        return words(number)
+    except ValueError as error:
+        raise MalformedInput(f"a council has no {words.__name__.lower()} {number}") from error
+
+
 def parse_proposal(fields: Mapping[str, Any]) -> Proposal:
     """Return the contents of a round as eth-abi decodes them."""
     calls = tuple(
         GovernanceCall(Address.parse(call["target"]), call["data"]) for call in fields["calls"]
     )
     deadline = from_timestamp(fields["deadline"])
-    return Proposal(Kind(fields["kind"]), calls, deadline, Hash32(fields["salt"]))
+    return Proposal(known(Kind, fields["kind"]), calls, deadline, Hash32(fields["salt"]))
 
 
 def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
@@ -294,7 +317,7 @@ def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
         root=_bounds(fields["root"]),
         **{name: fields[name] for name in (*same, "longest", "faults")},
         senior_after=fields["seniorAfter"],
-        rule=Rule(fields["rule"]),
+        rule=known(Rule, fields["rule"]),
     )
 
 
