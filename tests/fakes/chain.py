@@ -306,4 +306,3 @@ def _matches(query: dict[str, object], log: dict[str, object]) -> bool:
         choice is None or topic in (choice if isinstance(choice, list) else [choice])
         for choice, topic in zip(wanted, topics, strict=False)
     )
-
