@@ -97,7 +97,7 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
     return Domain(domain_id, *parts, block)
 
 
-def registries_of(domain: Address) -> tuple[Address, Address, Address]:
+def registries_of(domain: Address) -> tuple[Address, Address, Address, Address]:
     """Return the addresses of a domain's registries, which follow from its own.
 
     A TrustDomain makes them in its constructor, one after another, and an account that a contract
@@ -107,9 +107,9 @@ def registries_of(domain: Address) -> tuple[Address, Address, Address]:
     """
     made = [
         Address(keccak(rlp.encode_list([rlp.encode(domain), rlp.encode_integer(count)]))[12:])
-        for count in (1, 2, 3)
+        for count in (1, 2, 3, 4)
     ]
-    return made[0], made[1], made[2]
+    return made[0], made[1], made[2], made[3]
 
 
 def verify_chain_id(reader: Reader, expected: int) -> None:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from dpki.chain import decode
+from dpki.chain.comparable import block_object, comparable
 from dpki.chain.quorum import (
     FINALITY_LAG,
     LAG,
@@ -30,20 +31,20 @@ from dpki.chain.quorum import (
 )
 from dpki.chain.rpc import Call, Reader, RpcError, fetch_block
 from dpki.errors import DpkiError, EndpointUnavailable, ProofInvalid, UsageError
-from dpki.model import Block, Hash32, to_timestamp
+from dpki.model import Block, Hash32
 
 PATIENCE = timedelta(seconds=2)
 """How long endpoints may take before another is asked as well."""
 
 TAGS = ("latest", "safe", "finalized")
 
-_LOG_FIELDS = ("address", "topics", "data", "blockNumber", "blockHash", "logIndex")
 _HINT = "wait and try again, or name more or other RPC endpoints"
 
 Answer = TypeVar("Answer")
+Source = TypeVar("Source", bound=Reader)
 
 
-class Panel:
+class Panel(Generic[Source]):
     """Endpoints of which `quorum` must agree. A `Reader`; not for several threads at once.
 
     Args:
@@ -59,7 +60,7 @@ class Panel:
 
     def __init__(
         self,
-        sources: Sequence[Reader],
+        sources: Sequence[Source],
         quorum: int,
         chain_id: int,
         *,
@@ -77,6 +78,7 @@ class Panel:
         self._heads: dict[tuple[int, str], int] = {}
         self._on_chain: set[int] = set()
         self._agreed: dict[Hash32, Block] = {}
+        self._workers: list[tuple[int, threading.Thread]] = []
 
     @property
     def name(self) -> str:
@@ -93,6 +95,14 @@ class Panel:
         )
         return Evidence(len(self._sources), self._quorum, proven, why_not, aside)
 
+    def idle(self) -> list[Source]:
+        """Return the endpoints that nobody waits for any more, fit to be closed."""
+        for _, worker in self._workers:
+            # One that has answered is about to end.
+            worker.join(timeout=0.05)
+        busy = {place for place, worker in self._workers if worker.is_alive()}
+        return [source for place, source in enumerate(self._sources) if place not in busy]
+
     def agreed_block(self, hash: Hash32) -> Block | None:
         """Return the block of this hash, if enough endpoints agreed that it is on the chain."""
         return self._agreed.get(hash)
@@ -106,17 +116,19 @@ class Panel:
                 if which in TAGS
                 else self._fetch_at(decode.quantity(which, self.name))
             )
-            return None if block is None else _json(block)
+            return None if block is None else block_object(block)
         (answer,) = self.batch([Call(method, params)])
         return answer
 
     def batch(self, calls: Sequence[Call]) -> list[object]:
         """Return what enough endpoints answer to all of the questions; see `Reader.batch`."""
+        if not calls:
+            return []
 
         def ask(source: Reader) -> str:
             return json.dumps(
                 [
-                    _comparable(call, answer, source.name)
+                    comparable(call, answer, source.name)
                     for call, answer in zip(calls, _all(source, calls), strict=True)
                 ],
                 sort_keys=True,
@@ -288,10 +300,13 @@ class Panel:
         def start(count: int) -> None:
             for place in waiting[:count]:
                 # A daemon: one that stalls must not hold up the end of the program.
-                threading.Thread(target=work, args=(place,), daemon=True).start()
+                worker = threading.Thread(target=work, args=(place,), daemon=True)
+                worker.start()
+                self._workers.append((place, worker))
             pending.update(waiting[:count])
             del waiting[:count]
 
+        self._workers = [(place, one) for place, one in self._workers if one.is_alive()]
         waiting, pending, late = list(order), set[int](), set[int]()
         answers: dict[int, Answer] = {}
         failures: dict[int, DpkiError] = {}
@@ -368,34 +383,3 @@ def _all(source: Reader, calls: Sequence[Call]) -> list[object]:
     if len(calls) == 1:
         return [source.call(calls[0].method, calls[0].params)]
     return source.batch(calls)
-
-
-def _comparable(call: Call, answer: object, source: str) -> object:
-    """Return an answer without what endpoints of different make write differently."""
-    if call.method == "eth_getStorageAt":
-        return f"0x{decode.word(answer, source).hex()}"
-    if call.method == "eth_chainId":
-        return hex(decode.quantity(answer, source))
-    if call.method.startswith("eth_getBlockBy"):
-        return None if answer is None else _json(decode.block(answer, source))
-    if call.method == "eth_getLogs":
-        logs = [decode.mapping(log, source) for log in decode.sequence(answer, source)]
-        return [_lower({name: log.get(name) for name in _LOG_FIELDS}) for log in logs]
-    return answer
-
-
-def _lower(log: dict[str, object]) -> dict[str, object]:
-    def one(value: object) -> object:
-        if isinstance(value, list):
-            return [one(item) for item in value]
-        return value.lower() if isinstance(value, str) else value
-
-    return {name: one(value) for name, value in log.items()}
-
-
-def _json(block: Block) -> dict[str, object]:
-    return {
-        "number": hex(block.number),
-        "hash": str(block.hash),
-        "timestamp": hex(to_timestamp(block.time)),
-    }

@@ -7,6 +7,7 @@ proofs are checked against that hash. A liar costs a question more, and is set a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dpki.chain import decode
 from dpki.chain.header import Header, verify_header
@@ -31,7 +32,7 @@ class ProvenReader:
     do, from then on, and `evidence` says so.
     """
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel[Any]) -> None:
         self._panel = panel
         self._headers: dict[Hash32, Header] = {}
         self._pools: dict[Hash32, NodePool] = {}

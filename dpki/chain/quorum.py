@@ -198,6 +198,7 @@ class Evidence:
         """Return it as plain data."""
         return {
             "level": self.level,
+            "said": str(self),
             "endpoints": self.endpoints,
             "quorum": self.quorum,
             "why_reduced": self.why_not or None,

@@ -137,6 +137,7 @@ def test_evidence_in_words() -> None:
     assert str(reduced).startswith("reduced: 2 of 3")
     assert reduced.to_json() == {
         "level": "reduced",
+        "said": str(reduced),
         "endpoints": 3,
         "quorum": 2,
         "why_reduced": "x",
