@@ -36,7 +36,7 @@ class AgentStatus:
     def _evidence(self) -> str:
         evidence = self.report.get("evidence")
         # A report of an earlier version has none: it trusted the first endpoint that answered.
-        return str(evidence["said"] if isinstance(evidence, dict) else Evidence(1, 1))
+        return str(evidence.get("said") if isinstance(evidence, dict) else Evidence(1, 1))
 
 
 def load_status(directory: Path) -> AgentStatus:
