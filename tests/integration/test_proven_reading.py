@@ -6,6 +6,7 @@ The endpoints are one Anvil under several names, and one in between that lies.
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
 from tests.chain_world import ChainWorld, open_world
 from tests.domains import deploy, fresh_entries
-from tests.fakes.rpc_server import answering, serving
+from tests.fakes.rpc_server import Script, answering, response, serving
 
 DEVICE = Address(b"\xdd" * 20)
 
@@ -146,6 +147,33 @@ def test_the_agent_is_not_deceived_by_one_of_three(world: ChainWorld) -> None:
         assert seen.host.certificate == host
         users = [k for k in seen.known if k.authority == world.users.id]
         assert len(users) == world.users.next_serial - 1
+
+
+def stalling(_question: Any, _send: Callable[[bytes], None], over: threading.Event) -> None:
+    over.wait()
+
+
+def storming(_question: Any, send: Callable[[bytes], None], _over: threading.Event) -> None:
+    send(response(b"{}", "429 Too Many Requests"))
+
+
+def flooding(_question: Any, send: Callable[[bytes], None], over: threading.Event) -> None:
+    send(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not over.is_set():
+        send(b" " * 65536)
+
+
+@pytest.mark.parametrize("script", [stalling, storming, flooding])
+def test_one_that_holds_up_holds_up_nobody(world: ChainWorld, script: Script) -> None:
+    with (
+        serving(script) as server,
+        connect_agreed([server.url, *names(url_of(world))], world.domain.id) as chain,
+    ):
+        snapshot = fetch_snapshot(chain.reader, chain.domain)
+        assert chain.evidence().level == "proven"
+        (aside,) = chain.evidence().aside
+        assert aside.startswith(server.url)
+    assert snapshot == fetch_snapshot(world.reader, world.domain)
 
 
 def test_a_real_fork_is_set_aside_by_name(world: ChainWorld, tmp_path: Path) -> None:
