@@ -83,7 +83,7 @@ class Panel(Generic[Source]):
     @property
     def name(self) -> str:
         """Return how many are asked."""
-        return f"{self._quorum} of {len(self._sources)} RPC endpoints"
+        return f"a panel of {len(self._sources)} RPC endpoints"
 
     def evidence(self, *, proven: bool, why_not: str = "") -> Evidence:
         """Return what stands behind the answers; see `Evidence`."""

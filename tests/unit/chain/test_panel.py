@@ -301,4 +301,4 @@ def test_a_quorum_that_can_not_be(chain: FakeChain, quorum: int) -> None:
 
 
 def test_it_has_a_name(chain: FakeChain) -> None:
-    assert panel(sources(chain, truth, truth, truth)).name == "2 of 3 RPC endpoints"
+    assert panel(sources(chain, truth, truth, truth)).name == "a panel of 3 RPC endpoints"

@@ -133,7 +133,7 @@ def test_words_of_two_blocks_at_once_are_voted_on(chain: ProvingChain) -> None:
 def test_other_questions_are_voted_on(chain: ProvingChain) -> None:
     asked = reader(sources(chain, truth, truth))
     assert asked.call("eth_chainId") == hex(31337)
-    assert asked.name == "2 of 2 RPC endpoints"
+    assert asked.name == "a panel of 2 RPC endpoints"
 
 
 def test_nobody_answers(chain: ProvingChain) -> None:
