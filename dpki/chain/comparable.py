@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from dpki.chain import decode
 from dpki.chain.rpc import Call
 from dpki.model import Block, to_timestamp
-
-_LOG_FIELDS = ("address", "topics", "data", "blockNumber", "blockHash", "logIndex")
 
 
 def comparable(call: Call, answer: object, source: str) -> object:
@@ -22,18 +22,35 @@ def comparable(call: Call, answer: object, source: str) -> object:
     if call.method.startswith("eth_getBlockBy"):
         return None if answer is None else block_object(decode.block(answer, source))
     if call.method == "eth_getLogs":
-        logs = [decode.mapping(log, source) for log in decode.sequence(answer, source)]
-        return [_lower({name: log.get(name) for name in _LOG_FIELDS}) for log in logs]
+        return [_log(item, source) for item in decode.sequence(answer, source)]
     return answer
 
 
-def _lower(log: dict[str, object]) -> dict[str, object]:
-    def one(value: object) -> object:
-        if isinstance(value, list):
-            return [one(item) for item in value]
-        return value.lower() if isinstance(value, str) else value
+def written(value: object, source: str) -> str:
+    """Return an answer as text; two are the same if their texts are.
 
-    return {name: one(value) for name, value in log.items()}
+    Raises:
+        EndpointUnavailable: It can't be written: nested by the thousand, or a number without end.
+    """
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (RecursionError, ValueError) as error:
+        raise decode.nonsense(source, "an answer that can't be written down") from error
+
+
+def _log(item: object, source: str) -> dict[str, object]:
+    """Return what of an event matters to us, in one spelling."""
+    log = decode.mapping(item, source)
+    topics = decode.sequence(log.get("topics"), source)
+    return {
+        "address": f"0x{decode.data(log.get('address'), source).hex()}",
+        "topics": [str(decode.hash32(topic, source)) for topic in topics],
+        "data": f"0x{decode.data(log.get('data'), source).hex()}",
+        "blockNumber": hex(decode.quantity(log.get("blockNumber"), source)),
+        "blockHash": str(decode.hash32(log.get("blockHash"), source)),
+        "logIndex": hex(decode.quantity(log.get("logIndex"), source)),
+        "removed": log.get("removed") is True,
+    }
 
 
 def block_object(block: Block) -> dict[str, object]:

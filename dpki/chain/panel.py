@@ -17,7 +17,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from dpki.chain import decode
-from dpki.chain.comparable import block_object, comparable
+from dpki.chain.comparable import block_object, comparable, written
 from dpki.chain.quorum import (
     FINALITY_LAG,
     LAG,
@@ -126,13 +126,9 @@ class Panel(Generic[Source]):
             return []
 
         def ask(source: Reader) -> str:
-            return json.dumps(
-                [
-                    comparable(call, answer, source.name)
-                    for call, answer in zip(calls, _all(source, calls), strict=True)
-                ],
-                sort_keys=True,
-            )
+            answers = zip(calls, _all(source, calls), strict=True)
+            told = [comparable(call, answer, source.name) for call, answer in answers]
+            return written(told, source.name)
 
         agreed = self._vote(ask, checked=[call.method for call in calls] != ["eth_chainId"])
         answers: list[object] = json.loads(agreed)

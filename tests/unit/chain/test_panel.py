@@ -220,6 +220,35 @@ def test_logs_are_compared_by_what_matters(chain: FakeChain) -> None:
     assert found == fetch_issued(chain, chain.domain, 0, chain.head.number)
 
 
+def nested() -> object:
+    value: object = []
+    for _ in range(5_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "told",
+    [nested(), [nested()], [{"topics": nested()}], [{}], [7], 10**5000, [{"topics": ["0x"]}], None],
+    ids=["nested", "list", "topics", "nothing", "number", "endless", "short", "null"],
+)
+def test_events_that_are_none_are_nobodys_vote(chain: FakeChain, told: object) -> None:
+    ca = chain.register()
+    chain.issue(ca, entries(3))
+    lie: Tell = lambda call, answer: told if call.method == "eth_getLogs" else answer()  # noqa: E731
+    asked = panel(sources(chain, lie, truth, truth))
+    assert len(fetch_issued(asked, chain.domain, 0, chain.head.number)) == 3
+    assert asked.evidence(proven=False).aside == (f"rpc-0: {Fault.SILENT.value}",)
+
+
+@pytest.mark.parametrize("told", [nested(), 10**5000], ids=["nested", "endless"])
+def test_an_answer_that_can_not_be_written_down(chain: FakeChain, told: object) -> None:
+    lie: Tell = lambda call, answer: told if call.method == "x" else answer()  # noqa: E731
+    honest: Tell = lambda call, answer: "0x1" if call.method == "x" else answer()  # noqa: E731
+    asked = panel(sources(chain, lie, honest, honest))
+    assert asked.call("x") == "0x1"
+
+
 @pytest.mark.parametrize("withheld", [0, 1, 2])
 def test_withheld_logs_are_seen_all_the_same(chain: FakeChain, withheld: int) -> None:
     ca = chain.register()
