@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dpki.certificates.ssh import ssh_line
 from dpki.chain.connect import connect_agreed
 from dpki.chain.header import verify_header
 from dpki.chain.rpc import Endpoint
@@ -24,6 +25,7 @@ from dpki.errors import EndpointUnavailable, UsageError
 from dpki.model import Address, Hash32
 from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
+from tests.admins import runner
 from tests.chain_world import ChainWorld, open_world
 from tests.domains import deploy, fresh_entries
 from tests.fakes.rpc_server import Script, answering, response, serving
@@ -208,6 +210,31 @@ def test_one_endpoint_is_trusted_and_said_to_be(world: ChainWorld) -> None:
         )
         assert found.verdict is Verdict.VALID
         assert str(found.evidence) == "trusting one endpoint"
+
+
+@pytest.mark.parametrize("proofs", [True, False])
+def test_the_command_says_what_stands_behind_its_verdict(
+    world: ChainWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str], proofs: bool
+) -> None:
+    certificate = world.sign_user(world.users.next_serial)
+    world.anchor_users(certificate)
+    path = tmp_path / "alice-cert.pub"
+    path.write_text(ssh_line(certificate, "alice"))
+    dpki = runner(capsys)
+
+    def refuse(method: str, result: Any) -> Any:
+        return {} if method == "eth_getProof" and not proofs else result
+
+    with lying(url_of(world), refuse) as one, lying(url_of(world), refuse) as two:
+        verify = ["verify", path, "--domain", str(world.domain.id), "--rpc", one, "--rpc", two]
+        found = dpki(*verify, "--quorum", "2")
+    assert found.status == 0
+    evidence = found.document["evidence"]
+    assert evidence["level"] == ("proven" if proofs else "reduced")
+    assert (evidence["endpoints"], evidence["quorum"]) == (2, 2)
+    assert (evidence["why_reduced"] is None) == proofs
+    assert evidence["said"] in found.err
+    assert dpki(*verify, "--quorum", "3").status == 2
 
 
 def test_more_must_agree_than_there_are(world: ChainWorld) -> None:
