@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Generic, TypeVar
 
 from dpki.chain import decode
@@ -24,6 +23,7 @@ from dpki.chain.quorum import (
     Evidence,
     Fault,
     Standing,
+    Tally,
     candidates,
     judge_head,
     preference,
@@ -159,14 +159,18 @@ class Panel(Generic[Source]):
         def ask(source: Reader) -> Block | None:
             return fetch_block(source, tag)
 
+        def is_heard(answers: Mapping[int, object], is_late: bool) -> bool:
+            return is_late and len(answers) >= self._quorum
+
         order = preference(self._standings, self._clock())
         good = [place for place in order if not self._standings[place].is_aside(self._clock())]
         first = good if len(good) >= self._quorum else order
-        heads, failures = self._gather(ask, first, len(first), self._is_heard)
+        heads, failures = self._gather(ask, first, len(first), is_heard)
         agreed = self._agree(tag, heads, failures)
         if agreed is None and len(heads) + len(failures) < len(order):
             rest = [place for place in order if place not in heads and place not in failures]
-            more, later = self._gather(ask, rest, len(rest), self._is_over)
+            # The last resort: honest ones may be slow, and are waited for.
+            more, later = self._gather(ask, rest, len(rest), lambda _, __: False)
             heads |= more
             failures |= later
             agreed = self._agree(tag, heads, failures)
@@ -185,12 +189,8 @@ class Panel(Generic[Source]):
         for number in candidates((head.number for head in known.values()), self._quorum):
             votes = {place: head for place, head in known.items() if head.number == number}
             later = [place for place, head in known.items() if head.number > number]
-            found, more = self._gather(
-                partial(fetch_block, which=number), later, len(later), self._is_over
-            )
-            votes |= {place: block for place, block in found.items() if block is not None}
+            result, votes, more = self._confirm(number, votes, later)
             failures |= more
-            result = tally(votes, self._quorum)
             if result.is_settled:
                 self._judge(tag, known, result.agreed[0], result.dissenters)
                 return result.agreed[0]
@@ -198,11 +198,23 @@ class Panel(Generic[Source]):
                 raise self._split(f"block {number}", votes)
         return None
 
-    def _is_heard(self, answers: Mapping[int, object], is_late: bool) -> bool:
-        return is_late and len(answers) >= self._quorum
+    def _confirm(
+        self, number: int, heads: Mapping[int, Block], later: Sequence[int]
+    ) -> tuple[Tally[Block], dict[int, Block], dict[int, DpkiError]]:
+        """Count who has which block of a number: as their head, and those with a later one."""
 
-    def _is_over(self, _answers: Mapping[int, object], is_late: bool) -> bool:
-        return is_late
+        def ask(source: Reader) -> Block | None:
+            return fetch_block(source, number)
+
+        def together(answers: Mapping[int, Block | None]) -> dict[int, Block]:
+            return {**heads, **{p: block for p, block in answers.items() if block is not None}}
+
+        def is_enough(answers: Mapping[int, Block | None], is_late: bool) -> bool:
+            return is_late and tally(together(answers), self._quorum).is_settled
+
+        found, failures = self._gather(ask, later, len(later), is_enough)
+        votes = together(found)
+        return tally(votes, self._quorum), votes, failures
 
     def _fetch_at(self, number: int) -> Block | None:
         """Return the block of a number, if enough endpoints agree on it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -294,6 +295,29 @@ def test_one_that_stalls_holds_nothing_up_and_is_asked_last(
     assert fetch_block(asked, 3) is not None
     assert asked.any_of(lambda source: source.name) != f"rpc-{place}"
     assert len(places[place].asked) == before
+
+
+def slow(call: Call, answer: Callable[[], object]) -> object:
+    time.sleep(0.1)
+    return answer()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("liar", ["a forked head", "an absurd head", "down", "another chain"])
+def test_one_that_is_honest_and_slow_is_waited_for_where_it_is_needed(
+    chain: FakeChain, liar: str, place: int
+) -> None:
+    """Its block is the newest of all, or the oldest: either way two honest ones suffice."""
+
+    def behind(call: Call, answer: Callable[[], object]) -> object:
+        return chain.show(chain._blocks[-2]) if call.params[:1] == ["latest"] else answer()
+
+    for other, expected in ((truth, chain.head), (behind, chain._blocks[-2])):
+        tells = [slow, other]
+        tells.insert(place, LIARS[liar][0])
+        asked = panel(sources(chain, *tells), patience=0.03)
+        assert fetch_block(asked, "latest") == expected
+        assert fetch_block(asked, 3) == chain._blocks[3]
 
 
 def test_one_set_aside_is_asked_again_after_a_while_and_at_once_when_needed(
