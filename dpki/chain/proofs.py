@@ -176,8 +176,6 @@ def prove_account(state_root: Hash32, address: Address, nodes: Sequence[Node]) -
         if [field.is_list for field in fields] != [False] * 4:
             raise MalformedInput("an account has four fields")
         nonce, balance, storage, code = (field.payload for field in fields)
-        if (len(storage), len(code)) != (32, 32):
-            raise MalformedInput("an account's hashes have 32 bytes")
         return Account(
             rlp.integer(nonce, 8), rlp.integer(balance, 32), Hash32(storage), Hash32(code)
         )

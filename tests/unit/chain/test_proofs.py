@@ -70,6 +70,12 @@ def test_an_account(state: State) -> None:
     assert prove_account(state.root, NOBODY, pool.nodes(absent["accountProof"])) is None
 
 
+@pytest.mark.parametrize("raw", [[b"\x80", b"\x80"], [b"\xc0" * 3], [rlp.encode([b"\x20", b"v"])]])
+def test_an_empty_trie_has_no_nodes(raw: list[bytes]) -> None:
+    with pytest.raises(ProofInvalid):
+        prove(EMPTY_ROOT, b"key", [Node(one, keccak(one), None) for one in raw])
+
+
 def test_an_empty_state() -> None:
     assert words(State(), State().proof(ONE, [7]), ONE, [7]) == [0]
     assert State().root == EMPTY_ROOT

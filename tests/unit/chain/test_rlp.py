@@ -73,7 +73,7 @@ def test_no_byte_string(encoded: str) -> None:
 
 @pytest.mark.parametrize(
     "encoded",
-    ["", "80", "c1", "c180c0", "f800", "c28100", "f90001" + "80", "ffffffffffffffffff"],
+    ["", "80", "c1", "c180c0", "f800", "c28100", "f90001" + "80", "ffffffffffffffffff", "c3836162"],
 )
 def test_no_list(encoded: str) -> None:
     with pytest.raises(MalformedInput):
