@@ -20,7 +20,7 @@ from dpki.errors import EndpointUnavailable, ProofInvalid
 from dpki.model import Block, Hash32
 
 MAXIMUM_FIELD = 1024
-"""Bytes of one field: the bloom filter has 256, `extraData` 97 or more where signers stand in it."""
+"""Bytes of one field: the bloom filter has 256, `extraData` 97 and more where signers are in it."""
 
 _FIELDS = (
     "parentHash",

@@ -195,7 +195,7 @@ class Panel(Generic[Source]):
                 self._judge(tag, known, result.agreed[0], result.dissenters)
                 return result.agreed[0]
             if result.agreed:
-                raise self._split(f"block {number}", votes)
+                raise self._split(number, votes)
         return None
 
     def _confirm(
@@ -262,8 +262,6 @@ class Panel(Generic[Source]):
                 else:
                     self._forgive(place)
             return result.agreed[0]
-        if result.agreed:
-            raise self._split("the answer", votes)
         for failure in failures.values():
             # A question that is refused may be put differently; callers know how.
             if isinstance(failure, RpcError):
@@ -362,10 +360,10 @@ class Panel(Generic[Source]):
     def _forgive(self, place: int) -> None:
         self._standings[place] = self._standings[place].forgiven(self._clock())
 
-    def _split(self, what: str, votes: Mapping[int, object]) -> EndpointUnavailable:
+    def _split(self, number: int, votes: Mapping[int, object]) -> EndpointUnavailable:
         names = ", ".join(self._sources[place].name for place in votes)
         return EndpointUnavailable(
-            f"endpoints are split over {what}, with enough on either side: {names}",
+            f"endpoints are split over block {number}, with enough on either side: {names}",
             hint="a larger quorum can't be split; and at least one side is on a fork or lying",
         )
 
