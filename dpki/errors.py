@@ -79,6 +79,10 @@ class WrongDomain(CheckedFalse):
     """The endpoint's chain is another one than the trust domain's that was asked for."""
 
 
+class ProofInvalid(CheckedFalse):
+    """A block header or a state proof does not lead to the hash that it should."""
+
+
 class Expired(CheckedFalse):
     """A signed request was good until a time that has passed."""
 

@@ -55,7 +55,9 @@ from dpki.certificates.ssh import (
     ssh_line,
     verify_ssh_signature,
 )
-from dpki.chain import decode
+from dpki.chain import decode, rlp
+from dpki.chain.header import verify_header
+from dpki.chain.proofs import Node, NodePool, verify_words
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
@@ -116,6 +118,7 @@ from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.typed_data import recover_signer
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
 from tests.fakes.chain import FakeChain
+from tests.fakes.state import State
 from tests.raw_certificates import fido_blob
 
 Opened = TypeVar("Opened")
@@ -262,6 +265,20 @@ _DEVNET = {
     "processes": [],
 }
 _BLOCK = {"number": "0x7", "hash": "0x" + "ab" * 32, "timestamp": "0x65000000"}
+_HEADER: dict[str, object] = {
+    **dict.fromkeys(("parentHash", "sha3Uncles", "stateRoot", "mixHash"), f"0x{'ab' * 32}"),
+    **dict.fromkeys(("transactionsRoot", "receiptsRoot", "withdrawalsRoot"), f"0x{'cd' * 32}"),
+    **dict.fromkeys(("difficulty", "number", "gasLimit", "gasUsed", "timestamp"), "0x7f"),
+    "miner": f"0x{'12' * 20}",
+    "logsBloom": f"0x{'00' * 256}",
+    "extraData": "0x1234",
+    "nonce": f"0x{'00' * 8}",
+    "baseFeePerGas": "0x1",
+}
+_HEADER_HASH = Hash32.parse("0x3b976560bce942990db0a420de8b4510719b730e53e73a7381e71bb4a726cd75")
+_STATE = State({REGISTRY: {slot: slot + 1 for slot in range(20)}})
+_SLOTS = (3, 4, 99)
+_STATE_PROOF = _STATE.proof(REGISTRY, _SLOTS)
 
 
 def _certificate(data: bytes) -> object:
@@ -280,6 +297,17 @@ def _at_login(data: bytes) -> object:
     except login.Refused as refused:
         # Standard library only: its refusals are no DpkiError.
         raise MalformedInput(str(refused)) from refused
+
+
+def _state_proof(value: object) -> object:
+    return verify_words(value, _STATE.root, REGISTRY, _SLOTS, NodePool())
+
+
+def _trie_nodes() -> tuple[bytes, ...]:
+    written = NodePool().nodes(_STATE_PROOF["accountProof"])
+    for entry in _STATE_PROOF["storageProof"]:  # type: ignore[attr-defined]
+        written += NodePool().nodes(entry["proof"])
+    return tuple(node.raw for node in written)
 
 
 def _json(parse: Callable[[object], object]) -> Parse:
@@ -558,6 +586,12 @@ PARSERS: Mapping[str, Parser] = {
     "block": Parser(
         _json(lambda value: decode.block(value, "rpc")), (json.dumps(_BLOCK).encode(),)
     ),
+    "header": Parser(
+        _json(lambda value: verify_header(value, _HEADER_HASH)), (json.dumps(_HEADER).encode(),)
+    ),
+    "rlp": Parser(rlp.decode_list, _trie_nodes()),
+    "trie-node": Parser(Node.parse, _trie_nodes()),
+    "state-proof": Parser(_json(_state_proof), (json.dumps(_STATE_PROOF).encode(),)),
     "revert": Parser(
         _json(decode_revert), (b'"0x08c379a0' + b"00" * 31 + b'20"', b'{"data": "0x4e487b71"}')
     ),

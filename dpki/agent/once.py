@@ -14,7 +14,8 @@ from dpki.agent.decide import Plan, decide
 from dpki.agent.install import Installed, install
 from dpki.agent.observe import observe
 from dpki.agent.state import open_state
-from dpki.chain.connect import connect
+from dpki.chain.connect import connect_agreed
+from dpki.chain.quorum import Evidence
 from dpki.config.device import DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import CouldNotCheck, DpkiError
@@ -33,6 +34,7 @@ class AgentReport:
 
     Attributes:
         block: The block that everything was decided from.
+        evidence: What stands behind it and its state.
         user_authorities: Number of CAs whose users may log in.
         certificates: Number of user certificates that count here.
         host_serial: Serial of the presented host certificate; None where there is none.
@@ -42,6 +44,7 @@ class AgentReport:
     """
 
     block: Block
+    evidence: Evidence
     user_authorities: int
     certificates: int
     host_serial: int | None
@@ -63,6 +66,7 @@ class AgentReport:
                 "hash": str(self.block.hash),
                 "time": self.block.time.isoformat(),
             },
+            "evidence": self.evidence.to_json(),
             "user_authorities": self.user_authorities,
             "certificates": self.certificates,
             "host_serial": self.host_serial,
@@ -77,6 +81,8 @@ class AgentReport:
         host = "none" if self.host_serial is None else f"serial {self.host_serial}"
         return [
             f"block {self.block.number} of {self.block.time:%Y-%m-%d %H:%M:%S} UTC",
+            str(self.evidence),
+            *(f"set aside: {endpoint}" for endpoint in self.evidence.aside),
             f"host certificate: {host}",
             f"user CAs: {self.user_authorities}; user certificates that count: {self.certificates}",
             f"changed: {', '.join(self.changed) or 'nothing'}",
@@ -100,14 +106,22 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
     keys = load_device_keys(directory / KEYS)
     moment = now if now is not None else datetime.now(UTC)
     with _only_one(directory), open_state(directory) as state:
-        with connect(config.rpc, config.domain) as (reader, domain):
+        with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
             observation = observe(
-                reader, domain, config, keys, block_sources(config), state, directory, moment
+                chain.reader,
+                chain.domain,
+                config,
+                keys,
+                block_sources(config),
+                state,
+                directory,
+                moment,
             )
+            evidence = chain.evidence()
         plan = decide(config, keys.address, observation, moment)
         installed = install(plan, config, reloaded=state.reloaded())
         state.save_reloaded(installed.drop_in)
-        report = _report(plan, observation.snapshot.block, installed)
+        report = _report(plan, observation.snapshot.block, evidence, installed)
         state.save_report(report.to_json())
     return report
 
@@ -119,9 +133,10 @@ def block_sources(config: DeviceConfig) -> Sequence[BlockSource]:
     return sources
 
 
-def _report(plan: Plan, block: Block, installed: Installed) -> AgentReport:
+def _report(plan: Plan, block: Block, evidence: Evidence, installed: Installed) -> AgentReport:
     return AgentReport(
         block=block,
+        evidence=evidence,
         user_authorities=len(plan.index.authorities),
         certificates=len(plan.index.certificates),
         host_serial=None if plan.host is None else plan.host.certificate.serial,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.agent.state import FILE_NAME, open_state
+from dpki.chain.quorum import Evidence
 from dpki.config.device import load_device_config
 from dpki.errors import DpkiError
 
@@ -29,7 +30,13 @@ class AgentStatus:
     def lines(self) -> list[str]:
         """Return the status for people."""
         mode = "strict" if self.strict else "not installed"
-        return [f"mode: {mode}", *(f"{key}: {value}" for key, value in self.report.items())]
+        said = {**self.report, "evidence": self._evidence()}
+        return [f"mode: {mode}", *(f"{key}: {value}" for key, value in said.items())]
+
+    def _evidence(self) -> str:
+        evidence = self.report.get("evidence")
+        # A report of an earlier version has none: it trusted the first endpoint that answered.
+        return str(evidence.get("said") if isinstance(evidence, dict) else Evidence(1, 1))
 
 
 def load_status(directory: Path) -> AgentStatus:

@@ -1,14 +1,68 @@
-"""From a list of endpoints to one that answers for a trust domain."""
+"""From a list of endpoints to a reader of a trust domain."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from dpki.chain.domain import Domain, fetch_domain
-from dpki.chain.rpc import Endpoint
-from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, WrongDomain
+from dpki.chain.panel import Panel
+from dpki.chain.proven import ProvenReader
+from dpki.chain.quorum import Evidence, default_quorum
+from dpki.chain.rpc import Endpoint, Reader
+from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, UsageError, WrongDomain
 from dpki.model import DomainId
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A way to a trust domain.
+
+    Attributes:
+        evidence: Returns what stands behind everything that was read so far.
+    """
+
+    reader: Reader
+    domain: Domain
+    evidence: Callable[[], Evidence]
+
+
+@contextmanager
+def connect_agreed(
+    urls: Sequence[str], domain_id: DomainId, quorum: int | None = None
+) -> Iterator[Connection]:
+    """Yield a reader for which `quorum` of the endpoints must agree, and the domain.
+
+    With a quorum of one, the first endpoint that answers is trusted; see `connect`. With a larger
+    one every block is agreed on, and what is in storage is proven against its hash.
+
+    Args:
+        quorum: How many must agree; None for `default_quorum`.
+
+    Raises:
+        WrongDomain: Enough endpoints are on another chain, or it does not hold the domain.
+        EndpointUnavailable: Too few answered, or they don't agree; the message names each.
+        UsageError: There are fewer endpoints than must agree.
+        ConfigError: There is none to try.
+    """
+    needed = default_quorum(len(urls)) if quorum is None else quorum
+    if needed == 1:
+        with connect(urls, domain_id) as (reader, domain):
+            yield Connection(reader, domain, lambda: Evidence(len(urls), 1))
+        return
+    if needed > len(urls):
+        raise UsageError(
+            f"{needed} endpoints must agree, and there are only {len(urls)}",
+            hint="name more with --rpc URL, or ask for fewer",
+        )
+    panel = Panel([Endpoint(url) for url in urls], needed, domain_id.chain_id)
+    try:
+        proven = ProvenReader(panel)
+        yield Connection(proven, fetch_domain(proven, domain_id), proven.evidence)
+    finally:
+        for endpoint in panel.idle():
+            endpoint.close()
 
 
 @contextmanager

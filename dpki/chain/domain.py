@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eth_hash.auto import keccak
 
-from dpki.chain import decode
+from dpki.chain import decode, rlp
 from dpki.chain.rpc import Reader, fetch_block
 from dpki.errors import DomainNotShown, WrongDomain
 from dpki.model import Address, Block, DomainId, Hash32
@@ -90,7 +90,26 @@ def fetch_domain(reader: Reader, domain_id: DomainId) -> Domain:
             hint=_HINT,
         )
     parts = _created(logs[0], domain_id, reader.name)
+    if parts != registries_of(domain_id.address):
+        raise decode.nonsense(
+            reader.name, "the trust domain has other registries than it can have made"
+        )
     return Domain(domain_id, *parts, block)
+
+
+def registries_of(domain: Address) -> tuple[Address, Address, Address, Address]:
+    """Return the addresses of a domain's registries, which follow from its own.
+
+    A TrustDomain makes them in its constructor, one after another, and an account that a contract
+    makes has an address that is the hash of the maker's and of how many it made before (Yellow
+    Paper, section 7; a contract's count begins at 1, EIP-161). So no endpoint can put another
+    registry in the place of one.
+    """
+    made = [
+        Address(keccak(rlp.encode_list([rlp.encode(domain), rlp.encode_integer(count)]))[12:])
+        for count in (1, 2, 3, 4)
+    ]
+    return made[0], made[1], made[2], made[3]
 
 
 def verify_chain_id(reader: Reader, expected: int) -> None:

@@ -14,6 +14,7 @@ from dpki.cli.options import (
     HomeOption,
     JsonOption,
     PassphraseOption,
+    QuorumOption,
     RpcOption,
     example,
 )
@@ -41,6 +42,7 @@ def init(
     directory: DeviceDirectory,
     domain: DomainOption,
     rpc: RpcOption,
+    quorum: QuorumOption = None,
     gateway: Annotated[
         list[str] | None,
         typer.Option("--gateway", metavar="URL", help="IPFS gateway; may be repeated."),
@@ -96,6 +98,7 @@ def init(
     wishes = Wishes(
         domain=domain,
         rpc=tuple(rpc),
+        quorum=quorum,
         gateways=tuple(gateway or ()),
         directories=tuple(store or ()),
         allow=tuple(allow or ()),

@@ -63,6 +63,7 @@ class Wishes:
 
     domain: str
     rpc: tuple[str, ...]
+    quorum: int | None
     gateways: tuple[str, ...]
     directories: tuple[Path, ...]
     allow: tuple[str, ...]
@@ -90,6 +91,7 @@ def make_config(wishes: Wishes) -> DeviceConfig:
     config = DeviceConfig(
         domain=domain,
         rpc=verify_urls(wishes.rpc),
+        quorum=wishes.quorum,
         gateways=verify_urls(wishes.gateways),
         directories=tuple(path.absolute() for path in wishes.directories),
         sshd=_sshd(wishes),

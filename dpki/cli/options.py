@@ -46,6 +46,15 @@ DomainOption = Annotated[
 RpcOption = Annotated[
     list[str], typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint; may be repeated.")
 ]
+QuorumOption = Annotated[
+    int | None,
+    typer.Option(
+        "--quorum",
+        min=1,
+        metavar="K",
+        help="How many endpoints must agree; default: half of them, rounded up.",
+    ),
+]
 DeviceDirectory = Annotated[
     Path, typer.Option("--dir", help="The device's folder: configuration, keys, state.")
 ]

@@ -18,6 +18,7 @@ from dpki.cli.options import (
     LifetimeOption,
     PassphraseOption,
     PinOption,
+    QuorumOption,
     ReasonOption,
     RpcOption,
     argument,
@@ -312,13 +313,14 @@ def known_hosts(
     pattern: Annotated[
         str, typer.Option("--pattern", help="Hosts that the CAs may speak for.")
     ] = "*",
+    quorum: QuorumOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write what SSH clients need to trust the hosts.
 
     For anybody, with the domain id and an endpoint.
     """
-    from dpki.chain.connect import connect
+    from dpki.chain.connect import connect_agreed
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.config.urls import verify_urls
     from dpki.files import PUBLIC, write_atomic
@@ -329,9 +331,13 @@ def known_hosts(
 
     output = Output(json=json)
     domain_id, urls = argument(DomainId.parse, domain), verify_urls(rpc)
-    with output.working("asking the chain"), connect(urls, domain_id) as (reader, found):
-        snapshot = fetch_snapshot(reader, found)
-        unconfirmed = find_unconfirmed(reader, snapshot, SSH_KINDS)
+    with (
+        output.working("asking the chain"),
+        connect_agreed(urls, domain_id, quorum) as chain,
+    ):
+        snapshot = fetch_snapshot(chain.reader, chain.domain)
+        unconfirmed = find_unconfirmed(chain.reader, snapshot, SSH_KINDS)
+        evidence = chain.evidence()
     lines = known_hosts_lines(snapshot, pattern)
     if not lines:
         raise DpkiError(
@@ -340,7 +346,6 @@ def known_hosts(
     # The KRL first: whoever has the new lines has the newest revocations too.
     write_atomic(krl.absolute(), revocation_list(snapshot, unconfirmed), mode=PUBLIC)
     write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
-    output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}")
-    output.result(
-        {"known_hosts": str(out), "krl": str(krl), "block": snapshot.block.number}, str(out)
-    )
+    output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}; {evidence}")
+    written = {"known_hosts": str(out), "krl": str(krl), "block": snapshot.block.number}
+    output.result({**written, "evidence": evidence.to_json()}, str(out))

@@ -100,6 +100,7 @@ class DeviceConfig:
     Attributes:
         domain: The trust domain; with an endpoint, the root of all trust.
         rpc: JSON-RPC endpoints, at least one.
+        quorum: How many of them must agree; None for half of them, rounded up.
         gateways: Trustless IPFS gateways.
         directories: Content-addressed folders that bundles may also come from.
         accounts: Local account to what lets somebody in; an account not named lets nobody in.
@@ -110,6 +111,7 @@ class DeviceConfig:
 
     domain: DomainId
     rpc: tuple[str, ...]
+    quorum: int | None = None
     gateways: tuple[str, ...] = ()
     directories: tuple[Path, ...] = ()
     sshd: Sshd = field(default_factory=Sshd)
@@ -151,6 +153,7 @@ def _parse(table: Table) -> DeviceConfig:
     config = DeviceConfig(
         domain=table.parsed("domain", DomainId.parse),
         rpc=_urls(table, "rpc"),
+        quorum=table.integer("quorum", minimum=1) if "quorum" in table else None,
         gateways=_urls(table, "gateways", ()),
         directories=tuple(_path(table, "directories", d) for d in table.texts("directories", ())),
         sshd=_parse_sshd(table.table("sshd")),
@@ -162,6 +165,12 @@ def _parse(table: Table) -> DeviceConfig:
     table.close()
     if not config.rpc:
         raise table.error("rpc", "names no endpoint", hint='such as rpc = ["https://…"]')
+    if config.quorum is not None and config.quorum > len(config.rpc):
+        raise table.error(
+            "quorum",
+            f"is {config.quorum}, and only {len(config.rpc)} endpoints are named",
+            hint="name more in rpc, or ask for fewer to agree",
+        )
     return config
 
 
@@ -187,6 +196,7 @@ def dump_device_config(config: DeviceConfig) -> str:
             "version": VERSION,
             "domain": str(config.domain),
             "rpc": config.rpc,
+            **({} if config.quorum is None else {"quorum": config.quorum}),
             "gateways": config.gateways,
             "directories": [str(path) for path in config.directories],
             "successors": config.successors,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
-from dpki.chain.connect import connect
+from dpki.chain.connect import connect_agreed
 from dpki.chain.domain import Domain
 from dpki.chain.events import batch_path, fetch_batches, fetch_issued
 from dpki.chain.rpc import Reader, fetch_block
@@ -26,6 +27,7 @@ def verify_certificate(
     *,
     domain_id: DomainId,
     rpc: Sequence[str],
+    quorum: int | None = None,
     proof: bytes | None = None,
     now: datetime | None = None,
 ) -> Finding:
@@ -33,7 +35,9 @@ def verify_certificate(
 
     Args:
         certificate: The content of a `-cert.pub` file, or the blob.
-        rpc: Endpoints, tried in order; the first that answers for the domain is believed.
+        rpc: Endpoints.
+        quorum: How many of them must agree; None for half, rounded up. Where it is one, the first
+            that answers for the domain is believed.
         proof: The content of the `-cert.proof` file beside it. Without one, or where it does not
             fit, the chain's events are searched.
         now: The verifier's clock; the system's by default.
@@ -54,10 +58,10 @@ def verify_certificate(
     if parsed_proof is not None:
         _verify_proof_fits(parsed_proof, parsed, domain_id)
     try:
-        with connect(rpc, domain_id) as (reader, domain):
-            return check(
-                reader, domain, parsed, parsed_proof, now if now is not None else datetime.now(UTC)
-            )
+        with connect_agreed(rpc, domain_id, quorum) as chain:
+            moment = now if now is not None else datetime.now(UTC)
+            finding = check(chain.reader, chain.domain, parsed, parsed_proof, moment)
+            return replace(finding, evidence=chain.evidence())
     except CouldNotCheck as error:
         return Finding(Verdict.COULD_NOT_CHECK, error.message, serial=parsed.serial)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from dpki.chain.quorum import Evidence
 from dpki.errors import CheckedFalse, CouldNotCheck
 from dpki.model import AuthorityId, Block
 
@@ -34,6 +35,7 @@ class Finding:
         authority: The CA, where the certificate names one of the domain.
         serial: The certificate's serial, where it could be parsed.
         block: The block whose state was judged; None where the chain could not be read.
+        evidence: What stands behind that block and its state; None where nothing was read.
     """
 
     verdict: Verdict
@@ -41,6 +43,7 @@ class Finding:
     authority: AuthorityId | None = None
     serial: int | None = None
     block: Block | None = None
+    evidence: Evidence | None = None
 
     @property
     def exit_status(self) -> int:
@@ -65,4 +68,5 @@ class Finding:
                 "hash": str(self.block.hash),
                 "time": self.block.time.isoformat(),
             },
+            "evidence": None if self.evidence is None else self.evidence.to_json(),
         }

@@ -1,4 +1,5 @@
-"""Every `Reader`: one endpoint over a real Anvil, and the chain in memory that tests use instead.
+"""Every `Reader`: one endpoint over a real Anvil, several that must agree and prove, and the chain
+in memory that tests use instead.
 
 The same story is told to both; what can be read afterwards must be the same.
 """
@@ -14,6 +15,8 @@ import pytest
 
 from dpki.chain.domain import Domain, fetch_domain
 from dpki.chain.events import fetch_batches, fetch_issued, verify_batch
+from dpki.chain.panel import Panel
+from dpki.chain.proven import ProvenReader
 from dpki.chain.rpc import Call, Endpoint, Reader, RpcError, fetch_block
 from dpki.chain.snapshot import Authority, extend_snapshot, fetch_snapshot
 from dpki.devnet.anvil import Anvil
@@ -30,6 +33,7 @@ from dpki.model import (
 )
 from tests.domains import Deployed, deploy, fresh_entries
 from tests.fakes.chain import FakeChain
+from tests.fakes.proving import ProvingChain
 
 DEVICE = Address(b"\xdd" * 20)
 NOWHERE = Hash32(b"\x66" * 32)
@@ -38,9 +42,10 @@ NOWHERE = Hash32(b"\x66" * 32)
 class World(Protocol):
     """A chain with a domain on it, and what can happen there."""
 
-    reader: Reader
-    domain: Domain
-
+    @property
+    def reader(self) -> Reader: ...
+    @property
+    def domain(self) -> Domain: ...
     def register(self, length: int) -> AuthorityId: ...
     def issue(self, ca: AuthorityId, first: int, entries: Sequence[Entry]) -> None: ...
     def revoke(self, ca: AuthorityId, serials: Sequence[int]) -> None: ...
@@ -77,27 +82,50 @@ class RealWorld:
 
 
 @dataclass
+class ProvenWorld(RealWorld):
+    @property
+    def reader(self) -> Reader:
+        return agreeing([self.deployed.endpoint] * 3)
+
+
+@dataclass
 class FakeWorld:
-    reader: FakeChain
+    chain: FakeChain
+
+    @property
+    def reader(self) -> Reader:
+        return self.chain
 
     @property
     def domain(self) -> Domain:
-        return self.reader.domain
+        return self.chain.domain
 
     def register(self, length: int) -> AuthorityId:
-        return self.reader.register(b"k" * length, lifetime=timedelta(days=30))
+        return self.chain.register(b"k" * length, lifetime=timedelta(days=30))
 
     def issue(self, ca: AuthorityId, first: int, entries: Sequence[Entry]) -> None:
-        assert self.reader.issue(ca, entries) == first
+        assert self.chain.issue(ca, entries) == first
 
     def revoke(self, ca: AuthorityId, serials: Sequence[int]) -> None:
-        self.reader.revoke(ca, serials)
+        self.chain.revoke(ca, serials)
 
     def revoke_below(self, ca: AuthorityId, serial: int) -> None:
-        self.reader.revoke_below(ca, serial)
+        self.chain.revoke_below(ca, serial)
 
     def suspend(self, ca: AuthorityId) -> None:
-        self.reader.set_state(ca, AuthorityState.SUSPENDED)
+        self.chain.set_state(ca, AuthorityState.SUSPENDED)
+
+
+@dataclass
+class ProvenFakeWorld(FakeWorld):
+    @property
+    def reader(self) -> Reader:
+        return agreeing([self.chain] * 3)
+
+
+def agreeing(sources: Sequence[Reader]) -> ProvenReader:
+    """Return a reader of endpoints of which two must agree, and that proves."""
+    return ProvenReader(Panel(sources, 2, 31337))
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +137,19 @@ def anvils(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Anvil
         yield {"anvil": plain, "anvil-optimism": optimism}
 
 
-@pytest.fixture(params=["fake", "anvil", "anvil-optimism"])
+@pytest.fixture(params=["fake", "fake-proven", "anvil", "anvil-optimism", "anvil-proven"])
 def world(request: pytest.FixtureRequest, anvils: dict[str, Anvil]) -> Iterator[World]:
     if request.param == "fake":
         yield FakeWorld(FakeChain())
         return
-    anvil = anvils[request.param]
+    if request.param == "fake-proven":
+        yield ProvenFakeWorld(ProvingChain())
+        return
+    anvil = anvils[request.param.removesuffix("-proven")]
     with Endpoint(anvil.url) as endpoint:
-        yield RealWorld(deploy(anvil, endpoint))
+        deployed = deploy(anvil, endpoint)
+        proven = request.param.endswith("-proven")
+        yield ProvenWorld(deployed) if proven else RealWorld(deployed)
 
 
 def test_it_has_a_name_without_secrets(world: World) -> None:

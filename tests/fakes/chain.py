@@ -15,7 +15,7 @@ from hashlib import sha256
 from eth_hash.auto import keccak
 
 from dpki.chain import layout, merkle
-from dpki.chain.domain import DOMAIN_CREATED, Domain
+from dpki.chain.domain import DOMAIN_CREATED, Domain, registries_of
 from dpki.chain.events import BATCH_ISSUED, CERTIFICATE_ISSUED
 from dpki.chain.rpc import Call, RpcError
 from dpki.model import (
@@ -74,8 +74,8 @@ class FakeChain:
         self._storage: dict[tuple[Address, int], int] = {}
         self._issuers: dict[AuthorityId, _Issuer] = {}
         self.mine()
-        parts = [Address(bytes([i]) * 20) for i in (2, 3, 4, 5)]
         address = Address(b"\x01" * 20)
+        parts = registries_of(address)
         created = b"".join(bytes(12) + part for part in parts)
         self._log(address, [DOMAIN_CREATED, Hash32(bytes(12) + OPERATOR)], created)
         block = self.mine()
@@ -90,18 +90,18 @@ class FakeChain:
     def mine(self) -> Block:
         """Make a block of everything since the last one."""
         number = len(self._blocks)
-        parent = self._blocks[-1].hash if self._blocks else b""
-        block = Block(
-            number,
-            Hash32(keccak(parent + self._salt + number.to_bytes(8))),
-            START + timedelta(seconds=2 * number),
-        )
+        time = START + timedelta(seconds=2 * number)
+        block = Block(number, self._hash(number, time), time)
         self._blocks.append(block)
         self._states.append(dict(self._storage))
         for log in self._logs:
             if "blockHash" not in log:
                 log.update(blockNumber=hex(number), blockHash=str(block.hash))
         return block
+
+    def _hash(self, number: int, time: datetime) -> Hash32:
+        parent = self._blocks[-1].hash if self._blocks else b""
+        return Hash32(keccak(parent + self._salt + number.to_bytes(8)))
 
     def put(self, contract: Address, slot: int, value: int) -> None:
         """Change one storage word, without a block."""
@@ -233,6 +233,15 @@ class FakeChain:
     def batch(self, calls: Sequence[Call]) -> list[object]:
         return [self.call(call.method, call.params) for call in calls]
 
+    def show(self, block: Block) -> dict[str, object]:
+        """Return a block as an endpoint shows it."""
+        return {
+            "number": hex(block.number),
+            "hash": str(block.hash),
+            "timestamp": hex(to_timestamp(block.time)),
+            "baseFeePerGas": "0x1",
+        }
+
     def _unknown(self, *_: object) -> object:
         raise RpcError(self.name, "?", -32601, "method not found")
 
@@ -244,12 +253,12 @@ class FakeChain:
 
     def _eth_getBlockByNumber(self, which: str, _full: bool) -> object:  # noqa: N802
         if which in ("latest", "safe", "finalized"):
-            return _json(self.head)
+            return self.show(self.head)
         number = int(which, 16)
-        return _json(self._blocks[number]) if number < len(self._blocks) else None
+        return self.show(self._blocks[number]) if number < len(self._blocks) else None
 
     def _eth_getBlockByHash(self, which: str, _full: bool) -> object:  # noqa: N802
-        return next((_json(block) for block in self._blocks if str(block.hash) == which), None)
+        return next((self.show(block) for block in self._blocks if str(block.hash) == which), None)
 
     def _eth_getStorageAt(self, contract: str, slot: str, at: dict[str, object]) -> str:  # noqa: N802
         number = next((b.number for b in self._blocks if str(b.hash) == at["blockHash"]), None)
@@ -297,12 +306,3 @@ def _matches(query: dict[str, object], log: dict[str, object]) -> bool:
         choice is None or topic in (choice if isinstance(choice, list) else [choice])
         for choice, topic in zip(wanted, topics, strict=False)
     )
-
-
-def _json(block: Block) -> dict[str, object]:
-    return {
-        "number": hex(block.number),
-        "hash": str(block.hash),
-        "timestamp": hex(to_timestamp(block.time)),
-        "baseFeePerGas": "0x1",
-    }

@@ -16,6 +16,7 @@ CA = Ca.users().id
 PLAIN = Wishes(
     domain=str(DOMAIN.id),
     rpc=("http://127.0.0.1:8545",),
+    quorum=None,
     gateways=(),
     directories=(),
     allow=(),

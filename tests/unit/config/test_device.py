@@ -15,6 +15,7 @@ from dpki.config.device import (
     dump_device_config,
     load_device_config,
     parse_allowances,
+    parse_device_config,
     save_device_config,
     verify_break_glass,
 )
@@ -68,6 +69,20 @@ def test_reads_back_what_it_writes(tmp_path: Path) -> None:
     assert load_device_config(tmp_path) == FULL
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dump_device_config(load_device_config(tmp_path)) == path.read_text()
+
+
+def test_how_many_endpoints_must_agree() -> None:
+    three = MINIMAL.replace(
+        'rpc = ["http://127.0.0.1:8545"]',
+        'rpc = ["https://a.example", "https://b.example", "https://c.example"]\nquorum = 2',
+    )
+    config = parse_device_config(three)
+    assert config.quorum == 2
+    assert parse_device_config(dump_device_config(config)) == config
+    assert parse_device_config(MINIMAL).quorum is None
+    for wrong in ("0", "4", '"2"'):
+        with pytest.raises(ConfigError, match="quorum"):
+            parse_device_config(three.replace("quorum = 2", f"quorum = {wrong}"))
 
 
 def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_json_of_everything() -> None:
         "authority": "0x" + "ab" * 32,
         "serial": 7,
         "block": {"number": 5, "hash": str(block(5).hash), "time": NOW.isoformat()},
+        "evidence": None,
     }
 
 
@@ -36,4 +37,5 @@ def test_json_of_what_was_never_looked_up() -> None:
         "authority": None,
         "serial": None,
         "block": None,
+        "evidence": None,
     }
