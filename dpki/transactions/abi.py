@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.codec import ABICodec
+from eth_abi.decoding import UnsignedIntegerDecoder
+from eth_abi.encoding import UnsignedIntegerEncoder
 from eth_abi.exceptions import DecodingError
+from eth_abi.registry import BaseEquals
+from eth_abi.registry import registry as shared_registry
 from eth_hash.auto import keccak
 
 from dpki.chain import decode as answers
@@ -20,6 +24,23 @@ from dpki.chain.rpc import Call, Reader
 from dpki.errors import MalformedInput
 from dpki.model import Address, Hash32
 from dpki.transactions.artifacts import CONTRACTS, load_artifact
+
+
+def _own_codec() -> ABICodec:
+    """Return eth-abi's codec as it comes, whatever others make of the registry that all share.
+
+    ape puts a decoder of integers there that takes missing bytes for zeros, and with it an array of
+    2^54 numbers in a short call is read to its end, for hours.
+    """
+    registry = shared_registry.copy()  # type: ignore[no-untyped-call]
+    registry.unregister("uint")
+    uint = BaseEquals("uint")  # type: ignore[no-untyped-call]
+    registry.register(uint, UnsignedIntegerEncoder, UnsignedIntegerDecoder, label="uint")
+    return ABICodec(registry)
+
+
+_codec = _own_codec()
+decode, encode = _codec.decode, _codec.encode
 
 
 @dataclass(frozen=True)

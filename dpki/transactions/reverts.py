@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from dpki.errors import TransactionForbidden, TransactionReverted
 from dpki.explanations import revert_hint
 from dpki.model import Address, AuthorityState, DeviceState
+from dpki.transactions.abi import decode
 from dpki.transactions.artifacts import CONTRACTS, load_artifact
 
 _FOREIGN = (

@@ -484,7 +484,7 @@ class TestChain:
             )
             twin.home.journal.unlink()
             with world.unchanged():
-                refused(world.run(*words, admin=twin), 3, f"created at {address}")
+                refused(world.run(*words, admin=twin), 5, f"created at {address}")
 
     @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
     def test_an_unknown_ca(self, world: World, words: tuple[str, ...]) -> None:

@@ -581,7 +581,7 @@ class TestDoctor:
             ("module", "token", "problem", 3),
             ("token", "token", "problem", 3),
             ("pin", "key of hosts", "problem", 3),
-            ("domain", "endpoint", "problem", 3),
+            ("domain", "endpoint", "could not check", 3),
             ("wallet", "wallet", "problem", 3),
             ("poor", "wallet", "problem", 3),
             ("mode", "wallet's file", "problem", 3),

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from dpki.bundle.codec import dumps
 from dpki.errors import DpkiError
+from dpki.transactions.abi import decode_call, find_function
 from tests.parsers import PARSERS, Parser, parses
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -254,3 +255,9 @@ def test_a_field_of_a_keystore_mistyped(field: str, value: object) -> None:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def test_a_call_that_claims_an_endless_array_is_refused_at_once() -> None:
+    """Also where another library, as ape does, taught eth-abi to take missing bytes for zeros."""
+    begun = find_function("CertificateRegistry", "revoke").selector + bytes(32)
+    assert decode_call(begun + (64).to_bytes(32) + (2**54).to_bytes(32) + bytes(64)) is None
