@@ -482,7 +482,7 @@ class TestChain:
             twin = world.admin.copy(
                 tmp_path / str(address), lambda c, a=address: with_domain(c, address=a)
             )
-            twin.home.journal.unlink()
+            twin.home.journal.unlink(missing_ok=True)
             with world.unchanged():
                 refused(world.run(*words, admin=twin), 5, f"created at {address}")
 
