@@ -76,12 +76,13 @@ build_tool() {
     export GOPATH=$folder/gopath GOMODCACHE=$folder/gopath/pkg/mod GOCACHE=$folder/objects
     unset GOROOT GOOS GOARCH GOBIN GOEXPERIMENT
     nice "$go" build -mod=readonly -trimpath -buildvcs=false -ldflags="-s -w" \
-      -o "$folder/$program.partial" "${go_package[$tool]}"
+      -o "$folder/partial/$program" "${go_package[$tool]}"
   )
-  is_tool "$tool" "$folder/$program.partial"
-  mv "$folder/$program.partial" "$folder/$program"
+  # Under its own name, because that is what some call themselves.
+  is_tool "$tool" "$folder/partial/$program"
+  mv "$folder/partial/$program" "$folder/$program"
   (cd "$folder" && sha256sum "$program" >"$program.sha256.partial" && mv "$program.sha256.partial" "$program.sha256")
-  rm -rf "$folder/go" "$folder/gopath" "$folder/objects" "$folder/failed"
+  rm -rf "$folder/partial" "$folder/go" "$folder/gopath" "$folder/objects" "$folder/failed"
 }
 
 # Builds the tools named, one after another: one takes all cores that there are.
