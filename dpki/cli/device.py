@@ -127,6 +127,7 @@ def list_(
     """List the devices, as they stand on chain."""
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.cli.session import open_desk
+    from dpki.issuance.next_key import supply
 
     output = Output(json=json)
     meant = selected(device, fleet, label)
@@ -135,6 +136,10 @@ def list_(
         if not meant.is_everything:
             devices = meant.pick(devices)
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
+        left = {
+            one.address: len(supply(one.document, desk.journal.subject_keys(one.address)))
+            for one in devices
+        }
     described: list[dict[str, object]] = [
         {
             "name": one.name,
@@ -143,11 +148,12 @@ def list_(
             "document": "current"
             if snapshot.devices[one.address].key_document == one.document.digest
             else "outdated",
+            "prekeys": left[one.address],
             "labels": dict(one.labels),
         }
         for one in devices
     ]
-    columns = ("name", "device", "state", "document", "labels")
+    columns = ("name", "device", "state", "document", "prekeys", "labels")
     output.table(columns, [[_cell(row[column]) for column in columns] for row in described])
     output.result({"devices": described, "block": snapshot.block.number})
 

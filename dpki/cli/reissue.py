@@ -230,7 +230,11 @@ class _Job:
             if device is None:
                 raise UsageError(f"the key document of device {old.subject} is not known here")
             recipient = find_recipient(snapshot, old.device, device.document, device.name)
-            key = None if old.pair_made_here else device.document.ssh_host[-1]
+            newest = device.document.ssh_host[-1]
+            if old.pair_made_here:
+                key = None
+            elif newest not in self._desk.journal.subject_keys(old.device):
+                key = newest
         return CertificateRequest(
             subject=old.subject,
             principals=parsed.principals,

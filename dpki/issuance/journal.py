@@ -1,28 +1,29 @@
 """The journal: what was issued, and how far each batch got.
 
-A batch is journaled as soon as it is signed, before anything of it leaves the process, and holds
-the exact bytes that are needed to go on with the very same batch after a crash or a reorg:
+A batch is journaled as soon as it is signed, and holds the exact bytes to go on with after a crash:
 
     issued → sealed → published → anchored        and from each of the first three → void
 
 `void` is for ever: another writer took the serials, or the only copy of a private key was lost
-with the process. Certificates of a void batch are never released; it is owed a successor with the
-same wishes, until there is one or it is given up. An anchored batch goes back to published when a
-reorg took it off the chain. What may not happen is forbidden by triggers in the database too.
+with the process. Its certificates are never released; it is owed a successor with the same wishes,
+until there is one or it is given up. An anchored batch that a reorg took off the chain is published
+again. What may not happen is forbidden by triggers in the database too.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
+from dpki.devices.document import Prekey
 from dpki.errors import DpkiError
 from dpki.issuance.database import Database, Row
 from dpki.issuance.placements import Placements
+from dpki.issuance.prekeys import UsedPrekey, UsedPrekeys
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, Entry, Hash32, from_timestamp, to_timestamp
 
@@ -56,6 +57,7 @@ class NewCertificate:
         device: The device that gets a bundle; zero for none.
         pair_made_here: Whether its private key is in this process only, until it is sealed.
         release: File that it is written to once it is anchored; None for none.
+        prekey: The device's one-time key that it is for, and that opens its bundle; None for none.
     """
 
     certificate: SshCertificate
@@ -63,6 +65,7 @@ class NewCertificate:
     device: Address
     pair_made_here: bool
     release: Path | None
+    prekey: Prekey | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class JournaledCertificate:
     entry: Entry | None
     bundle: bytes | None = field(repr=False)
     is_released: bool
+    prekey: Prekey | None = None
 
     @property
     def certificate(self) -> SshCertificate:
@@ -136,6 +140,7 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._prekeys = UsedPrekeys(database)
 
     @property
     def placements(self) -> Placements:
@@ -155,8 +160,8 @@ class Journal:
             replaces: The void batch that it is the successor of.
 
         Raises:
-            DpkiError: One of its serials is in another batch that is not void; nothing was
-                recorded.
+            DpkiError: One of its serials is in another batch that is not void, or one of the
+                one-time keys is used already; nothing was recorded.
         """
         with self._database.transaction():
             number = self._database.change(
@@ -179,6 +184,8 @@ class Journal:
                     int(new.pair_made_here),
                     None if new.release is None else str(new.release),
                 )
+                if new.prekey is not None:
+                    self._prekeys.record(number, new.certificate.serial, new.device, new.prekey)
             if replaces is not None:
                 self._set_successor(replaces, number)
         return self.load(number)
@@ -293,6 +300,14 @@ class Journal:
         )
         return tuple(cast(int, number) for (number,) in rows)
 
+    def subject_keys(self, device: Address) -> frozenset[bytes]:
+        """Return the SSH public key blobs that a certificate was ever signed for, void or not."""
+        rows = self._database.rows(
+            "SELECT certificate FROM certificates WHERE device = ?", bytes(device)
+        )
+        with self._database.decoded():
+            return frozenset(parse_ssh_certificate(cast(bytes, b)).subject_key for (b,) in rows)
+
     def authorities(self) -> tuple[AuthorityId, ...]:
         """Return the CAs that the journal has batches of."""
         rows = self._database.rows("SELECT DISTINCT authority FROM batches ORDER BY authority")
@@ -345,6 +360,7 @@ class Journal:
             " locator, bundle, released FROM certificates WHERE batch = ? ORDER BY serial",
             cast(int, number),
         )
+        prekeys = self._prekeys.of_batch(cast(int, number))
         return JournaledBatch(
             number=cast(int, number),
             authority=AuthorityId(cast(bytes, authority)),
@@ -354,11 +370,11 @@ class Journal:
             successor=cast("int | None", successor),
             transaction=None if transaction is None else Hash32(cast(bytes, transaction)),
             block_number=cast("int | None", block_number),
-            certificates=tuple(_certificate(row) for row in certificates),
+            certificates=tuple(_certificate(row, prekeys) for row in certificates),
         )
 
 
-def _certificate(row: Row) -> JournaledCertificate:
+def _certificate(row: Row, prekeys: Mapping[int, UsedPrekey]) -> JournaledCertificate:
     serial, subject, device, blob, made, release, not_after, locator, bundle, released = row
     address = Address(cast(bytes, device))
     entry = None
@@ -369,6 +385,7 @@ def _certificate(row: Row) -> JournaledCertificate:
             from_timestamp(cast(int, not_after)),
             Hash32(cast(bytes, locator)),
         )
+    used = prekeys.get(cast(int, serial))
     return JournaledCertificate(
         serial=cast(int, serial),
         subject=cast(str, subject),
@@ -379,4 +396,5 @@ def _certificate(row: Row) -> JournaledCertificate:
         entry=entry,
         bundle=cast("bytes | None", bundle),
         is_released=bool(released),
+        prekey=used.for_certificate(cast(bytes, blob)) if used is not None else None,
     )

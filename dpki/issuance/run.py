@@ -182,6 +182,7 @@ class Run:
                     device=_device_of(planned.request),
                     pair_made_here=planned.serial in pairs,
                     release=planned.request.release,
+                    prekey=planned.request.prekey,
                 )
                 for planned, certificate in zip(plan.certificates, certificates, strict=True)
             ],
@@ -216,7 +217,7 @@ class Run:
         pairs: Mapping[int, bytes],
     ) -> JournaledBatch:
         signed = [
-            Signed(c.certificate, recipients.get(c.device), pairs.get(c.serial))
+            Signed(c.certificate, recipients.get(c.device), pairs.get(c.serial), c.prekey)
             for c in batch.certificates
         ]
         self._progress(Step.SEAL, 0, batch.count)
@@ -313,6 +314,7 @@ class Run:
                         recipient=recipients.get(c.device),
                         reason=reason_of(c.certificate.key_id),
                         release=c.release,
+                        prekey=c.prekey,
                     )
                     for c in living
                 ]
