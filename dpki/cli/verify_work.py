@@ -200,8 +200,8 @@ def _proof(request: Request) -> bytes | None:
 
 def _trusted(request: Request) -> TrustedBlock | None:
     """Return the block that --checkpoint vouches for."""
-    from dpki.verification.note import SIZE_LIMIT as NOTE_LIMIT
-    from dpki.verification.note import VerifierKey
+    from dpki.note import SIZE_LIMIT as NOTE_LIMIT
+    from dpki.note import VerifierKey
     from dpki.verification.offline import TrustedBlock
 
     keys = [argument(VerifierKey.parse, text) for text in request.witness]

@@ -19,8 +19,8 @@ from dpki.chain.rpc import Reader
 from dpki.chain.state_proof import StateProof
 from dpki.errors import CouldNotCheck, ProofInvalid, UsageError, WrongContext
 from dpki.model import Address, Block, DomainId, Hash32
+from dpki.note import SignedNote, VerifierKey
 from dpki.verification.checkpoint import verify_checkpoint
-from dpki.verification.note import SignedNote, VerifierKey
 from dpki.verification.policies import Anchoring, judge
 from dpki.verification.proof_bundle import Position, ProofBundle
 from dpki.verification.verdict import CheckpointEvidence, Finding

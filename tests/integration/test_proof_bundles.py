@@ -17,9 +17,9 @@ from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.chain.rpc import Endpoint, fetch_block
 from dpki.errors import ConfigError, UsageError
 from dpki.model import Block, Hash32
+from dpki.note import VerifierKey
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint
 from dpki.verification.export import export_proof
-from dpki.verification.note import VerifierKey
 from dpki.verification.verdict import Verdict
 from tests.admins import Result, runner
 from tests.chain_world import ChainWorld, open_world

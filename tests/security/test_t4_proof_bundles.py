@@ -20,8 +20,8 @@ from dpki.chain.proven import ProvenReader
 from dpki.chain.rpc import Call
 from dpki.errors import DpkiError, ProofInvalid, SignatureInvalid, WrongContext
 from dpki.model import AuthorityState, Entry, Hash32
+from dpki.note import VerifierKey
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint
-from dpki.verification.note import VerifierKey
 from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof_bundle import (
     Position,

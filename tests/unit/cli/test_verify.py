@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dpki.certificates.ssh import ssh_line
 from dpki.cli import verify_work
 from dpki.model import Hash32
+from dpki.note import VerifierKey
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint
-from dpki.verification.note import VerifierKey
 from dpki.verification.proof_bundle import encode_proof_bundle
 from tests.admins import Result, runner
 from tests.proving_world import ProvingWorld, with_nodes

@@ -20,9 +20,9 @@ from dpki.errors import (
     WrongDomain,
 )
 from dpki.model import Address, AuthorityState, DomainId, Hash32
+from dpki.note import SignedNote, VerifierKey
 from dpki.verification.check import check
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint
-from dpki.verification.note import SignedNote, VerifierKey
 from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof_bundle import ProofBundle, parse_proof_bundle
 from dpki.verification.verdict import Verdict
