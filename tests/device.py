@@ -21,7 +21,8 @@ from dpki.agent.observation import HostPair, Known, Observation, WatchedBatch
 from dpki.agent.watching import still_unconfirmed
 from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.ssh import SshCertificate, ssh_line
-from dpki.config.device import Access, DeviceConfig, Grant, Sshd
+from dpki.config.device import Access, DeviceConfig, Grant
+from dpki.config.sshd import CommandHook, Sshd
 from dpki.model import Address, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
 from scripts.stage import Client, Outcome, Stage, open_stage
@@ -52,7 +53,6 @@ class Device:
     host: HostPair | None = None
     break_glass: str | None = None
     server: Server | None = None
-    reloaded: str | None = None
     keys: int = 0
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Device:
                 config=self.main_config,
                 drop_in=self.drop_in,
                 login_user="nobody" if os.geteuid() == 0 else self.stage.account,
-                reload=(),
+                reload=CommandHook(()),
             ),
             access=Access(break_glass=self.break_glass, console_access=self.break_glass is None),
             accounts={self.stage.account: (Grant(self.users.id, "ops"),)},
@@ -148,9 +148,7 @@ class Device:
         unconfirmed = still_unconfirmed(FakeChain(), seen, self.watched)
         observation = Observation(seen, at, tuple(self.known), self.host, (), unconfirmed)
         plan = decide(self.config, DEVICE, observation, self.now)
-        installed = install(plan, self.config, reloaded=self.reloaded)
-        self.reloaded = installed.drop_in
-        return installed
+        return install(plan, self.config)
 
     def login(self, key: Path, *, with_certificate: bool = True) -> Outcome:
         """Log in at the real sshd."""

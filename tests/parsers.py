@@ -243,10 +243,15 @@ directories = ["/var/lib/dpki"]
 directory = "/etc/ssh/dpki"
 login_user = "nobody"
 reload = []
+mode = "files"
+fence = true
+overlap = "1d"
 [access]
 console_access = true
 outage = "closed"
 maximum_age = "24h"
+[access.authorities]
+"{ca}" = "open"
 [accounts]
 ops = ["{ca}/ops"]
 [chain]
@@ -430,9 +435,7 @@ def _agent_databases() -> tuple[bytes, ...]:
 def _login_indices() -> tuple[bytes, ...]:
     certificate = parse_ssh_certificate(_CERTIFICATES[0])
     index = LoginIndex(
-        chain_time=NOW,
-        fresh_until=None,
-        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR),),
+        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR, NOW, None),),
         certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
         access=(Access("ops", CA_ID, "ops"),),
     )

@@ -84,7 +84,7 @@ def init(
     ] = None,
     reload: Annotated[
         str | None,
-        typer.Option("--reload", metavar="COMMAND", help="Makes sshd read its configuration."),
+        typer.Option("--reload", metavar="HOW", help="systemd:UNIT, pid:FILE, none, or a command."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
