@@ -318,7 +318,7 @@ class _Run:
     def _note_foreign(self, name: str, path: Path, mode: int) -> None:
         """Remember it if somebody else changed the file since we wrote it."""
         found = disk.read(path)
-        is_ours = self.record.is_ours(name, found)
+        is_ours = self.before.is_ours(name, found)
         if not is_ours or (found is not None and not disk.is_installed(path, found, mode)):
             self.restored.append(name)
 

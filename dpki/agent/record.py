@@ -20,6 +20,7 @@ from dpki.model import from_timestamp, to_timestamp
 
 _VERSION = 1
 _LIMIT = 1 << 20
+_ABSENT = b""
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 
@@ -30,7 +31,8 @@ class Record:
     Attributes:
         told: Digest of the drop-in that sshd was last told to read; empty for none.
         pairs: The installed host pairs, the best first.
-        files: Digests of what we wrote, by name: of a run that was broken off, old and new.
+        files: Digests of what we wrote, by name: of a run that was broken off, old and new; an
+            empty one for a file that was not there before.
     """
 
     told: str = ""
@@ -41,13 +43,13 @@ class Record:
         """Return the record of a run that is about to write these contents, by name."""
         files = dict(self.files)
         for name, content in written:
-            files[name] = files.get(name, frozenset()) | {digest(content)}
+            files[name] = files.get(name, frozenset([_ABSENT])) | {digest(content)}
         return replace(self, files=files)
 
     def is_ours(self, name: str, content: bytes | None) -> bool:
         """Whether nobody but us wrote, or removed, that file: as far as we remember."""
         known = self.files.get(name)
-        return known is None or (content is not None and digest(content) in known)
+        return known is None or (_ABSENT if content is None else digest(content)) in known
 
 
 @dataclass(frozen=True)
