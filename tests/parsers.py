@@ -31,6 +31,16 @@ from dpki.agent.index import (
 )
 from dpki.agent.memory import Mark, Memory, Seen
 from dpki.agent.observation import Known
+from dpki.agent.record import (
+    Held,
+    Hold,
+    Record,
+    encode_hold,
+    encode_record,
+    parse_hold,
+    parse_record,
+)
+from dpki.agent.rotation import Pair
 from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
@@ -250,10 +260,15 @@ directories = ["/var/lib/dpki"]
 directory = "/etc/ssh/dpki"
 login_user = "nobody"
 reload = []
+mode = "files"
+fence = true
+overlap = "1d"
 [access]
 console_access = true
 outage = "closed"
 maximum_age = "24h"
+[access.authorities]
+"{ca}" = "open"
 [accounts]
 ops = ["{ca}/ops"]
 [chain]
@@ -448,9 +463,7 @@ def _agent_databases() -> tuple[bytes, ...]:
 def _login_indices() -> tuple[bytes, ...]:
     certificate = parse_ssh_certificate(_CERTIFICATES[0])
     index = LoginIndex(
-        chain_time=NOW,
-        fresh_until=None,
-        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR),),
+        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR, NOW, None),),
         certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
         access=(Access("ops", CA_ID, "ops"),),
     )
@@ -458,6 +471,10 @@ def _login_indices() -> tuple[bytes, ...]:
         path = Path(folder, "login.db")
         path.write_bytes(encode_index(index))
         return (_small(path),)
+
+
+_RECORD = Record("ab", (Pair("0" * 16), Pair("1" * 16, NOW)), {"krl": frozenset([b"7" * 32])})
+_HOLD = Hold(Held("0" * 16, ("1" * 16,)), Held("ab", ("cd",)))
 
 
 def _toml(template: str) -> bytes:
@@ -584,6 +601,8 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
+    "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
+    "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(
         lambda data: parse_parcel(data, CONTEXT),
