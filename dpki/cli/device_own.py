@@ -163,7 +163,7 @@ def topup(
 
     With it a request that anybody may relay, see `dpki device update`. Prints the request's file.
     """
-    from dpki.devices.keys import add_prekeys
+    from dpki.devices.prekeys import add_prekeys
 
     def fill(folder: Path) -> None:
         add_prekeys(folder, prekeys)

@@ -35,13 +35,8 @@ from dpki.devices.enrollment import (
     encode_request,
     make_enrollment_request,
 )
-from dpki.devices.keys import (
-    DeviceKeys,
-    add_prekeys,
-    generate_device_keys,
-    load_device_keys,
-    save_device_keys,
-)
+from dpki.devices.keys import DeviceKeys, generate_device_keys, load_device_keys, save_device_keys
+from dpki.devices.prekeys import add_prekeys
 from dpki.errors import CheckedFalse, ConfigError, UsageError
 from dpki.files import (
     PUBLIC,

@@ -19,7 +19,8 @@ from dpki.certificates.keys import ssh_blob
 from dpki.chain.domain import Domain
 from dpki.chain.snapshot import DeviceRecord, Snapshot
 from dpki.devices.document import KeyDocument, make_key_document
-from dpki.devices.keys import DeviceKeys, PrekeySecret, generate_device_keys
+from dpki.devices.keys import DeviceKeys, generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import TransactionForbidden, TransactionReverted
 from dpki.issuance.bench import Bench
 from dpki.issuance.database import Database

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dpki.devices.document import Prekey
-from dpki.devices.keys import PrekeySecret
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import ConfigError, DpkiError
 from dpki.issuance.database import SCHEMA, Database
 from dpki.issuance.journal import BatchState, Journal, JournaledBatch, NewCertificate

@@ -4,7 +4,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.devices.document import make_key_document
-from dpki.devices.keys import PrekeySecret, generate_device_keys
+from dpki.devices.keys import generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import UsageError
 from dpki.issuance.next_key import NextKey, next_key, supply
 
