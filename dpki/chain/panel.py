@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from dpki.chain import decode
 from dpki.chain.comparable import block_object, comparable, written
+from dpki.chain.header import header_fields
 from dpki.chain.quorum import (
     FINALITY_LAG,
     LAG,
@@ -29,12 +30,24 @@ from dpki.chain.quorum import (
     preference,
     tally,
 )
-from dpki.chain.rpc import Call, Reader, RpcError, fetch_block
+from dpki.chain.recent import Recent
+from dpki.chain.rpc import Call, Reader, RpcError, fetch_shown_block
 from dpki.errors import DpkiError, EndpointUnavailable, ProofInvalid, UsageError
+from dpki.http import Deadline
 from dpki.model import Block, Hash32
 
 PATIENCE = timedelta(seconds=2)
 """How long endpoints may take before another is asked as well."""
+
+ANSWER = timedelta(seconds=30)
+"""How long one question may take, whomever it is put to. It bounds what has no deadline of its own:
+the resolution of names."""
+
+UNANSWERED = 4
+"""Questions that one endpoint may owe an answer to before it is asked no more for now."""
+
+BLOCKS = 256
+"""Blocks that are remembered to be agreed on."""
 
 TAGS = ("latest", "safe", "finalized")
 
@@ -46,6 +59,9 @@ Source = TypeVar("Source", bound=Reader)
 
 class Panel(Generic[Source]):
     """Endpoints of which `quorum` must agree. A `Reader`; not for several threads at once.
+
+    It may be kept for months: what it remembers is bounded, and so are the threads that wait for an
+    endpoint. One that failed has to show again which chain it serves.
 
     Args:
         sources: The endpoints. Whoever made them closes them.
@@ -77,7 +93,8 @@ class Panel(Generic[Source]):
         self._standings = [Standing()] * len(sources)
         self._heads: dict[tuple[int, str], int] = {}
         self._on_chain: set[int] = set()
-        self._agreed: dict[Hash32, Block] = {}
+        self._agreed = Recent[Hash32, Block](BLOCKS)
+        self._shown: dict[str, tuple[Hash32, dict[str, object]]] = {}
         self._workers: list[tuple[int, threading.Thread]] = []
 
     @property
@@ -106,6 +123,10 @@ class Panel(Generic[Source]):
     def agreed_block(self, hash: Hash32) -> Block | None:
         """Return the block of this hash, if enough endpoints agreed that it is on the chain."""
         return self._agreed.get(hash)
+
+    def shown(self, hash: Hash32) -> list[dict[str, object]]:
+        """Return what endpoints said that the header of this block holds, if it was lately."""
+        return [fields for of, fields in tuple(self._shown.values()) if of == hash]
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return what enough endpoints answer; see `Reader.call`."""
@@ -157,7 +178,7 @@ class Panel(Generic[Source]):
         """Return the newest block, of those with the tag, that enough endpoints agree on."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, tag)
+            return self._fetch(source, tag)
 
         def is_heard(answers: Mapping[int, object], is_late: bool) -> bool:
             return is_late and len(answers) >= self._quorum
@@ -204,7 +225,7 @@ class Panel(Generic[Source]):
         """Count who has which block of a number: as their head, and those with a later one."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, number)
+            return self._fetch(source, number)
 
         def together(answers: Mapping[int, Block | None]) -> dict[int, Block]:
             return {**heads, **{p: block for p, block in answers.items() if block is not None}}
@@ -220,14 +241,21 @@ class Panel(Generic[Source]):
         """Return the block of a number, if enough endpoints agree on it."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, number)
+            return self._fetch(source, number)
 
         block = self._vote(ask)
         return None if block is None else self._remember(block)
 
-    def _remember(self, block: Block) -> Block:
-        self._agreed[block.hash] = block
+    def _fetch(self, source: Reader, which: int | str) -> Block | None:
+        shown = fetch_shown_block(source, which)
+        if shown is None:
+            return None
+        block, answer = shown
+        self._shown[source.name] = (block.hash, header_fields(answer))
         return block
+
+    def _remember(self, block: Block) -> Block:
+        return self._agreed.put(block.hash, block)
 
     def _judge(
         self, tag: str, heads: Mapping[int, Block], agreed: Block, dissenters: Container[int]
@@ -238,8 +266,10 @@ class Panel(Generic[Source]):
             fault = judge_head(head, agreed, self._heads.get((place, tag)), lag)
             if place in dissenters:
                 fault = Fault.FORKED
-            if fault is None:
+            if fault is None or fault is Fault.BACKWARDS:
+                # A chain that began anew is not held against it for ever.
                 self._heads[place, tag] = head.number
+            if fault is None:
                 self._forgive(place)
             else:
                 self._punish(place, fault)
@@ -305,6 +335,10 @@ class Panel(Generic[Source]):
 
         def start(count: int) -> None:
             for place in waiting[:count]:
+                if sum(owed == place for owed, _ in self._workers) >= UNANSWERED:
+                    owing = f"{self._sources[place].name} has yet to answer earlier questions"
+                    inbox.put((place, None, EndpointUnavailable(owing, hint=_HINT)))
+                    continue
                 # A daemon: one that stalls must not hold up the end of the program.
                 worker = threading.Thread(target=work, args=(place,), daemon=True)
                 worker.start()
@@ -316,12 +350,16 @@ class Panel(Generic[Source]):
         waiting, pending, late = list(order), set[int](), set[int]()
         answers: dict[int, Answer] = {}
         failures: dict[int, DpkiError] = {}
+        deadline = Deadline(ANSWER)
         start(first)
         while pending:
             try:
-                place, answer, failure = inbox.get(timeout=self._patience)
+                left = min(self._patience, deadline.remaining())
+                place, answer, failure = inbox.get(timeout=left)
             except queue.Empty:
                 late |= pending
+                if deadline.is_over:
+                    break
                 start(1)
             else:
                 pending.discard(place)
@@ -337,6 +375,9 @@ class Panel(Generic[Source]):
                 start(1)
         for place in late & pending:
             self._punish(place, Fault.SLOW)
+            if deadline.is_over:
+                said = f"{self._sources[place].name} does not answer"
+                failures[place] = EndpointUnavailable(said, hint=_HINT)
         return answers, failures
 
     def _verify_chain(self, place: int) -> None:
@@ -355,6 +396,8 @@ class Panel(Generic[Source]):
             self._punish(place, Fault.SILENT)
 
     def _punish(self, place: int, fault: Fault) -> None:
+        # Whatever stands behind its name may be another now.
+        self._on_chain.discard(place)
         self._standings[place] = self._standings[place].after(fault, self._clock())
 
     def _forgive(self, place: int) -> None:

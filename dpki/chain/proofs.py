@@ -12,7 +12,7 @@ over. Proofs of many keys share their upper nodes; each node is hashed and decod
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eth_hash.auto import keccak
@@ -110,6 +110,10 @@ class NodePool:
             raise _invalid("its nodes are no list, or more than a way can have")
         return [self._nodes.get(text) or self._parse(text) for text in map(_text, written)]
 
+    def met(self) -> Iterable[Node]:
+        """Return the nodes that were met so far."""
+        return self._nodes.values()
+
     def _parse(self, text: str) -> Node:
         if len(text) > 2 + 2 * MAXIMUM_NODE:
             raise _invalid("a node is too long")
@@ -132,23 +136,43 @@ def prove(root: Hash32, key: bytes, nodes: Sequence[Node]) -> bytes | None:
         if [node.raw for node in nodes] not in ([], [b"\x80"]):
             raise _invalid("an empty trie has no nodes")
         return None
-    path = keccak(key).hex()
-    position, used, reference = 0, 0, bytes(root)
-    while reference:
+    used = 0
+
+    def next_node(reference: bytes) -> Node:
+        nonlocal used
+        following = nodes[used] if used < len(nodes) else None
         if len(reference) == 32:
-            node = nodes[used] if used < len(nodes) else None
-            if node is None or node.hash != reference:
+            if following is None or following.hash != reference:
                 raise _invalid("a node is missing, or not the one that the node above names")
             used += 1
-        else:
-            # Shorter than a hash, and so part of its parent; some endpoints list it all the same.
-            node = Node.parse(reference)
-            used += used < len(nodes) and nodes[used].raw == reference
-        content = node.content
+            return following
+        # Shorter than a hash, and so part of its parent; some endpoints list it all the same.
+        used += following is not None and following.raw == reference
+        return Node.parse(reference)
+
+    value = walk(root, key, next_node)
+    if used != len(nodes):
+        raise _invalid("nodes are left over")
+    return value
+
+
+def walk(root: Hash32, key: bytes, find: Callable[[bytes], Node]) -> bytes | None:
+    """Return what a trie that is not empty holds under a key; None where the way ends elsewhere.
+
+    Args:
+        find: Returns the node that a reference names: a hash, or the node itself.
+
+    Raises:
+        ProofInvalid: The way does not end as one does.
+    """
+    path = keccak(key).hex()
+    position, reference = 0, bytes(root)
+    while reference:
+        content = find(reference).content
         if isinstance(content, Leaf):
             if len(content.path) != len(path) - position:
                 raise _invalid("a leaf is at the wrong depth")
-            return _ended(nodes, used, content.value if path.endswith(content.path) else None)
+            return content.value if path.endswith(content.path) else None
         if not isinstance(content, Branch | Extension) or position >= len(path):
             raise _invalid("the way does not end where a key does")
         if isinstance(content, Branch):
@@ -159,7 +183,7 @@ def prove(root: Hash32, key: bytes, nodes: Sequence[Node]) -> bytes | None:
             position += len(content.path)
         else:
             break
-    return _ended(nodes, used, None)
+    return None
 
 
 def prove_account(state_root: Hash32, address: Address, nodes: Sequence[Node]) -> Account | None:
@@ -189,13 +213,44 @@ def prove_word(storage_root: Hash32, slot: int, nodes: Sequence[Node]) -> bytes:
     Raises:
         ProofInvalid: The nodes are not the way to it.
     """
-    value = prove(storage_root, slot.to_bytes(32), nodes)
+    return word_of(prove(storage_root, slot.to_bytes(32), nodes))
+
+
+def word_of(value: bytes | None) -> bytes:
+    """Return the storage word that stands in a trie; zero for one that does not.
+
+    Raises:
+        ProofInvalid: It is no word.
+    """
     if value is None:
         return bytes(32)
     try:
         return rlp.integer(rlp.decode_bytes(value), 32).to_bytes(32)
     except MalformedInput as error:
         raise _invalid(f"a storage word is malformed: {error.message}") from error
+
+
+def verify_storage_root(
+    answer: object, state_root: Hash32, address: Address, pool: NodePool
+) -> Hash32:
+    """Return the root of an account's storage out of an answer to `eth_getProof`, proven.
+
+    Args:
+        answer: The answer, decoded from JSON.
+        state_root: Of the block that was asked about, already believed.
+        pool: Nodes that were met already.
+
+    Raises:
+        ProofInvalid: It is an answer to another question, malformed, or proves nothing.
+    """
+    try:
+        fields = decode.mapping(answer, "the endpoint")
+        if decode.data(fields.get("address"), "the endpoint") != address:
+            raise _invalid("it is of another contract")
+        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
+        return EMPTY_ROOT if account is None else account.storage_root
+    except EndpointUnavailable as error:
+        raise _invalid(error.message) from error
 
 
 def verify_words(
@@ -216,15 +271,12 @@ def verify_words(
     Raises:
         ProofInvalid: It is an answer to another question, malformed, or proves nothing.
     """
+    root = verify_storage_root(answer, state_root, address, pool)
     try:
         fields = decode.mapping(answer, "the endpoint")
-        if decode.data(fields.get("address"), "the endpoint") != address:
-            raise _invalid("it is of another contract")
         entries = decode.sequence(fields.get("storageProof"), "the endpoint")
         if len(entries) != len(slots):
             raise _invalid(f"it has {len(entries)} slots, and {len(slots)} were asked for")
-        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
-        root = EMPTY_ROOT if account is None else account.storage_root
         return [
             _verify_word(decode.mapping(entry, "the endpoint"), root, slot, pool)
             for entry, slot in zip(entries, slots, strict=True)
@@ -247,12 +299,6 @@ def _number(value: object) -> int:
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise _invalid("a slot or a word is malformed")
     return int(value, 16)
-
-
-def _ended(nodes: Sequence[Node], used: int, value: bytes | None) -> bytes | None:
-    if used != len(nodes):
-        raise _invalid("nodes are left over")
-    return value
 
 
 def _parse_content(raw: bytes) -> Branch | Extension | Leaf:
