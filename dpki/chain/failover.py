@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dpki.chain.domain import Domain, fetch_domain
-from dpki.chain.quorum import Evidence, Fault, Standing, preference
+from dpki.chain.quorum import Evidence, Fault
 from dpki.chain.rpc import Call, Reader, RpcError
+from dpki.chain.standings import Standings
 from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, WrongDomain
 from dpki.model import DomainId
 
@@ -47,8 +48,7 @@ class Failover:
             raise ConfigError("no RPC endpoint is configured", hint="name one with --rpc URL")
         self._sources = tuple(sources)
         self._domain_id = domain_id
-        self._clock = clock
-        self._standings = [Standing()] * len(sources)
+        self._standings = Standings([source.name for source in sources], clock)
         self._current, self.domain = self._find(range(len(sources)))
 
     @property
@@ -58,13 +58,7 @@ class Failover:
 
     def evidence(self) -> Evidence:
         """Return what stands behind the answers: one endpoint's word."""
-        now = self._clock()
-        aside = tuple(
-            f"{source.name}: {standing.fault.value}"
-            for source, standing in zip(self._sources, self._standings, strict=True)
-            if standing.fault is not None and standing.is_aside(now)
-        )
-        return Evidence(len(self._sources), 1, aside=aside)
+        return Evidence(len(self._sources), 1, aside=self._standings.aside())
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return the answer to one question; see `Reader.call`."""
@@ -81,15 +75,14 @@ class Failover:
             # A question that is refused may be put differently; callers know how.
             raise
         except EndpointUnavailable as error:
-            self._punish(self._current, Fault.SILENT)
-            order = preference(self._standings, self._clock())
+            self._standings.punish(self._current, Fault.SILENT)
+            order = self._standings.order()
             try:
                 self._current, self.domain = self._find([p for p in order if p != self._current])
             except (CouldNotCheck, WrongDomain):
                 raise error from None
             return ask(self._sources[self._current])
-        standing = self._standings[self._current]
-        self._standings[self._current] = standing.forgiven(self._clock())
+        self._standings.forgive(self._current)
         return answer
 
     def _find(self, order: Sequence[int]) -> tuple[int, Domain]:
@@ -100,7 +93,7 @@ class Failover:
                 return place, fetch_domain(self._sources[place], self._domain_id)
             except (CouldNotCheck, WrongDomain) as error:
                 is_other = isinstance(error, WrongDomain)
-                self._punish(place, Fault.OTHER_CHAIN if is_other else Fault.SILENT)
+                self._standings.punish(place, Fault.OTHER_CHAIN if is_other else Fault.SILENT)
                 failures.append(error)
         if not failures:
             raise EndpointUnavailable("there is no other endpoint", hint="name more of them")
@@ -113,6 +106,3 @@ class Failover:
         raise EndpointUnavailable(
             f"no endpoint answered for this trust domain: {reasons}", hint=hint
         )
-
-    def _punish(self, place: int, fault: Fault) -> None:
-        self._standings[place] = self._standings[place].after(fault, self._clock())

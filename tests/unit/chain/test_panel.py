@@ -9,9 +9,11 @@ from datetime import timedelta
 
 import pytest
 
+from dpki.chain import asking
 from dpki.chain import panel as panels
+from dpki.chain.asking import UNANSWERED
 from dpki.chain.events import fetch_issued
-from dpki.chain.panel import UNANSWERED, Panel
+from dpki.chain.panel import Panel
 from dpki.chain.quorum import PENALTY, Fault
 from dpki.chain.rpc import Call, RpcError, fetch_block
 from dpki.errors import EndpointUnavailable, UsageError
@@ -378,7 +380,7 @@ def test_an_endpoint_that_owes_answers_is_asked_no_more_for_now(
     chain: FakeChain, stalling: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is needed: threads that wait for it are few."""
-    monkeypatch.setattr(panels, "ANSWER", timedelta(seconds=0.05))
+    monkeypatch.setattr(asking, "ANSWER", timedelta(seconds=0.05))
     places = sources(chain, truth, stalling)
     asked = panel(places, patience=0.01)
     places[1].tell = truth
@@ -389,7 +391,7 @@ def test_an_endpoint_that_owes_answers_is_asked_no_more_for_now(
         with pytest.raises(EndpointUnavailable):
             fetch_block(asked, 3)
     assert threading.active_count() <= before + UNANSWERED
-    with pytest.raises(EndpointUnavailable, match="has yet to answer earlier questions"):
+    with pytest.raises(EndpointUnavailable, match="has yet to answer earlier ones"):
         fetch_block(asked, 3)
 
 
@@ -397,7 +399,7 @@ def test_one_question_has_an_end_whatever_endpoints_do(
     chain: FakeChain, stalling: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A system that resolves no names knows no deadline of ours."""
-    monkeypatch.setattr(panels, "ANSWER", timedelta(seconds=0.1))
+    monkeypatch.setattr(asking, "ANSWER", timedelta(seconds=0.1))
     asked = panel(sources(chain, truth, stalling), patience=0.01)
     with pytest.raises(EndpointUnavailable, match="rpc-1 does not answer"):
         fetch_block(asked, "latest")
