@@ -10,6 +10,7 @@ Exit statuses (docs/architecture.md): 1 failure, 2 usage or configuration, 3 che
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -27,6 +28,10 @@ class DpkiError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def details(self) -> Mapping[str, object]:
+        """Return what a program may want to know besides, as plain data."""
+        return {}
 
 
 # --- 2: usage or configuration -------------------------------------------------------------------
