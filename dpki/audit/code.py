@@ -21,11 +21,18 @@ def fetch_code(reader: Reader, address: Address, block: Block) -> bytes:
 
 
 def is_ours(code: bytes, contract: str) -> bool:
-    """Whether a program is the shipped one of a contract, whatever its immutables are."""
+    """Whether a program is the shipped one of a contract, whatever its immutables are.
+
+    What closes a program is no part of it: a hash of its metadata, in which the sources' paths on
+    the compiling machine are (Solidity documentation, "Encoding of the Metadata Hash in the
+    Bytecode").
+    """
     artifact = load_artifact(contract)
-    return len(code) == len(artifact.runtime) and blank(code, artifact.immutables) == blank(
-        artifact.runtime, artifact.immutables
-    )
+    places, length = artifact.immutables, len(artifact.runtime)
+    if len(code) != length:
+        return False
+    end = length - 2 - int.from_bytes(artifact.runtime[-2:])
+    return blank(code, places)[:end] == blank(artifact.runtime, places)[:end]
 
 
 def blank(code: bytes, places: tuple[tuple[int, int], ...]) -> bytes:
