@@ -103,6 +103,7 @@ from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, AuthorityKind, Block, DomainId, Entry, Hash32
 from dpki.model import Path as MerklePath
+from dpki.note import SignedNote, VerifierKey
 from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions import abi
 from dpki.transactions.actions import DomainCalls
@@ -116,6 +117,7 @@ from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.typed_data import recover_signer
+from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
 from tests.fakes.chain import FakeChain
 from tests.fakes.state import State
@@ -208,6 +210,8 @@ _HANDOVER = Handover(
     ),
 )
 _CONFIRMATION = Confirmation(CA_ID, 17, CONTEXT, REGISTRY, NOW + HOUR, bytes(65))
+_WITNESS = VerifierKey("audit.example.org/acme", Hash32(CA.public_key().public_bytes_raw()))
+_NOTE = sign_checkpoint(Checkpoint(DOMAIN, 17, CONTEXT, CONTEXT), _WITNESS.name, CA)
 _CA_REQUEST = AuthorityRequest(
     DOMAIN, AuthorityKind.SSH_USER, spki_of(P256.public_key()), CONTEXT, REGISTRY, HOUR
 )
@@ -580,6 +584,10 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "handover": Parser(parse_handover, (encode_handover(_HANDOVER),)),
     "ca-request": Parser(parse_authority_request, (encode_authority_request(_CA_REQUEST),)),
+    "signed-note": Parser(SignedNote.parse, (_NOTE,)),
+    "checkpoint": Parser(lambda data: verify_checkpoint(data, [_WITNESS]), (_NOTE,)),
+    "checkpoint-text": Parser(_text(Checkpoint.parse), (SignedNote.parse(_NOTE).text.encode(),)),
+    "witness-key": Parser(_text(VerifierKey.parse), _texts(_WITNESS)),
     "devnet-state": Parser(
         _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)
     ),

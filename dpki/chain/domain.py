@@ -16,8 +16,8 @@ _HINT = "compare the domain id and the RPC endpoint with what `dpki deploy` prin
 
 
 @dataclass(frozen=True)
-class Domain:
-    """A trust domain and where its registries are. All of it is immutable.
+class Contracts:
+    """A trust domain's id and where its registries are, which follows from it. Immutable.
 
     Attributes:
         id: The domain's id.
@@ -25,7 +25,6 @@ class Domain:
         certificates: The CertificateRegistry's address.
         devices: The DeviceRegistry's address.
         watchdogs: The WatchdogRegistry's address.
-        block: The block that the domain was deployed in.
     """
 
     id: DomainId
@@ -33,6 +32,21 @@ class Domain:
     certificates: Address
     devices: Address
     watchdogs: Address
+
+    @classmethod
+    def of(cls, domain_id: DomainId) -> Contracts:
+        """Return the contracts of a domain that nobody was asked about."""
+        return Contracts(domain_id, *registries_of(domain_id.address))
+
+
+@dataclass(frozen=True)
+class Domain(Contracts):
+    """A trust domain that a chain was seen to hold.
+
+    Attributes:
+        block: The block that it was deployed in.
+    """
+
     block: Block
 
 

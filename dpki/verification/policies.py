@@ -3,24 +3,29 @@
 What any certificate must look like (principals, an end of validity, known options) its parser has
 checked already: a certificate that breaks those rules does not become an `SshCertificate`.
 
-`judge` runs them in order over a certificate, its place on chain and a snapshot, and is pure: the
-agent, `dpki verify` and the tests all decide with it.
+`judge` runs them in order over a certificate, its place on chain and the domain's state, and is
+pure: the agent, `dpki verify`, with a chain or a proof bundle, and the tests all decide with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from dpki.certificates.keys import parse_public_key
 from dpki.certificates.ssh import SshCertificate, verify_ssh_signature
 from dpki.chain import merkle
-from dpki.chain.snapshot import Authority, Snapshot
+from dpki.chain.authority import AuthorityRecord
+from dpki.chain.domain import Contracts
+from dpki.chain.snapshot import DeviceRecord
 from dpki.errors import DpkiError, MalformedInput
 from dpki.model import (
     Address,
+    AuthorityId,
     AuthorityState,
+    Block,
     DeviceState,
     Entry,
     Hash32,
@@ -42,14 +47,46 @@ class Anchoring:
     path: Path
 
 
+class State(Protocol):
+    """What is judged against: a `Snapshot`, or an `Excerpt` for this very certificate."""
+
+    @property
+    def domain(self) -> Contracts:
+        """Return the trust domain."""
+        ...
+
+    @property
+    def block(self) -> Block:
+        """Return the block whose state it is."""
+        ...
+
+    @property
+    def devices(self) -> Mapping[Address, DeviceRecord]:
+        """Return the devices that were asked for."""
+        ...
+
+    @property
+    def commitments(self) -> Mapping[tuple[AuthorityId, int], Hash32]:
+        """Return the commitments of the batches that were asked for, by CA and first serial."""
+        ...
+
+    def find(self, ca: AuthorityId) -> AuthorityRecord | None:
+        """Return the CA of this id, if it was ever registered."""
+        ...
+
+    def awaited(self, ca: AuthorityId, first_serial: int) -> str | None:
+        """Return what a batch waits for before it counts, in words; None where for nothing."""
+        ...
+
+
 @dataclass(frozen=True)
 class Case:
     """Everything that a rule may look at."""
 
     certificate: SshCertificate
     anchoring: Anchoring | None
-    snapshot: Snapshot
-    authority: Authority
+    snapshot: State
+    authority: AuthorityRecord
     now: datetime
 
 
@@ -60,14 +97,15 @@ Rule = Callable[[Case], Failure | None]
 def judge(
     certificate: SshCertificate,
     anchoring: Anchoring | None,
-    snapshot: Snapshot,
+    snapshot: State,
     now: datetime,
 ) -> Finding:
     """Return the verdict on a certificate at the snapshot's block.
 
     Args:
-        anchoring: Its claimed place on chain; None where a complete search found none. The
-            snapshot must hold the batch's commitment and the device, if it is not zero.
+        anchoring: Its claimed place on chain; None where a complete search found none.
+        snapshot: The domain's state, or as much of it as this certificate needs. It must
+            hold the batch's commitment and the device, if it is not zero.
         now: The verifier's clock. Time is judged by the later of it and the block's time, so that
             a clock that was set back revives nothing.
     """
@@ -90,9 +128,9 @@ def judge(
     return Finding(verdict, reason, authority.id, certificate.serial, snapshot.block)
 
 
-def find_authority(certificate: SshCertificate, snapshot: Snapshot) -> Authority | None:
+def find_authority(certificate: SshCertificate, snapshot: State) -> AuthorityRecord | None:
     """Return the domain's CA whose key the certificate names, if there is one."""
-    return snapshot.authorities.get(certificate.authority_id)
+    return snapshot.find(certificate.authority_id)
 
 
 def authority_key(case: Case) -> Failure | None:
@@ -149,7 +187,7 @@ def anchored(case: Case) -> Failure | None:
 
 
 def is_anchored(
-    certificate: SshCertificate, authority: Authority, anchoring: Anchoring, snapshot: Snapshot
+    certificate: SshCertificate, authority: AuthorityRecord, anchoring: Anchoring, snapshot: State
 ) -> bool:
     """Return whether the path leads from this certificate to the commitment in the snapshot."""
     path, stored = anchoring.path, snapshot.commitments
