@@ -10,8 +10,10 @@ Exit statuses (docs/architecture.md): 1 failure, 2 usage or configuration, 3 che
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class DpkiError(Exception):

@@ -139,6 +139,12 @@ class DomainRules:
         argument = occurrence.values.get("ca")
         return Act(occurrence, self.state.governor, functions, argument)
 
+    def _revoking(self, authority: Authority, by: Address) -> Address:
+        may = by in (authority.operator, self.state.governor) or authority.named.get(by, False)
+        who = f"{authority.operator}, a revoker or {self.state.governor}"
+        require(may, "the operator, a revoker or the governor revokes", who, by)
+        return by
+
     # -- TrustDomain -------------------------------------------------------------------------------
 
     def _created(self, event: Occurrence) -> None:
@@ -242,21 +248,13 @@ class DomainRules:
             )
             pending = self.pending = Pending(authority, context)
         authority = pending.authority
-        require(
-            certificate.ca == authority.id,
-            "a batch is of one CA",
-            authority.id,
-            certificate.ca,
-        )
+        ca = certificate.ca
+        require(ca == authority.id, "a batch is of one CA", authority.id, ca)
         serial = authority.next_serial + len(pending.leaves)
         require(certificate.serial == serial, "serials follow", serial, certificate.serial)
         entry = certificate.entry
-        require(
-            any(entry.certificate_hash),
-            "a certificate has a hash",
-            "a hash",
-            entry.certificate_hash,
-        )
+        told = entry.certificate_hash
+        require(any(told), "a certificate has a hash", "a hash", told)
         end, latest = to_timestamp(entry.not_after), event.place.time + 60 * authority.lifetime
         require(end <= latest, "a certificate lives at most as long as its CA allows", latest, end)
         pending.leaves.append(merkle.leaf(pending.context, serial, entry))
@@ -292,7 +290,7 @@ class DomainRules:
     def _revoked(self, event: Occurrence) -> Act:
         values = event.values
         authority, serial, by = find_authority(self.state, values), values["serial"], values["by"]
-        caller = self._may_revoke(authority, Address.parse(by))
+        caller = self._revoking(authority, Address.parse(by))
         require(
             0 < serial < authority.next_serial,
             "only issued serials are revoked",
@@ -309,7 +307,7 @@ class DomainRules:
     def _revoked_below(self, event: Occurrence) -> Act:
         values = event.values
         authority, serial = find_authority(self.state, values), values["serial"]
-        caller = self._may_revoke(authority, Address.parse(values["by"]))
+        caller = self._revoking(authority, Address.parse(values["by"]))
         lowest, highest = authority.revoked_below + 1, authority.next_serial
         require(
             lowest <= serial <= highest,
@@ -319,15 +317,6 @@ class DomainRules:
         )
         authority.revoked_below = serial
         return Act(event, caller, ("revokeBelow",), authority.id)
-
-    def _may_revoke(self, authority: Authority, by: Address) -> Address:
-        require(
-            by in (authority.operator, self.state.governor) or authority.named.get(by, False),
-            "the operator, a revoker or the governor revokes",
-            f"{authority.operator}, a revoker or {self.state.governor}",
-            by,
-        )
-        return by
 
     def _state_changed(self, event: Occurrence) -> Act:
         values, authority = event.values, find_authority(self.state, event.values)
@@ -360,12 +349,8 @@ class DomainRules:
     def _operator_changed(self, event: Occurrence) -> Act:
         values, authority = event.values, self._changeable(event)
         previous, current = (Address.parse(values[name]) for name in ("previous", "current"))
-        require(
-            previous == authority.operator,
-            "the operator hands over",
-            authority.operator,
-            previous,
-        )
+        right = authority.operator
+        require(previous == right, "the operator hands over", right, previous)
         require(current != _NOBODY, "a CA has an operator", "an account", current)
         authority.operator = current
         return self._by_governor(event, "setOperator")
