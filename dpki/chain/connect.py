@@ -12,7 +12,7 @@ from dpki.chain.panel import Panel
 from dpki.chain.proven import ProvenReader
 from dpki.chain.quorum import Evidence, default_quorum
 from dpki.chain.rpc import Endpoint, Reader
-from dpki.errors import ConfigError, UsageError
+from dpki.errors import UsageError
 from dpki.model import DomainId
 
 
@@ -56,33 +56,26 @@ def connect_agreed(
         with connect(urls, domain_id) as (reader, domain):
             yield Connection(reader, domain, reader.evidence)
         return
-    with connect_proven(urls, domain_id, needed) as (proven, domain):
-        yield Connection(proven, domain, proven.evidence)
+    with open_panel(urls, needed, domain_id.chain_id) as panel:
+        proven = ProvenReader(panel)
+        yield Connection(proven, fetch_domain(proven, domain_id), proven.evidence)
 
 
 @contextmanager
-def connect_proven(
-    urls: Sequence[str], domain_id: DomainId, quorum: int | None = None
-) -> Iterator[tuple[ProvenReader, Domain]]:
-    """Yield a reader of proven storage words, and the domain; see `connect_agreed`.
-
-    With a quorum of one, the words are proven for a block whose hash one endpoint told.
+def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Panel[Endpoint]]:
+    """Yield a panel of endpoints of which `quorum` must agree.
 
     Raises:
-        As `connect_agreed` does.
+        UsageError: There are fewer endpoints than must agree.
     """
-    needed = default_quorum(len(urls)) if quorum is None else quorum
-    if not urls:
-        raise ConfigError("no RPC endpoint is configured", hint="name one with --rpc URL")
-    if needed > len(urls):
+    if quorum > len(urls):
         raise UsageError(
-            f"{needed} endpoints must agree, and there are only {len(urls)}",
+            f"{quorum} endpoints must agree, and there are only {len(urls)}",
             hint="name more with --rpc URL, or ask for fewer",
         )
-    panel = Panel([Endpoint(url) for url in urls], needed, domain_id.chain_id)
+    panel = Panel([Endpoint(url) for url in urls], quorum, chain_id)
     try:
-        proven = ProvenReader(panel)
-        yield proven, fetch_domain(proven, domain_id)
+        yield panel
     finally:
         for endpoint in panel.idle():
             endpoint.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,14 +21,13 @@ from typing import Any
 from dpki.chain import decode
 from dpki.chain.header import Header, verify_header
 from dpki.chain.panel import Panel
-from dpki.chain.proofs import Node, NodePool, verify_storage_root, verify_words
+from dpki.chain.proofs import NodePool, verify_storage_root, verify_words
 from dpki.chain.quorum import Evidence
 from dpki.chain.recent import Recent
 from dpki.chain.rpc import Call, Reader
-from dpki.chain.state_proof import StateProof
 from dpki.chain.storage import Slot, read_words
 from dpki.chain.trie import StorageTrie
-from dpki.errors import CouldNotCheck, EndpointUnavailable, ProofInvalid
+from dpki.errors import EndpointUnavailable, ProofInvalid
 from dpki.model import Address, Hash32
 
 KEYS = 1000
@@ -64,11 +63,9 @@ class _State:
 
     Attributes:
         roots: Of the contracts' storage, proven.
-        accounts: Nodes that prove the roots, and perhaps others.
     """
 
     header: Header
-    accounts: list[Node] = field(default_factory=list)
     roots: dict[Address, Hash32] = field(default_factory=dict)
 
 
@@ -104,25 +101,6 @@ class ProvenReader:
         """
         proven = self._has_proven and not self._why_reduced
         return self._panel.evidence(proven=proven, why_not=self._why_reduced)
-
-    def known_state(self, block: Hash32) -> StateProof:
-        """Return what was read of a block's state, with its proofs: to be read again without us.
-
-        Raises:
-            CouldNotCheck: Not everything that was read was proven.
-        """
-        state = self._states.get(block)
-        if self._why_reduced or state is None:
-            raise CouldNotCheck(
-                f"no endpoint proves the state of block {block}:"
-                f" {self._why_reduced or 'none was asked to'}",
-                hint="name an endpoint that answers eth_getProof; many prove only the newest"
-                " blocks",
-            )
-        nodes = {node.hash: node.raw for node in state.accounts}
-        for contract, root in state.roots.items():
-            nodes |= {hash: node.raw for hash, node in self._trie(contract, root).used.items()}
-        return StateProof(state.header, nodes.values())
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return the answer to one question; see `Reader.call`."""
@@ -242,12 +220,11 @@ class ProvenReader:
             }
 
         state.roots.update(self._panel.any_of(ask))
-        state.accounts.extend(pool.met())
 
     def _words(self, state: _State, contract: Address, slots: Sequence[int]) -> list[bytes]:
         if contract not in state.roots:
             # Not met before: the root comes with the words.
-            state.accounts.extend(self._fetch(state, contract, slots))
+            self._fetch(state, contract, slots)
         trie = self._trie(contract, state.roots[contract])
         while lacking := trie.lacking(slots):
             missing = [slot for group in lacking.values() for slot in group]
@@ -268,8 +245,8 @@ class ProvenReader:
             trie = tries.put(root, StorageTrie(root, nodes))
         return trie
 
-    def _fetch(self, state: _State, contract: Address, slots: Sequence[int]) -> Iterable[Node]:
-        """Have words proven, keep what proves them, and return it."""
+    def _fetch(self, state: _State, contract: Address, slots: Sequence[int]) -> None:
+        """Have words proven, and keep what proves them."""
         pool = NodePool()
 
         def by(size: int) -> None:
@@ -285,7 +262,6 @@ class ProvenReader:
             if len(slots) <= FEWER_KEYS:
                 raise
             by(FEWER_KEYS)
-        return pool.met()
 
     def _chunk(
         self, header: Header, contract: Address, slots: Sequence[int], pool: NodePool
