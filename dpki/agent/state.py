@@ -138,12 +138,6 @@ class AgentState:
             )
             return bool(found)
 
-    def report(self) -> dict[str, object] | None:
-        """Return the last run's report as it was recorded, for `dpki agent status`."""
-        with self._reading():
-            text = self._note("report")
-            return None if text is None else dict(json.loads(text))
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do everything inside or nothing of it."""
@@ -216,16 +210,6 @@ class AgentState:
         """Read the CA's certificates from the domain's first block again the next time."""
         self._connection.execute("DELETE FROM coverage WHERE authority = ?", (bytes(authority),))
 
-    def reloaded(self) -> str | None:
-        """Return the digest of the drop-in that sshd was last told to read."""
-        with self._reading():
-            return self._note("reloaded")
-
-    def save_reloaded(self, digest: str) -> None:
-        """Record that sshd was told to read the drop-in with this digest."""
-        with self.transaction():
-            self._save_note("reloaded", digest)
-
     def settle(self, batches: Iterable[tuple[AuthorityId, int]]) -> None:
         """Stop asking about batches that count for ever, by CA and first serial."""
         self._connection.executemany(
@@ -241,11 +225,6 @@ class AgentState:
         self._connection.execute(
             f"DELETE FROM watched WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE {_HOLDS})"
         )
-
-    def save_report(self, report: dict[str, object]) -> None:
-        """Record the run's report."""
-        with self.transaction():
-            self._save_note("report", json.dumps(report))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

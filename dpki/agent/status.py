@@ -1,42 +1,48 @@
-"""`dpki agent status`: what the last run left, read without network."""
+"""`dpki agent status`: what the last step left, read without network, whether or not one runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpki.agent.state import FILE_NAME, open_state
-from dpki.chain.quorum import Evidence
+from dpki.agent.once import LOCK
+from dpki.agent.report import Record, load_record
 from dpki.config.device import load_device_config
 from dpki.errors import DpkiError
+from dpki.locks import find_holder
 
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """The last run's report, and which mode sshd is in.
+    """The last step's report, and which mode sshd is in.
 
     Attributes:
-        report: As `AgentReport.to_json` wrote it.
+        record: What the last step left.
         strict: Whether the strict-mode drop-in is in place.
+        running: Which process is at work on the device; None for none.
     """
 
-    report: dict[str, object]
+    record: Record
     strict: bool
+    running: str | None
 
     def to_json(self) -> dict[str, object]:
         """Return the status as plain data."""
-        return {"mode": "strict" if self.strict else "not installed", "last_run": self.report}
+        return {
+            "mode": "strict" if self.strict else "not installed",
+            "running": self.running,
+            "last_run": dict(self.record.report or {}),
+        }
 
     def lines(self) -> list[str]:
         """Return the status for people."""
         mode = "strict" if self.strict else "not installed"
-        said = {**self.report, "evidence": self._evidence()}
-        return [f"mode: {mode}", *(f"{key}: {value}" for key, value in said.items())]
-
-    def _evidence(self) -> str:
-        evidence = self.report.get("evidence")
-        # A report of an earlier version has none: it trusted the first endpoint that answered.
-        return str(evidence.get("said") if isinstance(evidence, dict) else Evidence(1, 1))
+        return [
+            f"running: {self.running or 'no'}",
+            f"mode: {mode}",
+            f"looked at: {(self.record.report or {}).get('at')}",
+            *self.record.said,
+        ]
 
 
 def load_status(directory: Path) -> AgentStatus:
@@ -46,10 +52,7 @@ def load_status(directory: Path) -> AgentStatus:
         DpkiError: The agent has not run yet.
     """
     config = load_device_config(directory)
-    report = None
-    if (directory / FILE_NAME).exists():
-        with open_state(directory) as state:
-            report = state.report()
-    if report is None:
+    record = load_record(directory)
+    if record.report is None:
         raise DpkiError("the agent has not run yet", hint=f"dpki agent once --dir {directory}")
-    return AgentStatus(report, config.sshd.drop_in.exists())
+    return AgentStatus(record, config.sshd.drop_in.exists(), find_holder(directory / LOCK))

@@ -24,11 +24,11 @@ from dpki.config.device import (
     parse_allowances,
     parse_device_config,
     save_device_config,
-    verify_break_glass,
 )
 from dpki.config.finality import Finality
 from dpki.config.presets import PRESETS
 from dpki.config.urls import verify_urls
+from dpki.config.values import verify_break_glass
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import encode_request, make_enrollment_request
 from dpki.devices.keys import (
