@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
 from dpki.signer.pkcs11_module import find_module
 from tests.faulty_modules import build_faulty_module
+from tests.geth import Geth
 from tests.soft_tokens import SoftHsmFolder
 
 # A machine that has other work makes no example wrong.
@@ -59,3 +60,10 @@ def kubo_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kubo,
         yield nodes[0], nodes[1]
     finally:
         stop_all([node.stop for node in nodes])
+
+
+@pytest.fixture(scope="session")
+def geth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geth]:
+    """A go-ethereum, of Ethereum's Prague rules."""
+    with Geth(tmp_path_factory.mktemp("geth")) as node:
+        yield node

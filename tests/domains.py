@@ -1,4 +1,4 @@
-"""A trust domain on a real Anvil, and accounts to write to it with; no CA has a real key."""
+"""A trust domain on a real node, and accounts to write to it with; no CA has a real key."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from dpki.chain.domain import Domain, fetch_domain
 from dpki.chain.rpc import Endpoint
@@ -25,11 +26,18 @@ LIFETIME = timedelta(days=30)
 _keys = count(1)
 
 
+class Node(Protocol):
+    """A private chain with the devnet's accounts: Anvil, or go-ethereum."""
+
+    @property
+    def url(self) -> str: ...
+
+
 @dataclass
 class Deployed:
     """A domain: its governor (registrar as well), its guardian, its CAs' operator, a stranger."""
 
-    anvil: Anvil
+    node: Node
     endpoint: Endpoint
     domain: Domain
     governor: Wallet
@@ -52,7 +60,7 @@ class Deployed:
         return AuthorityId(sha256(key).digest())
 
 
-def deploy(anvil: Anvil, endpoint: Endpoint) -> Deployed:
+def deploy(node: Node, endpoint: Endpoint) -> Deployed:
     """Deploy a fresh domain."""
     governor, guardian, operator, stranger = (
         development_wallet(i, chain_id=CHAIN_ID) for i in range(4)
@@ -65,7 +73,7 @@ def deploy(anvil: Anvil, endpoint: Endpoint) -> Deployed:
         registrars=[governor.address],
     )
     domain = fetch_domain(endpoint, domain_id)
-    return Deployed(anvil, endpoint, domain, governor, guardian, operator, stranger)
+    return Deployed(node, endpoint, domain, governor, guardian, operator, stranger)
 
 
 @contextmanager

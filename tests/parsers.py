@@ -103,6 +103,7 @@ from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, AuthorityKind, Block, DomainId, Entry, Hash32
 from dpki.model import Path as MerklePath
+from dpki.note import SignedNote, VerifierKey
 from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions import abi
 from dpki.transactions.actions import DomainCalls
@@ -117,7 +118,6 @@ from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from dpki.verification.note import SignedNote, VerifierKey
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
 from tests.fakes.chain import FakeChain
 from tests.fakes.state import State

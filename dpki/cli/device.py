@@ -9,14 +9,18 @@ import typer
 
 from dpki.cli.options import (
     DeviceDirectory,
+    DeviceOption,
     DomainOption,
     DryRunOption,
+    FleetOption,
     HomeOption,
     JsonOption,
+    LabelOption,
     PassphraseOption,
     QuorumOption,
     RpcOption,
     example,
+    selected,
 )
 from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
 from dpki.cli.spending import spends
@@ -29,6 +33,9 @@ app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_
 
 RequestArgument = Annotated[Path, typer.Argument(help="A request file that a device made.")]
 NameOption = Annotated[str, typer.Option("--name", help="What to call the device here.")]
+DevicesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")
+]
 
 
 @app.command(
@@ -144,11 +151,24 @@ def rekey(
     output.result(document, request)
 
 
-@app.command("enroll", epilog=example("dpki device enroll enroll.request --name gate-1"))
+@app.command(
+    "enroll",
+    epilog=example(
+        "dpki device enroll enroll.request --name gate-1",
+        "dpki device enroll enroll.request --name gate-2 --fleet gates --label site=hh",
+    ),
+)
 @spends
 def enroll(
     request: RequestArgument,
     name: NameOption,
+    fleet: Annotated[
+        str | None, typer.Option("--fleet", metavar="NAME", help="The fleet that it belongs to.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="To be remembered; may be repeated."),
+    ] = None,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
@@ -158,9 +178,11 @@ def enroll(
     from dpki.cli.session import now, open_desk, open_writer
     from dpki.config.values import verify_name
     from dpki.issuance.registration import enroll_device, rehearse_enrolment
+    from dpki.issuance.selection import parse_labels
 
     output = Output(json=json)
     verify_name(name)
+    labels = parse_labels(label or (), fleet)
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
@@ -171,7 +193,9 @@ def enroll(
             say_rehearsal(output, rehearsal, f"enrol device {device} as {name}")
             return
         with output.working("enrolling the device"):
-            device, receipt = enroll_device(desk.reader, writer, desk.index, parsed, name, now())
+            device, receipt = enroll_device(
+                desk.reader, writer, desk.index, parsed, name, now(), labels
+            )
     say_receipt(output, receipt)
     output.say(f"{name} is device {device}")
     output.result({"device": str(device), "name": name, **describe_receipt(receipt)}, device)
@@ -204,64 +228,142 @@ def update(
     output.result({"device": str(device), **describe_receipt(receipt)}, device)
 
 
-@app.command("list", epilog=example("dpki device list"))
-def list_(home: HomeOption = None, json: JsonOption = False) -> None:
+@app.command(
+    "list", epilog=example("dpki device list", "dpki device list --fleet gates --label site=hh")
+)
+def list_(
+    device: DeviceOption = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
     """List the devices, as they stand on chain."""
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.cli.session import open_desk
 
     output = Output(json=json)
+    meant = selected(device, fleet, label)
     with output.working("asking the chain"), open_desk(home) as desk:
         devices = desk.index.devices()
+        if not meant.is_everything:
+            devices = meant.pick(devices)
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
     described: list[dict[str, object]] = [
         {
-            "name": device.name,
-            "device": str(device.address),
-            "state": snapshot.devices[device.address].state.name.lower(),
+            "name": one.name,
+            "device": str(one.address),
+            "state": snapshot.devices[one.address].state.name.lower(),
             "document": "current"
-            if snapshot.devices[device.address].key_document == device.document.digest
+            if snapshot.devices[one.address].key_document == one.document.digest
             else "outdated",
+            "labels": dict(one.labels),
         }
-        for device in devices
+        for one in devices
     ]
-    columns = ("name", "device", "state", "document")
-    output.table(columns, [[row[column] for column in columns] for row in described])
+    columns = ("name", "device", "state", "document", "labels")
+    output.table(columns, [[_cell(row[column]) for column in columns] for row in described])
     output.result({"devices": described, "block": snapshot.block.number})
 
 
-@app.command("retire", epilog=example("dpki device retire gate-1 --yes"))
+@app.command(
+    "label",
+    epilog=example(
+        "dpki device label gate-1 --set site=hh --set rack=7",
+        "dpki device label 'gate-*' --set fleet=gates --remove rack",
+    ),
+)
+def label_(
+    devices: DevicesArgument = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
+    new: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A label; may be repeated."),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="KEY", help="A label to take off; may be repeated."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Label devices; a fleet is the label fleet. Prints their names.
+
+    Labels stay in this home: on chain stands nothing of them.
+    """
+    from dpki.cli.session import open_index
+    from dpki.issuance.selection import parse_labels
+
+    output = Output(json=json)
+    meant, labels, without = selected(devices, fleet, label), parse_labels(new or ()), remove or []
+    if meant.is_everything or not (labels or without):
+        raise UsageError(
+            "which devices, and which labels?",
+            hint="dpki device label NAME --set KEY=VALUE; a pattern such as '*' means all",
+        )
+    with open_index(home) as index:
+        picked = meant.pick(index.devices())
+        if not dry_run:
+            index.label_devices(picked, labels, without)
+    names = [device.name for device in picked]
+    done = "would be" if dry_run else "are"
+    output.say(f"{len(names)} devices {done} labelled")
+    document = {"devices": names, "set": labels, "removed": without, "dry_run": dry_run}
+    output.result(document, "\n".join(names))
+
+
+@app.command("rename", epilog=example("dpki device rename gate-1 gate-north"))
+def rename(
+    name: Annotated[str, typer.Argument(help="The device's local name.")],
+    new: Annotated[str, typer.Argument(help="The name that it gets.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a device another name in this home. Certificates keep the old one."""
+    from dpki.cli.session import open_index
+
+    output = Output(json=json)
+    with open_index(home) as index:
+        index.rename_device(name, new)
+    output.say(f"{name} is {new} now")
+    output.result({"name": new, "earlier": name}, new)
+
+
+@app.command(
+    "retire", epilog=example("dpki device retire gate-1 --yes", "dpki device retire --fleet old")
+)
 @spends
 def retire(
-    name: Annotated[str, typer.Argument(help="The device's local name.")],
+    devices: DevicesArgument = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Yes, for ever.")] = False,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Retire a device, for ever. Its certificates count no more."""
-    from dpki.cli.session import open_desk, open_writer
+    """Retire devices, for ever. Their certificates count no more. Prints their addresses."""
+    from dpki.cli.device_work import retire_all
 
     output = Output(json=json)
+    meant = selected(devices, fleet, label)
+    if meant.is_everything:
+        raise UsageError("which device?", hint="dpki device retire NAME; see dpki device list")
     if not yes and not dry_run:
         raise UsageError(
-            f"retiring {name} is for ever: all its certificates stop counting",
-            hint="add --yes if that is meant",
+            f"retiring {meant} is for ever: all certificates of such a device stop counting",
+            hint="see which that are with --dry-run; add --yes if that is meant",
         )
-    with open_desk(home) as desk:
-        device = desk.index.find_device(name)
-        writer = open_writer(desk, passphrase, output)
-        if dry_run:
-            rehearsal = writer.rehearsal().retire_device(device.address)
-            say_rehearsal(output, rehearsal, f"retire device {device.address}, for ever")
-            return
-        with output.working("retiring the device"):
-            receipt = writer.retire_device(device.address)
-    say_receipt(output, receipt)
-    output.say(f"{name} is retired")
-    document = {"device": str(device.address), "name": name, **describe_receipt(receipt)}
-    output.result(document, device.address)
+    retire_all(output, home, meant, passphrase=passphrase, dry_run=dry_run)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={one}" for key, one in value.items())
+    return value
 
 
 def _load_request(path: Path) -> EnrollmentRequest:

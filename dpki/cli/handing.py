@@ -64,7 +64,7 @@ def hand_over_one(
     with open_desk(home) as desk:
         ca = desk.index.find_authority(wish.ca)
         device = None if wish.device is None else desk.index.find_device(wish.device)
-        snapshot = device_snapshot(desk, device)
+        snapshot = device_snapshot(desk, [] if device is None else [device])
         if device is None:
             request = request_for_key(wish, ca, snapshot)
         else:

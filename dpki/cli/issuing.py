@@ -279,22 +279,34 @@ def journal_snapshot(desk: Desk, batches: Sequence[JournaledBatch]) -> Snapshot:
     )
 
 
-def newest_of(desk: Desk, cas: Sequence[AuthorityId], device: NamedDevice) -> SshCertificate:
-    """Return the certificate that this device got last from the first of the CAs that gave it any.
+def newest_of(
+    desk: Desk, cas: Sequence[AuthorityId], devices: Sequence[NamedDevice]
+) -> dict[Address, SshCertificate]:
+    """Return what devices got last, each from the first of the CAs that gave it any.
 
     Args:
         cas: A CA, and those that it succeeds.
 
-    Raises:
-        UsageError: It never got one.
+    Returns:
+        By device; without those that never got one.
     """
+    found: dict[Address, SshCertificate] = {}
+    wanted = {device.address for device in devices}
     for ca in cas:
-        for batch in reversed(desk.journal.load_all(ca)):
-            if batch.state is BatchState.ANCHORED:
-                for journaled in reversed(batch.certificates):
-                    if journaled.device == device.address:
-                        return journaled.certificate
-    raise UsageError(
+        newest = {
+            journaled.device: journaled.certificate
+            for batch in desk.journal.load_all(ca)
+            if batch.state is BatchState.ANCHORED
+            for journaled in batch.certificates
+            if journaled.device in wanted
+        }
+        found = newest | found
+    return found
+
+
+def never_issued(device: NamedDevice) -> UsageError:
+    """Return what to say of a device that has nothing to be rotated."""
+    return UsageError(
         f"{device.name} has no certificate of this CA yet, nor of one that it succeeds",
         hint="issue the first with: dpki ssh issue",
     )
@@ -310,10 +322,9 @@ def load_certificates(files: Sequence[Path]) -> list[SshCertificate]:
     return [parse_ssh_certificate(load_bounded(file, limit=FILE_LIMIT)) for file in files]
 
 
-def device_snapshot(desk: Desk, device: NamedDevice | None) -> Snapshot:
-    """Return the newest state, with one device."""
-    devices = [] if device is None else [device.address]
-    return fetch_snapshot(desk.reader, desk.domain, devices=devices)
+def device_snapshot(desk: Desk, devices: Sequence[NamedDevice]) -> Snapshot:
+    """Return the newest state, with these devices."""
+    return fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
 
 
 def _device_of(request: CertificateRequest) -> Address:

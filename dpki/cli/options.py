@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from dpki.errors import MalformedInput, UsageError
+from dpki.issuance.selection import Selection, parse_selection
 
 _Typed = TypeVar("_Typed")
 _Parsed = TypeVar("_Parsed")
@@ -58,6 +59,23 @@ QuorumOption = Annotated[
 DeviceDirectory = Annotated[
     Path, typer.Option("--dir", help="The device's folder: configuration, keys, state.")
 ]
+DeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="A device's name, or a pattern such as 'gate-*'; may be repeated.",
+    ),
+]
+FleetOption = Annotated[
+    str | None, typer.Option("--fleet", metavar="NAME", help="Only devices of this fleet.")
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="KEY=VALUE", help="Only devices with this label; may be repeated."
+    ),
+]
 CaOption = Annotated[str, typer.Option("--ca", metavar="NAME", help="The CA's local name.")]
 KeygenOption = Annotated[
     str,
@@ -77,6 +95,13 @@ ReasonOption = Annotated[
         "--reason", metavar="WHY", help="Stands in the key id, and so in logs: TICKET-17."
     ),
 ]
+
+
+def selected(
+    device: Sequence[str] | None, fleet: str | None, label: Sequence[str] | None
+) -> Selection:
+    """Return which devices the three options mean; everything where none was given."""
+    return parse_selection(device or (), fleet, label or ())
 
 
 def example(*lines: str) -> str:

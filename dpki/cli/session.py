@@ -103,6 +103,19 @@ def open_desk(home_option: Path | None) -> Iterator[Desk]:
         yield Desk(home, config, reader, domain, database)
 
 
+@contextmanager
+def open_index(home_option: Path | None) -> Iterator[Index]:
+    """Open a home's names alone: no chain is asked.
+
+    Raises:
+        ConfigError: There is no (proper) configuration, or no domain yet.
+    """
+    home = find_home(home_option)
+    domain_id = load_admin_config(home).require_domain()
+    with Database(home.journal, domain_id) as database:
+        yield Index(database)
+
+
 def publisher_of(desk: Desk, output: Output) -> Publisher:
     """Return where bundles go; the nodes' token is asked for on a quiet terminal."""
     from dpki.issuance.publishing import open_publisher

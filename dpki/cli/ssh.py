@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpki.cli import ssh_handover
+from dpki.cli import ssh_handover, ssh_known_hosts
 from dpki.cli.options import (
     CaOption,
-    DomainOption,
+    DeviceOption,
     DryRunOption,
+    FleetOption,
     HomeOption,
     JsonOption,
     KeygenOption,
+    LabelOption,
     LifetimeOption,
     PassphraseOption,
     PinOption,
-    QuorumOption,
     ReasonOption,
-    RpcOption,
-    argument,
     example,
+    selected,
 )
 from dpki.cli.output import Output
 from dpki.cli.spending import spends
-from dpki.errors import DpkiError, UsageError
+from dpki.errors import UsageError
 
 app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
 ssh_handover.register(app)
+ssh_known_hosts.register(app)
 
 
 @app.command(
@@ -37,18 +39,23 @@ ssh_handover.register(app)
     epilog=example(
         "dpki ssh issue --ca users --key alice.pub --identity alice --principal ops --for 8h",
         "dpki ssh issue --ca hosts --device gate-1 --hostname gate-1.example.org",
+        "dpki ssh issue --ca hosts --fleet gates --hostname '{name}.example.org'",
         "dpki ssh issue … --handover gate-1.handover    # then, with the wallet: dpki ssh anchor",
     ),
 )
 @spends
 def issue(
     ca: CaOption,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="For an enrolled device.")
-    ] = None,
+    device: DeviceOption = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
     hostname: Annotated[
         list[str] | None,
-        typer.Option("--hostname", metavar="HOST", help="The device's; may be repeated."),
+        typer.Option(
+            "--hostname",
+            metavar="HOST",
+            help="The device's; {name} stands for its name; may be repeated.",
+        ),
     ] = None,
     keygen: KeygenOption = "device",
     key: Annotated[
@@ -81,18 +88,19 @@ def issue(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Issue a certificate. Prints its file.
+    """Issue certificates. Prints their files.
 
-    It is signed in the HSM, anchored on chain, and handed out: a device's travels to it as a sealed
-    bundle, a person's is written beside the public key. With --handover it waits, signed, for
-    dpki ssh anchor on the operator's machine, and is handed out by dpki ssh resume after that.
+    Each is signed in the HSM, anchored on chain, and handed out: a device's travels to it as a
+    sealed bundle, a person's is written beside the public key. With --handover it waits, signed,
+    for dpki ssh anchor on the operator's machine, and is handed out by dpki ssh resume after that.
     """
     from dpki.cli.issuing import IssueWish, verify_wish
     from dpki.cli.ssh_work import issue_one
 
+    devices = selected(device, fleet, label)
     wish = IssueWish(
         ca=ca,
-        device=device,
+        device=None if devices.is_everything else str(devices),
         hostnames=tuple(hostname or ()),
         keygen=keygen,
         key=key,
@@ -102,8 +110,18 @@ def issue(
         reason=reason or "",
         out=out,
     )
-    verify_wish(wish)
+    verify_wish(replace(wish, hostnames=tuple(n.replace("{name}", "x") for n in wish.hostnames)))
     output = Output(json=json)
+    if not devices.is_everything and devices.one is None:
+        from dpki.cli.ssh_devices import issue_devices
+
+        if handover is not None or out is not None:
+            raise UsageError("--handover and --out go with one device, by its name")
+        issue_devices(output, home, devices, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
+        return
+    if devices.one is not None:
+        named = (name.replace("{name}", devices.one) for name in wish.hostnames)
+        wish = replace(wish, hostnames=tuple(named))
     if handover is not None:
         from dpki.cli.handing import hand_over_one
 
@@ -116,15 +134,16 @@ def issue(
     "rotate",
     epilog=example(
         "dpki ssh rotate --device gate-1 --ca hosts --revoke-old",
+        "dpki ssh rotate --fleet gates --label site=hh --ca hosts",
         "dpki ssh rotate --from users --ca users-2027 --dry-run",
     ),
 )
 @spends
 def rotate(
     ca: CaOption,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="An enrolled device.")
-    ] = None,
+    device: DeviceOption = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
     old: Annotated[
         str | None,
         typer.Option("--from", metavar="NAME", help="All that lives of this CA, of people too."),
@@ -151,33 +170,63 @@ def rotate(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Issue a device's next certificate, or a whole CA's. Prints their files.
+    """Issue devices' next certificates, or a whole CA's. Prints their files.
 
-    With --device: for the host names of the last one, and the device's newest key or one made here.
+    With --device, --fleet or --label: for the host names of each device's last one, and its newest
+    key or one made here.
 
     With --from: to everybody who holds a living certificate of that CA, for the same key and
     principals and, without --for, to the same end. By the journal; whoever has one is passed over,
     so that an interrupted run is gone on with. Up to 1,000 are one transaction.
     """
     whose = UsageError(
-        "whose certificate?", hint="give --device NAME, or --from OLD (without --keygen)"
+        "whose certificate?",
+        hint="give --device NAME, --fleet or --label, or --from OLD (without --keygen)",
     )
+    devices = selected(device, fleet, label)
     if old is not None:
         from dpki.cli.reissue import ReissueWish, reissue_all
 
-        if device is not None or keygen != "device":
+        if not devices.is_everything or keygen != "device":
             raise whose
         wish = ReissueWish(old, ca, lifetime, reason or "", revoke_old, despite_watermark)
         reissue_all(Output(json=json), home, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
         return
+    if devices.is_everything or despite_watermark:
+        raise whose
+    if devices.one is None:
+        from dpki.cli.issuing import IssueWish
+        from dpki.cli.ssh_devices import rotate_devices
+
+        every = IssueWish(
+            ca=ca,
+            device=str(devices),
+            hostnames=(),
+            keygen=keygen,
+            key=None,
+            identity=None,
+            principals=(),
+            lifetime=lifetime,
+            reason=reason or "",
+            out=None,
+        )
+        rotate_devices(
+            Output(json=json),
+            home,
+            devices,
+            every,
+            revoke_old=revoke_old,
+            pin=pin,
+            passphrase=passphrase,
+            dry_run=dry_run,
+        )
+        return
     from dpki.cli.ssh_work import rotate_one
 
-    if device is None or despite_watermark:
-        raise whose
     rotate_one(
         Output(json=json),
         home,
-        device=device,
+        device=devices.one,
         ca=ca,
         keygen=keygen,
         lifetime=lifetime,
@@ -196,6 +245,7 @@ def rotate(
         "dpki ssh revoke --ca users --serial 17 --serial 18",
         "dpki ssh revoke --ca users --below 1000",
         "dpki ssh revoke --device gate-1",
+        "dpki ssh revoke --label site=hh --ca hosts --dry-run",
     ),
 )
 @spends
@@ -209,10 +259,9 @@ def revoke(
     certificate: Annotated[
         list[Path] | None, typer.Option("--certificate", help="A …-cert.pub; may be repeated.")
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="All living ones of a device."),
-    ] = None,
+    device: DeviceOption = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
     below: Annotated[
         int | None,
         typer.Option("--below", min=2, help="With --ca: every lower serial, in one stroke."),
@@ -222,17 +271,21 @@ def revoke(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Revoke certificates, for ever. Prints their serials."""
+    """Revoke certificates, for ever. Prints their serials.
+
+    Of devices: all that they hold and that has not expired.
+    """
     from dpki.cli.ca_work import raise_watermark
     from dpki.cli.ssh_work import revoke_some
 
-    ways = [bool(serial), bool(certificate), device is not None, below is not None]
+    devices = selected(device, fleet, label)
+    ways = [bool(serial), bool(certificate), not devices.is_everything, below is not None]
     needs_ca = bool(serial) or below is not None
     if ways.count(True) != 1 or (needs_ca and ca is None) or (certificate and ca is not None):
         raise UsageError(
             "which certificates?",
             hint="give --ca NAME with --serial N or --below N, or --certificate FILE, or"
-            " --device NAME",
+            " --device NAME, --fleet or --label",
         )
     if ca is not None and below is not None:
         raise_watermark(Output(json=json), home, ca, below, dry_run=dry_run, passphrase=passphrase)
@@ -243,22 +296,26 @@ def revoke(
         ca=ca,
         serials=serial or [],
         certificates=certificate or [],
-        device=device,
+        devices=devices,
         passphrase=passphrase,
         dry_run=dry_run,
     )
 
 
-@app.command("list", epilog=example("dpki ssh list --ca users"))
+@app.command("list", epilog=example("dpki ssh list --ca users", "dpki ssh list --fleet gates"))
 def list_(
     ca: Annotated[str | None, typer.Option("--ca", metavar="NAME", help="Only this CA's.")] = None,
+    device: DeviceOption = None,
+    fleet: FleetOption = None,
+    label: LabelOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what was issued, and what became of it on chain."""
     from dpki.cli.ssh_work import list_all
 
-    list_all(Output(json=json), home, ca)
+    devices = selected(device, fleet, label)
+    list_all(Output(json=json), home, ca, devices)
 
 
 @app.command(
@@ -296,56 +353,3 @@ def resume(
         dry_run=dry_run,
         handover=handover,
     )
-
-
-@app.command(
-    "known-hosts",
-    epilog=example(
-        'dpki ssh known-hosts --domain "$DOMAIN" --rpc https://rpc.example \\',
-        "  --pattern '*.example.org' --out ~/.ssh/known_hosts_dpki --krl ~/.ssh/revoked.krl",
-    ),
-)
-def known_hosts(
-    domain: DomainOption,
-    rpc: RpcOption,
-    out: Annotated[Path, typer.Option("--out", help="File for the @cert-authority lines.")],
-    krl: Annotated[Path, typer.Option("--krl", help="File for RevokedHostKeys.")],
-    pattern: Annotated[
-        str, typer.Option("--pattern", help="Hosts that the CAs may speak for.")
-    ] = "*",
-    quorum: QuorumOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write what SSH clients need to trust the hosts.
-
-    For anybody, with the domain id and an endpoint.
-    """
-    from dpki.chain.connect import connect_agreed
-    from dpki.chain.snapshot import fetch_snapshot
-    from dpki.config.urls import verify_urls
-    from dpki.files import PUBLIC, write_atomic
-    from dpki.model import DomainId
-    from dpki.verification.known_hosts import known_hosts_lines
-    from dpki.verification.reviews import find_unconfirmed
-    from dpki.verification.revocations import SSH_KINDS, revocation_list
-
-    output = Output(json=json)
-    domain_id, urls = argument(DomainId.parse, domain), verify_urls(rpc)
-    with (
-        output.working("asking the chain"),
-        connect_agreed(urls, domain_id, quorum) as chain,
-    ):
-        snapshot = fetch_snapshot(chain.reader, chain.domain)
-        unconfirmed = find_unconfirmed(chain.reader, snapshot, SSH_KINDS)
-        evidence = chain.evidence()
-    lines = known_hosts_lines(snapshot, pattern)
-    if not lines:
-        raise DpkiError(
-            "the domain has no trusted host CA", hint="dpki ca create … --kind ssh-host"
-        )
-    # The KRL first: whoever has the new lines has the newest revocations too.
-    write_atomic(krl.absolute(), revocation_list(snapshot, unconfirmed), mode=PUBLIC)
-    write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
-    output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}; {evidence}")
-    written = {"known_hosts": str(out), "krl": str(krl), "block": snapshot.block.number}
-    output.result({**written, "evidence": evidence.to_json()}, str(out))

@@ -16,6 +16,7 @@ from dpki.cli.issuing import (
     journal_snapshot,
     load_certificates,
     make_bench,
+    never_issued,
     newest_of,
     rehearse_anchor,
     report,
@@ -34,10 +35,11 @@ from dpki.issuance.revocation import (
     RevocationPlan,
     chunks,
     find_serial_of_certificate,
-    find_serials_of_device,
+    find_serials_of_devices,
     plan_revocation,
     revoke,
 )
+from dpki.issuance.selection import Selection
 from dpki.issuance.standing import Standing, as_on_chain, awaited_by, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
@@ -81,9 +83,11 @@ def rotate_one(
     with open_desk(home) as desk:
         named = desk.index.find_device(device)
         authority = desk.index.find_authority(ca)
-        snapshot = device_snapshot(desk, named)
+        snapshot = device_snapshot(desk, [named])
         line = [authority, *(a.id for a in find_predecessors(snapshot.authorities, authority))]
-        newest = newest_of(desk, line, named)
+        newest = newest_of(desk, line, [named]).get(named.address)
+        if newest is None:
+            raise never_issued(named)
         wish = IssueWish(
             ca=ca,
             device=device,
@@ -100,7 +104,7 @@ def rotate_one(
         if keygen == "device" and named.document.ssh_host[-1] == newest.subject_key:
             output.say("the device has no newer key: this renews the certificate of the same one")
         writer = open_writer(desk, passphrase, output)
-        old = find_serials_of_device(desk.reader, snapshot, named.address, now())
+        old = find_serials_of_devices(desk.reader, snapshot, [named.address], now())
         document = _issue(
             output, desk, wish, pin=pin, passphrase=passphrase, dry_run=dry_run, writer=writer
         )
@@ -120,11 +124,14 @@ def revoke_some(
     ca: str | None,
     serials: Sequence[int],
     certificates: Sequence[Path],
-    device: str | None,
+    devices: Selection,
     passphrase: str | None,
     dry_run: bool,
 ) -> None:
     """Revoke by serial, by certificate or by device.
+
+    Args:
+        devices: Everything means none.
 
     Raises:
         DpkiError: All of it is revoked already, or there is nothing.
@@ -139,8 +146,8 @@ def revoke_some(
         for certificate in loaded:
             owner, serial = find_serial_of_certificate(desk.reader, snapshot, certificate)
             wanted.setdefault(owner, []).append(serial)
-        if device is not None:
-            wanted = _of_device(desk, snapshot, device, only)
+        if not devices.is_everything:
+            wanted = _of_devices(desk, snapshot, devices, only)
         plans = [plan_revocation(snapshot, owner, found) for owner, found in wanted.items()]
         if not any(plan.serials for plan in plans):
             already = ", ".join(str(serial) for plan in plans for serial in plan.already)
@@ -159,10 +166,17 @@ def revoke_some(
     )
 
 
-def list_all(output: Output, home: Path | None, ca: str | None) -> None:
-    """List every journaled certificate, of one CA or of all, held against the chain."""
+def list_all(output: Output, home: Path | None, ca: str | None, devices: Selection) -> None:
+    """List every journaled certificate, of one CA or of all, held against the chain.
+
+    Args:
+        devices: Only what was issued for these; everything means people's certificates, too.
+    """
     with output.working("asking the chain"), open_desk(home) as desk:
         only = None if ca is None else desk.index.find_authority(ca)
+        meant = None
+        if not devices.is_everything:
+            meant = {device.address for device in devices.pick(desk.index.devices())}
         batches = desk.journal.load_all(only)
         snapshot = journal_snapshot(desk, batches)
         batches = tuple(as_on_chain(batch, snapshot) for batch in batches)
@@ -172,6 +186,7 @@ def list_all(output: Output, home: Path | None, ca: str | None) -> None:
         describe_journaled(names.get(batch.authority, str(batch.authority)), certificate, standing)
         for batch in batches
         for certificate, standing in standings_of(batch, snapshot, moment)
+        if meant is None or certificate.device in meant
     ]
     foreign = [
         {"ca": name, "first_serial": serials.start, "last_serial": serials.stop - 1}
@@ -218,7 +233,7 @@ def _issue(
 ) -> dict[str, object]:
     ca = desk.index.find_authority(wish.ca)
     device = None if wish.device is None else desk.index.find_device(wish.device)
-    snapshot = device_snapshot(desk, device)
+    snapshot = device_snapshot(desk, [] if device is None else [device])
     if device is None:
         request = request_for_key(wish, ca, snapshot)
     else:
@@ -254,12 +269,12 @@ def _rehearse_issue(output: Output, writer: DomainWriter, plan: BatchPlan) -> di
     return describe_rehearsal(cost, would) | {"certificates": describe_plan(plan)}
 
 
-def _of_device(
-    desk: Desk, snapshot: Snapshot, name: str, only: AuthorityId | None
+def _of_devices(
+    desk: Desk, snapshot: Snapshot, devices: Selection, only: AuthorityId | None
 ) -> dict[AuthorityId, list[int]]:
-    """Return a device's living certificates that are not revoked yet."""
-    device = desk.index.find_device(name)
-    found = find_serials_of_device(desk.reader, snapshot, device.address, now())
+    """Return the devices' living certificates that are not revoked yet."""
+    addresses = [device.address for device in devices.pick(desk.index.devices())]
+    found = find_serials_of_devices(desk.reader, snapshot, addresses, now())
     return {ca: list(serials) for ca, serials in found.items() if only is None or ca == only}
 
 

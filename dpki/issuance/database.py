@@ -102,9 +102,18 @@ CREATE TABLE placements (
 ) STRICT;
 """
 
+_LABELS = """
+CREATE TABLE labels (
+  device BLOB NOT NULL REFERENCES devices (address),
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (device, key)
+) STRICT;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS),
+    (_SCHEMA, _PLACEMENTS, _LABELS),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

@@ -5,11 +5,12 @@ Each can be run again after a crash: what exists already is found and completed,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dpki.bundle.locator import IssuerKey
@@ -155,8 +156,9 @@ def enroll_device(
     request: EnrollmentRequest,
     name: str,
     now: datetime,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Address, Receipt | None]:
-    """Verify a device's request, enrol it, and give it its name.
+    """Verify a device's request, enrol it, and give it its name and labels.
 
     Returns:
         Its address, and the transaction; None where it was enrolled already with this document.
@@ -173,7 +175,7 @@ def enroll_device(
     index.verify_writable()
     if is_new:
         receipt = writer.enroll_device(*_sent(verified))
-    index.add_device(name, verified.device, verified.document)
+    index.add_device(name, verified.device, verified.document, labels)
     return verified.device, receipt
 
 

@@ -75,10 +75,10 @@ def chunks(serials: Sequence[int]) -> Sequence[Sequence[int]]:
     return [serials[i : i + MAXIMUM_SERIALS] for i in range(0, len(serials), MAXIMUM_SERIALS)]
 
 
-def find_serials_of_device(
-    reader: Reader, snapshot: Snapshot, device: Address, now: datetime
+def find_serials_of_devices(
+    reader: Reader, snapshot: Snapshot, devices: Sequence[Address], now: datetime
 ) -> dict[AuthorityId, tuple[int, ...]]:
-    """Return the device's certificates that have not expired, by CA, whoever issued them.
+    """Return the devices' certificates that have not expired, by CA, whoever issued them.
 
     The chain's events say so, not the journal: another operator may have issued some.
 
@@ -86,11 +86,13 @@ def find_serials_of_device(
         CouldNotCheck: The chain could not be read.
     """
     found: dict[AuthorityId, list[int]] = {}
-    domain = snapshot.domain
+    domain, wanted = snapshot.domain, frozenset(devices)
+    # Of several, everybody's are looked through once instead of once for each.
+    only = devices[0] if len(devices) == 1 else None
     for event in fetch_issued(
-        reader, domain, domain.block.number, snapshot.block.number, device=device
+        reader, domain, domain.block.number, snapshot.block.number, device=only
     ):
-        if event.entry.not_after > now:
+        if event.entry.not_after > now and event.entry.device in wanted:
             found.setdefault(event.ca, []).append(event.serial)
     return {ca: tuple(serials) for ca, serials in found.items()}
 

@@ -151,7 +151,7 @@ class Account:
     def receipt(self, transaction: Hash32) -> tuple[bool, Receipt] | None:
         """Return whether it succeeded, and its receipt; None while it is in no block."""
         source = self._reader.name
-        answer = self._reader.call("eth_getTransactionReceipt", [str(transaction)])
+        answer = self._look_up("eth_getTransactionReceipt", transaction)
         if answer is None:
             return None
         fields = decode.mapping(answer, source)
@@ -173,7 +173,17 @@ class Account:
 
     def is_known(self, transaction: Hash32) -> bool:
         """Return whether the node has the transaction, waiting or in a block."""
-        return self._reader.call("eth_getTransactionByHash", [str(transaction)]) is not None
+        return self._look_up("eth_getTransactionByHash", transaction) is not None
+
+    def _look_up(self, method: str, transaction: Hash32) -> object:
+        """Return what the node has of a transaction; None also while it has yet to look."""
+        try:
+            return self._reader.call(method, [str(transaction)])
+        except RpcError as error:
+            # geth's words (internal/ethapi/errors.go), for a moment after its start.
+            if "indexing is in progress" in error.rpc_message:
+                return None
+            raise
 
     def count(self, block: str) -> int:
         """Return the next number of the account: `latest`, or after those that wait: `pending`."""

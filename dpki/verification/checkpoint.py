@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.errors import MalformedInput
 from dpki.model import DomainId, Hash32
-from dpki.verification.note import VerifierKey, sign_note, verify_note
+from dpki.note import VerifierKey, sign_note, verify_note
 
 _LAST_BLOCK = 2**63 - 1
 _TEXT = re.compile(

@@ -1,7 +1,7 @@
-"""Every `Reader`: one endpoint over a real Anvil, several that must agree and prove, and the chain
-in memory that tests use instead.
+"""Every `Reader`: one endpoint over Anvil and over go-ethereum, several that must agree and prove,
+and the chain in memory that tests use instead.
 
-The same story is told to both; what can be read afterwards must be the same.
+The same story is told to all; what can be read afterwards must be the same.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ from dpki.model import (
     Entry,
     Hash32,
 )
-from tests.domains import Deployed, deploy, fresh_entries
+from tests.domains import Deployed, Node, deploy, fresh_entries
 from tests.fakes.chain import FakeChain
 from tests.fakes.proving import ProvingChain
+from tests.geth import Geth
 
 DEVICE = Address(b"\xdd" * 20)
 NOWHERE = Hash32(b"\x66" * 32)
+NOBODY = AuthorityId(b"\x55" * 32)
+FAKES = ("fake", "fake-proven")
 
 
 class World(Protocol):
@@ -129,25 +132,25 @@ def agreeing(sources: Sequence[Reader]) -> ProvenReader:
 
 
 @pytest.fixture(scope="module")
-def anvils(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Anvil]]:
+def nodes(tmp_path_factory: pytest.TempPathFactory, geth: Geth) -> Iterator[dict[str, Node]]:
     with (
         Anvil(tmp_path_factory.mktemp("anvil")) as plain,
         Anvil(tmp_path_factory.mktemp("anvil"), optimism=True) as optimism,
     ):
-        yield {"anvil": plain, "anvil-optimism": optimism}
+        yield {"anvil": plain, "anvil-optimism": optimism, "geth": geth}
 
 
-@pytest.fixture(params=["fake", "fake-proven", "anvil", "anvil-optimism", "anvil-proven"])
-def world(request: pytest.FixtureRequest, anvils: dict[str, Anvil]) -> Iterator[World]:
+@pytest.fixture(params=[*FAKES, "anvil", "anvil-optimism", "anvil-proven", "geth", "geth-proven"])
+def world(request: pytest.FixtureRequest, nodes: dict[str, Node]) -> Iterator[World]:
     if request.param == "fake":
         yield FakeWorld(FakeChain())
         return
     if request.param == "fake-proven":
         yield ProvenFakeWorld(ProvingChain())
         return
-    anvil = anvils[request.param.removesuffix("-proven")]
-    with Endpoint(anvil.url) as endpoint:
-        deployed = deploy(anvil, endpoint)
+    node = nodes[request.param.removesuffix("-proven")]
+    with Endpoint(node.url) as endpoint:
+        deployed = deploy(node, endpoint)
         proven = request.param.endswith("-proven")
         yield ProvenWorld(deployed) if proven else RealWorld(deployed)
 
@@ -180,6 +183,50 @@ def test_blocks_by_number_tag_and_hash(world: World) -> None:
     assert latest.number >= block.number
     assert fetch_block(world.reader, latest.number + 1000) is None
     assert fetch_block(world.reader, NOWHERE) is None
+
+
+def test_what_is_safe_and_final_is_on_the_chain_and_no_newer(world: World) -> None:
+    world.register(44)
+    final, safe, latest = (
+        fetch_block(world.reader, tag) for tag in ("finalized", "safe", "latest")
+    )
+    assert latest is not None
+    numbers = [-1 if block is None else block.number for block in (final, safe, latest)]
+    assert numbers == sorted(numbers)
+    for block in (final, safe):
+        assert block is None or fetch_block(world.reader, block.number) == block
+
+
+def test_what_was_never_written_is_zero(world: World) -> None:
+    """In an account with storage, in one without, and in one that is none."""
+    world.register(44)
+    latest = fetch_block(world.reader, "latest")
+    assert latest is not None
+    at = {"blockHash": str(latest.hash), "requireCanonical": True}
+    slot = "0x" + "77" * 32
+    contracts = [world.domain.authorities, world.domain.devices, DEVICE]
+    calls = [Call("eth_getStorageAt", [str(contract), slot, at]) for contract in contracts]
+    assert world.reader.batch(calls) == ["0x" + "00" * 32] * 3
+
+
+def test_events_of_just_the_blocks_asked_for(world: World) -> None:
+    ca = world.register(44)
+    batches = [fresh_entries(1), fresh_entries(2), fresh_entries(1)]
+    blocks: list[int] = []
+    for first, entries in zip((1, 2, 4), batches, strict=True):
+        world.issue(ca, first, entries)
+        latest = fetch_block(world.reader, "latest")
+        assert latest is not None
+        blocks.append(latest.number)
+
+    def found(start: int, end: int) -> list[int]:
+        return [b.first_serial for b in fetch_batches(world.reader, world.domain, start, end)]
+
+    assert found(blocks[0], blocks[2]) == [1, 2, 4]
+    assert found(blocks[0] + 1, blocks[2] - 1) == [2]
+    assert found(blocks[1], blocks[1]) == [2]
+    assert found(0, blocks[0] - 1) == []
+    assert fetch_batches(world.reader, world.domain, blocks[0], blocks[2], ca=NOBODY) == ()
 
 
 def test_storage_at_an_unknown_block_is_refused(world: World) -> None:

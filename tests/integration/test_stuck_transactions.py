@@ -50,7 +50,7 @@ class Sending:
         self.result: Future[Receipt] = self.pool.submit(self.send, options)
 
     def send(self, options: dict[str, Any]) -> Receipt:
-        with Endpoint(self.chain.anvil.url) as endpoint:
+        with Endpoint(self.chain.node.url) as endpoint:
             guardian = options.pop("guardian", Address(b"\x0a" * 20))
             options = {"patience": PATIENCE, "wait": timedelta(seconds=20), **options}
             writer = DomainWriter(endpoint, self.chain.domain, WALLET, **options)

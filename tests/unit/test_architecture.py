@@ -33,7 +33,7 @@ FLOORS = [
     ["bundle"],
     ["signer"],
     ["certificates"],
-    ["typed_data"],
+    ["note", "typed_data"],
     ["model"],
     ["locks"],
     ["sqlite"],

@@ -135,6 +135,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "device enroll",
         "device update",
         "device list",
+        "device label",
+        "device rename",
         "device retire",
         "ssh issue",
         "ssh rotate",
@@ -179,7 +181,7 @@ def test_whatever_spends_can_be_rehearsed() -> None:
         if "dry_run" in {param.name for param in command.params}
     }
     assert spends - rehearsable == NO_REHEARSAL
-    assert rehearsable - spends == {("bundle", "gc")}
+    assert rehearsable - spends == {("bundle", "gc"), ("device", "label")}
 
 
 def test_whatever_sends_has_the_same_options() -> None:
@@ -205,6 +207,8 @@ INSTANT = (
     ("agent", "status"),
     ("ca", "profile", "show"),
     ("ca", "profile", "lint"),
+    ("device", "label"),
+    ("device", "rename"),
     ("devnet", "status"),
 )
 

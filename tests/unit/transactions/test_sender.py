@@ -526,6 +526,37 @@ class TestAfterSending:
             sender(node, maximum_fee=120_000 * 22 * GWEI).send(TO, b"")
         assert "--max-fee" in caught.value.hint
 
+    def test_a_node_that_still_indexes_is_waited_for(self) -> None:
+        """go-ethereum refuses to look a transaction up for a moment after its start."""
+        node = Node()
+        waiting = iter([True, True])
+        receipt = node._eth_getTransactionReceipt
+
+        def indexing(digest: str) -> object:
+            if next(waiting, False):
+                raise refusal(-32000, "transaction indexing is in progress")
+            return receipt(digest)
+
+        node._eth_getTransactionReceipt = indexing  # type: ignore[method-assign]
+        assert sender(node).send(TO, b"").block == node.head
+        assert len(node.sent) == 1
+
+    def test_a_refused_delivery_to_a_node_that_still_indexes(self) -> None:
+        """Whether it has the transaction it can't say: then it is the refusal that counts."""
+        node = Node()
+        node.fail["eth_sendRawTransaction"] = refusal(-32000, "transaction type not supported")
+        node.fail["eth_getTransactionByHash"] = refusal(
+            -32000, "transaction indexing is in progress"
+        )
+        with pytest.raises(TransactionFailed, match="type not supported"):
+            sender(node).send(TO, b"")
+
+    def test_any_other_refusal_to_show_a_receipt_names_the_transaction(self) -> None:
+        node = Node()
+        node.fail["eth_getTransactionReceipt"] = refusal(-32601, "no such method")
+        with pytest.raises(EndpointUnavailable, match=r"no such method.* may have been sent"):
+            sender(node).send(TO, b"")
+
     def test_an_endpoint_that_dies_while_it_waits_names_the_transaction(self) -> None:
         node = Node()
         node.fail["eth_getTransactionReceipt"] = EndpointUnavailable("fake: gone")

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.errors import MalformedInput
 from dpki.model import Address, DomainId, Hash32
+from dpki.note import SignedNote, VerifierKey, sign_note
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from dpki.verification.note import SignedNote, VerifierKey, sign_note
 from tests.vectors_of import load_vectors
 
 VECTORS = load_vectors("checkpoint")

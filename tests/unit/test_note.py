@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.errors import MalformedInput, SignatureInvalid, UsageError
 from dpki.model import Hash32
-from dpki.verification.note import (
+from dpki.note import (
     SIGNATURES,
     SIZE_LIMIT,
     SignedNote,

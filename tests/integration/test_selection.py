@@ -1,0 +1,154 @@
+"""Several devices at once: by pattern, fleet and label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpki.certificates.ssh import parse_ssh_certificate
+from dpki.config.admin import StoreConfig
+from dpki.devnet.anvil import Anvil
+from tests.admins import Admin, Result, make_admin_of, state_of
+from tests.issuing_world import World, ok
+from tests.soft_tokens import SoftHsmFolder
+
+
+@pytest.fixture(scope="module")
+def services(
+    tmp_path_factory: pytest.TempPathFactory, softhsm: SoftHsmFolder
+) -> Iterator[tuple[Anvil, Admin]]:
+    folder = tmp_path_factory.mktemp("fleet")
+    store = StoreConfig(directories=(folder / "store",))
+    with Anvil(folder) as anvil:
+        yield anvil, make_admin_of(folder / "admin", anvil, store, softhsm.token())
+
+
+FLEET = ("door-1", "door-2", "door-3")
+
+
+@pytest.fixture
+def fleet(world: World) -> World:
+    """The world with three more devices, of which the third has never had a certificate."""
+    if len(listed(world)) == 1:
+        for name in FLEET:
+            folder = world.admin.home.directory.parent / name
+            public = ("--domain", world.domain, "--rpc", world.anvil.url, "--console-access")
+            ok(world.dpki("device", "init", "--dir", folder, *public))
+            site = "hh" if name != "door-2" else "b"
+            labels = ("--fleet", "doors", "--label", f"site={site}")
+            request = folder / "enroll.request"
+            ok(
+                world.dpki(
+                    "device", "enroll", request, "--name", name, *labels, *world.admin.option
+                )
+            )
+    return world
+
+
+def listed(world: World, *words: str) -> list[str]:
+    document: Any = ok(world.dpki("device", "list", *words, *world.admin.option))
+    return [device["name"] for device in document["devices"]]
+
+
+def issue(world: World, *words: str) -> Result:
+    hosts = ("--ca", "hosts", "--hostname", "{name}.example.org")
+    return world.dpki("ssh", "issue", *hosts, *words, *world.admin.option)
+
+
+def certificates(world: World, *words: str) -> dict[str, list[str]]:
+    """Return the states of devices' certificates, oldest first."""
+    document: Any = ok(world.dpki("ssh", "list", "--ca", "hosts", *words, *world.admin.option))
+    found: dict[str, list[str]] = {}
+    for one in document["certificates"]:
+        found.setdefault(one["subject"], []).append(one["state"])
+    return found
+
+
+def test_a_fleet_from_enrolment_to_retirement(fleet: World) -> None:
+    assert listed(fleet, "--fleet", "doors") == list(FLEET)
+    assert listed(fleet, "--label", "site=hh", "--device", "door-*") == ["door-1", "door-3"]
+
+    before = state_of(fleet.anvil, fleet.admin.home.directory)
+    rehearsed: Any = ok(issue(fleet, "--label", "site=hh", "--dry-run"))
+    assert [c["subject"] for c in rehearsed["certificates"]] == ["door-1", "door-3"]
+    assert state_of(fleet.anvil, fleet.admin.home.directory) == before
+
+    issued: Any = ok(issue(fleet, "--device", "door-1", "--device", "door-2"))["issued"]
+    assert len({one["transaction"] for one in issued}) == 1
+    for one, name in zip(issued, FLEET, strict=False):
+        certificate = parse_ssh_certificate(Path(one["certificate"]).read_bytes())
+        assert certificate.principals == (f"{name}.example.org",)
+
+    # One of them has nothing to rotate: the others are served, and it is said.
+    rotated = fleet.dpki(
+        "ssh", "rotate", "--fleet", "doors", "--ca", "hosts", "--revoke-old", *fleet.admin.option
+    )
+    assert rotated.status == 1
+    assert "2 certificates were issued, and 1 were not: door-3" in rotated.message
+    assert certificates(fleet, "--fleet", "doors") == {
+        "door-1": ["revoked", "anchored"],
+        "door-2": ["revoked", "anchored"],
+    }
+
+    ok(fleet.dpki("ssh", "revoke", "--label", "site=b", *fleet.admin.option))
+    assert certificates(fleet, "--device", "door-2") == {"door-2": ["revoked", "revoked"]}
+    assert certificates(fleet, "--device", "door-1") == {"door-1": ["revoked", "anchored"]}
+
+    relabelled = ("door-3", "--set", "fleet=old", "--remove", "site")
+    ok(fleet.dpki("device", "label", *relabelled, *fleet.admin.option))
+    ok(fleet.dpki("device", "rename", "door-3", "hatch", *fleet.admin.option))
+    assert listed(fleet, "--fleet", "old") == ["hatch"]
+    ok(fleet.dpki("device", "retire", "--fleet", "old", "--yes", *fleet.admin.option))
+    document: Any = ok(fleet.dpki("device", "list", *fleet.admin.option))
+    states = {device["name"]: device["state"] for device in document["devices"]}
+    assert states == {
+        "door-1": "active",
+        "door-2": "active",
+        "gate-1": "active",
+        "hatch": "retired",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ssh", "rotate", "--fleet", "ghosts", "--ca", "hosts"), "no device is meant by"),
+        (("ssh", "revoke", "--device", "ghost-*"), "no device fits the pattern"),
+        (("ssh", "list", "--label", "site=ghost"), "no device is meant by site=ghost"),
+        (("device", "list", "--device", "ghost"), "no device is named 'ghost'"),
+        (("device", "label", "ghost", "--set", "a=b"), "no device is named 'ghost'"),
+        (("device", "label", "--set", "a=b"), "which devices"),
+        (("device", "label", "gate-1"), "which labels"),
+        (("device", "label", "gate-1", "--set", "a"), "is no label"),
+        (("device", "retire", "--fleet", "ghosts", "--yes"), "no device is meant by"),
+        (("device", "retire", "--yes"), "which device"),
+        (
+            ("ssh", "issue", "--ca", "hosts", "--device", "*", "--hostname", "one.example"),
+            "can't all be one.example",
+        ),
+        (
+            (
+                "ssh",
+                "issue",
+                "--ca",
+                "hosts",
+                "--device",
+                "*",
+                "--hostname",
+                "{name}",
+                "--out",
+                "x",
+            ),
+            "go with one device",
+        ),
+    ],
+)
+def test_what_means_nobody_does_nothing(fleet: World, words: tuple[str, ...], message: str) -> None:
+    before = state_of(fleet.anvil, fleet.admin.home.directory)
+    result = fleet.dpki(*words, *fleet.admin.option)
+    assert result.status == 2
+    assert message in result.message
+    assert state_of(fleet.anvil, fleet.admin.home.directory) == before
