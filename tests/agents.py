@@ -139,9 +139,7 @@ def open_site(world: ChainWorld, **fields: object) -> Iterator[Site]:
     etc.mkdir(mode=0o755)
     folder.mkdir(mode=0o700)
     host_key = etc / "ssh_host_key"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True
-    )
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
     (etc / "sshd_config").write_text(
         f"Include {etc / '10-dpki.conf'}\nHostKey {host_key}\nUsePAM no\nStrictModes no\n"
     )

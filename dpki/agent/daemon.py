@@ -140,6 +140,8 @@ class _Watch:
 
     async def run(self, changed: asyncio.Event) -> None:
         """Follow all domains until the configuration changes."""
+        for post in self._posts:
+            await post.recall(self._tell)
         async with asyncio.TaskGroup() as tasks:
             lookers = [tasks.create_task(self._follow(post)) for post in self._posts]
             others = [
@@ -252,6 +254,13 @@ class _Post:
         self._wake = asyncio.Event()
         interval = follower.config.following.interval.total_seconds()
         self._schedule = Schedule(interval, due=time.monotonic())
+
+    async def recall(self, tell: Tell) -> None:
+        """Take what was seen before, until something new is seen."""
+        try:
+            self.seen = await in_thread(self.follower.recall)
+        except DpkiError as error:
+            tell("not recalled", {"domain": self.follower.name, "reason": error.message})
 
     def hint(self, hint: Hint) -> None:
         """Take a hint: from a subscription, or from whoever else has one."""

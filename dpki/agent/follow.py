@@ -6,21 +6,28 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.observation import Observation
+from dpki.agent.install import pair_name
+from dpki.agent.kept import Kept, load_kept, save_kept
+from dpki.agent.memory import with_memory
+from dpki.agent.observation import HostPair, Observation
 from dpki.agent.observe import observe
 from dpki.agent.sources import Conduct, KnownSource
+from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
+from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.quorum import Evidence
+from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FIRST, DeviceConfig
 from dpki.devices.keys import DeviceKeys
 from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
+from dpki.verification.verdict import Finding, Verdict
 
 DOMAINS = "domains"
 
@@ -98,17 +105,64 @@ class Follower:
                 self._thorough = started
             if search:
                 self._searched = started
-            self._before = observation
-            conduct = {source.name: source.conduct for source in self._sources}
-            return Seen(observation, chain.evidence(), now, conduct)
+            seen = Seen(observation, chain.evidence(), now, self._conduct())
+            before, self._before = self._before, observation
+            if before is None or before.known is not observation.known:
+                save_kept(self.directory, Kept.of(observation, seen.evidence, now))
+            return seen
         except BaseException:
             self.close()
             raise
+
+    def recall(self) -> Seen | None:
+        """Return what was seen before this process began; None where there is nothing.
+
+        Raises:
+            DpkiError: It can't be read.
+        """
+        kept = load_kept(self.directory, self.config.domain)
+        if kept is None:
+            return None
+        with open_state(self.directory) as state:
+            snapshot = with_memory(kept.snapshot, state.memory())
+            confirmed = snapshot.block.number - self.config.chain.confirmations + 1
+            known = tuple(k for k in state.known() if k.block <= confirmed)
+        host = None if kept.host is None else self._host_pair(kept.host, snapshot)
+        observation = Observation(
+            snapshot, kept.finalized, known, host, (), kept.unconfirmed, kept.waiting
+        )
+        return Seen(observation, kept.evidence, kept.at)
+
+    def _host_pair(self, blob: bytes, snapshot: Snapshot) -> HostPair | None:
+        """Return the host pair that was good, as far as it still is and its key is here."""
+        certificate = parse_ssh_certificate(blob)
+        authority = snapshot.authorities.get(certificate.authority_id)
+        is_good = (
+            authority is not None
+            and authority.state.is_trusted
+            and not authority.is_revoked(certificate.serial)
+        )
+        if not is_good:
+            return None
+        finding = Finding(Verdict.VALID, "it was when it was last judged")
+        own = self._keys.host_key_for(certificate.subject_key)
+        pair = HostPair(certificate, own or b"", finding)
+        if own is not None:
+            return pair
+        try:
+            # It came in a bundle, and lies where sshd reads it.
+            installed = InstalledFiles(self.config.sshd.directory).host_key(pair_name(pair))
+            return replace(pair, key=installed.read_bytes())
+        except OSError:
+            return None
 
     def close(self) -> None:
         """Let go of the connection; another look makes a new one."""
         self._connection = None
         self._stack.close()
+
+    def _conduct(self) -> dict[str, Conduct]:
+        return {source.name: source.conduct for source in self._sources}
 
     def _connect(self) -> Connection:
         if self._connection is None:

@@ -109,7 +109,7 @@ async def listen(
             user_agent_header=None,
             proxy=None,
         ) as connection:
-            await _Subscriptions(name, contracts, tell, subscribed).follow(connection)
+            await Subscriptions(name, contracts, tell, subscribed).follow(connection)
     except (OSError, TimeoutError, WebSocketException) as error:
         # Its text may hold the URL, and with it a key.
         raise EndpointUnavailable(
@@ -131,7 +131,7 @@ class _Straight(connect):
         return exc
 
 
-class _Subscriptions:
+class Subscriptions:
     """What one connection has subscribed to."""
 
     def __init__(
@@ -161,21 +161,21 @@ class _Subscriptions:
             left, at = min(FLOOD, left + (now - at) * RATE) - 1, now
             if left < 0:
                 raise EndpointUnavailable(f"{self._name} floods its subscription", hint=_HINT)
-            self._take(message)
+            self.take(message)
 
-    def _take(self, message: str | bytes) -> None:
-        """Turn a message into a hint; what can't be understood is none.
+    def take(self, message: str | bytes) -> None:
+        """Turn a message into a hint; what nobody asked for is none.
 
         Raises:
-            EndpointUnavailable: The endpoint takes no subscription at all.
+            EndpointUnavailable: It is no JSON-RPC message, or the endpoint takes no subscription.
         """
         try:
             fields = json.loads(message)
         # RecursionError: brackets nested by the thousand.
-        except (ValueError, RecursionError):
-            return
+        except (ValueError, RecursionError) as error:
+            raise EndpointUnavailable(f"{self._name} sends nonsense", hint=_HINT) from error
         if not isinstance(fields, dict):
-            return
+            raise EndpointUnavailable(f"{self._name} sends nonsense", hint=_HINT)
         params, id = fields.get("params"), fields.get("id")
         if isinstance(params, dict):
             key = params.get("subscription")

@@ -62,10 +62,10 @@ class Installation:
         Raises:
             DpkiError: Something could not be installed; what was not replaced is as it was.
         """
-        configs = self._config.each()
         plans = {
-            name: decide(configs[name], self._device, one.observation, now)
-            for name, one in seen.items()
+            name: decide(each, self._device, seen[name].observation, now)
+            for name, each in self._config.each().items()
+            if name in seen
         }
         merged = merge(plans)
         report = AgentReport(

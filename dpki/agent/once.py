@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dpki.agent.installation import Installation
 from dpki.agent.report import AgentReport
 from dpki.config.device import load_device_config
 from dpki.devices.keys import load_device_keys
-from dpki.errors import CouldNotCheck
+from dpki.errors import CouldNotCheck, DpkiError
 from dpki.locks import hold_alone
 
 KEYS = "keys"
@@ -32,6 +33,7 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
     keys = load_device_keys(directory / KEYS)
     moment = now if now is not None else datetime.now(UTC)
     seen: dict[str, Seen] = {}
+    recalled: dict[str, Seen] = {}
     out_of_reach: dict[str, CouldNotCheck] = {}
     with hold_alone(directory / LOCK, "dpki agent once"):
         for name, each in config.each().items():
@@ -40,8 +42,14 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
                 seen[name] = follower.look(moment)
             except CouldNotCheck as error:
                 out_of_reach[name] = error
+                # Where that can't be read either, nobody gets in by this domain.
+                with suppress(DpkiError):
+                    kept = follower.recall()
+                    if kept is not None:
+                        recalled[name] = kept
             finally:
                 follower.close()
         if not seen:
             raise next(iter(out_of_reach.values()))
-        return Installation(directory, keys.address, config).update(seen, out_of_reach, moment)
+        installation = Installation(directory, keys.address, config)
+        return installation.update({**recalled, **seen}, out_of_reach, moment)

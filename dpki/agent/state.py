@@ -92,7 +92,7 @@ class AgentState:
         with self._reading():
             rows = self._connection.execute("SELECT * FROM seen")
             seen = {
-                AuthorityId(authority): Seen(_parse_bitmap(revoked), below, bool(retired))
+                AuthorityId(authority): Seen(parse_bitmap(revoked), below, bool(retired))
                 for authority, revoked, below, retired in rows
             }
             return Memory(seen, self._mark("floor"), self._mark("candidate"))
@@ -157,7 +157,7 @@ class AgentState:
         self._connection.executemany(
             "REPLACE INTO seen VALUES (?, ?, ?, ?)",
             [
-                (bytes(id), _bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
+                (bytes(id), encode_bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
                 for id, seen in memory.seen.items()
             ],
         )
@@ -285,14 +285,16 @@ def open_state(directory: Path) -> Iterator[AgentState]:
         connection.close()
 
 
-def _bitmap(serials: frozenset[int]) -> bytes:
+def encode_bitmap(serials: frozenset[int]) -> bytes:
+    """Return serials as bits, the lowest first."""
     bits = bytearray(max(serials, default=0) // 8 + 1)
     for serial in serials:
         bits[serial // 8] |= 1 << serial % 8
     return bytes(bits)
 
 
-def _parse_bitmap(bits: bytes) -> frozenset[int]:
+def parse_bitmap(bits: bytes) -> frozenset[int]:
+    """Return the serials that `encode_bitmap` made the bits of."""
     return frozenset(
         8 * index + bit
         for index, byte in enumerate(bits)
