@@ -152,6 +152,11 @@ class Subscriptions:
         self._refused: set[Hint] = set()
 
     async def follow(self, connection: ClientConnection) -> None:
+        """Subscribe, and take messages until the connection ends.
+
+        Raises:
+            EndpointUnavailable: The endpoint is no use.
+        """
         for id, (_, params) in self._questions.items():
             question = {"jsonrpc": "2.0", "id": id, "method": "eth_subscribe", "params": params}
             await connection.send(json.dumps(question))

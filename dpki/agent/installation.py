@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -79,7 +79,7 @@ class Installation:
                 )
                 for name, plan in plans.items()
             ),
-            problems=merged.conflicts,
+            problems=(*merged.conflicts, *self._unseen(seen, out_of_reach)),
         )
         essence = (_essence(merged.plan), _said(report))
         if self._installed is not None:
@@ -94,6 +94,16 @@ class Installation:
         save_record(self._directory, Record(report.to_json(), said, installed.drop_in))
         self._installed = (essence, self._clock())
         return report
+
+    def _unseen(
+        self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError]
+    ) -> Iterator[str]:
+        """Yield what to say of domains of which nothing was ever seen: they let nobody in."""
+        for name in self._config.each():
+            if name in seen:
+                continue
+            why = f": {out_of_reach[name].message}" if name in out_of_reach else ""
+            yield f"nothing was seen of {name} yet{why}"
 
     def _judge_clock(self, seen: Seen) -> str:
         chain = seen.observation.snapshot.block.time
