@@ -120,7 +120,7 @@ class TestConfig:
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "device.toml").write_text("mine")
     with pytest.raises(ConfigError, match="exists already"):
-        set_up(tmp_path, make_config(PLAIN))
+        set_up(tmp_path, make_config(PLAIN), 0)
     assert [path.name for path in tmp_path.iterdir()] == ["device.toml"]
     assert (tmp_path / "device.toml").read_text() == "mine"
 
