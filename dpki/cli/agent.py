@@ -34,7 +34,7 @@ def once(directory: DeviceDirectory, json: JsonOption = False) -> None:
 
 @app.command("run", epilog=example("dpki agent run --dir /etc/dpki"))
 def run(directory: DeviceDirectory, json: JsonOption = False) -> None:
-    """Look after the device, until it is told to end: what the service runs.
+    """Look after the device until told to end: the service.
 
     Follows the chain by subscription and by polling, and installs what is new. Tells a line for
     each thing that happens, as data with --json. SIGHUP reads device.toml again, SIGTERM ends it.
@@ -45,9 +45,11 @@ def run(directory: DeviceDirectory, json: JsonOption = False) -> None:
     output = Output(json=json)
 
     def tell(event: str, facts: Mapping[str, object]) -> None:
-        output.event({"event": event, **facts}, log_line(event, facts))
+        with output.paused():
+            output.event({"event": event, **facts}, log_line(event, facts))
 
-    run_daemon(directory.absolute(), tell)
+    with output.working("looking after the device"):
+        run_daemon(directory.absolute(), tell)
 
 
 @app.command("status", epilog=example("dpki agent status --dir /etc/dpki"))
