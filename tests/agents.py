@@ -18,12 +18,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dpki.agent.once import KEYS
+from dpki.agent.follow import KEYS
 from dpki.agent.sshd import InstalledFiles
 from dpki.certificates.krl import Krl, parse_krl
-from dpki.config.device import Access, DeviceConfig, Grant, Sshd, save_device_config
+from dpki.config.device import Access, DeviceConfig, Grant, save_device_config
 from dpki.config.finality import Finality
 from dpki.config.following import Following
+from dpki.config.sshd import CommandHook, Sshd
 from dpki.devices.keys import save_device_keys
 from scripts.stage import dpki_command
 from tests.chain_world import ChainWorld
@@ -153,7 +154,7 @@ def open_site(world: ChainWorld, **fields: object) -> Iterator[Site]:
             config=etc / "sshd_config",
             drop_in=etc / "10-dpki.conf",
             login_user="nobody" if os.geteuid() == 0 else account,
-            reload=(),
+            reload=CommandHook(()),
         ),
         access=Access(console_access=True),
         accounts={account: (Grant(world.users.id, "ops"),)},

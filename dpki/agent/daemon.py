@@ -17,10 +17,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dpki.agent.follow import Follower, Seen
+from dpki.agent.follow import KEYS, Follower, Seen
 from dpki.agent.hints import listen_always
 from dpki.agent.installation import Installation
-from dpki.agent.once import KEYS, LOCK
+from dpki.agent.once import LOCK
 from dpki.agent.report import AgentReport
 from dpki.agent.schedule import Hint, Schedule
 from dpki.agent.service import ServiceManager
@@ -53,6 +53,7 @@ def run_daemon(directory: Path, tell: Tell) -> None:
         DpkiError: Another agent is at work on this device, or its keys can't be read.
     """
     config = load_device_config(directory)
+    load_device_keys(directory / KEYS)
     with hold_alone(directory / LOCK, "dpki agent run"):
         asyncio.run(_Daemon(directory, config, tell).run())
 
@@ -129,12 +130,11 @@ class _Watch:
         self._daemon = daemon
         self._config = daemon.config
         self._tell = daemon.tell
-        keys = load_device_keys(daemon.directory / KEYS)
         self._posts = [
-            _Post(Follower(name, config, keys, daemon.directory))
+            _Post(Follower(name, config, daemon.directory))
             for name, config in daemon.config.each().items()
         ]
-        self._installation = Installation(daemon.directory, keys.address, daemon.config)
+        self._installation = Installation(daemon.directory, daemon.config)
         self._turn = asyncio.Lock()
         self._said: object = None
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.install import pair_name
 from dpki.agent.kept import Kept, load_kept, save_kept
 from dpki.agent.memory import with_memory
 from dpki.agent.observation import HostPair, Observation
 from dpki.agent.observe import observe
+from dpki.agent.presenting import pair_name
 from dpki.agent.sources import Conduct, KnownSource
 from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
@@ -23,12 +23,13 @@ from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.quorum import Evidence
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FIRST, DeviceConfig
-from dpki.devices.keys import DeviceKeys
+from dpki.devices.keys import DeviceKeys, load_device_keys
 from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
 from dpki.verification.verdict import Finding, Verdict
 
+KEYS = "keys"
 DOMAINS = "domains"
 
 THOROUGH = timedelta(minutes=5)
@@ -64,11 +65,12 @@ class Follower:
             others in folders of their own below it.
     """
 
-    def __init__(self, name: str, config: DeviceConfig, keys: DeviceKeys, directory: Path) -> None:
+    def __init__(self, name: str, config: DeviceConfig, directory: Path) -> None:
         self.name = name
         self.config = config
         self.directory = directory if name == FIRST else directory / DOMAINS / name
-        self._keys = keys
+        self._key_folder = directory / KEYS
+        self._keys: tuple[object, DeviceKeys] | None = None
         self._sources = _sources(config)
         self._stack = ExitStack()
         self._connection: Connection | None = None
@@ -83,6 +85,7 @@ class Follower:
             DpkiError: What was seen could not be remembered.
         """
         try:
+            keys = self._load_keys()
             chain = self._connect()
             make_private_directory(self.directory)
             started = time.monotonic()
@@ -93,7 +96,7 @@ class Follower:
                     chain.reader,
                     chain.domain,
                     self.config,
-                    self._keys,
+                    keys,
                     self._sources,
                     state,
                     self.directory,
@@ -127,13 +130,14 @@ class Follower:
             snapshot = with_memory(kept.snapshot, state.memory())
             confirmed = snapshot.block.number - self.config.chain.confirmations + 1
             known = tuple(k for k in state.known() if k.block <= confirmed)
-        host = None if kept.host is None else self._host_pair(kept.host, snapshot)
+        keys = self._load_keys()
+        host = None if kept.host is None else self._host_pair(kept.host, snapshot, keys)
         observation = Observation(
             snapshot, kept.finalized, known, host, (), kept.unconfirmed, kept.waiting
         )
         return Seen(observation, kept.evidence, kept.at)
 
-    def _host_pair(self, blob: bytes, snapshot: Snapshot) -> HostPair | None:
+    def _host_pair(self, blob: bytes, snapshot: Snapshot, keys: DeviceKeys) -> HostPair | None:
         """Return the host pair that was good, as far as it still is and its key is here."""
         certificate = parse_ssh_certificate(blob)
         authority = snapshot.authorities.get(certificate.authority_id)
@@ -145,7 +149,7 @@ class Follower:
         if not is_good:
             return None
         finding = Finding(Verdict.VALID, "it was when it was last judged")
-        own = self._keys.host_key_for(certificate.subject_key)
+        own = keys.host_key_for(certificate.subject_key)
         pair = HostPair(certificate, own or b"", finding)
         if own is not None:
             return pair
@@ -161,6 +165,15 @@ class Follower:
         self._connection = None
         self._stack.close()
 
+    def _load_keys(self) -> DeviceKeys:
+        """Return the device's keys: one may have been added, or erased, since the last look."""
+        files = [self._key_folder, *sorted(self._key_folder.rglob("*"))]
+        found = [(str(file), _stamp(file)) for file in files]
+        if self._keys is None or self._keys[0] != found:
+            self._keys = found, load_device_keys(self._key_folder)
+            self._before = None
+        return self._keys[1]
+
     def _conduct(self) -> dict[str, Conduct]:
         return {source.name: source.conduct for source in self._sources}
 
@@ -170,6 +183,15 @@ class Follower:
             chain = connect_agreed(config.rpc, config.domain, config.quorum)
             self._connection = self._stack.enter_context(chain)
         return self._connection
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Return what changes when somebody replaces the file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None  # gone since; loading says what it thinks of that
+    return found.st_ino, found.st_mtime_ns
 
 
 def _sources(config: DeviceConfig) -> tuple[KnownSource, ...]:

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from dpki.agent.clock import judge_clock
-from dpki.agent.decide import Plan, decide
-from dpki.agent.follow import Seen
-from dpki.agent.install import install
+from dpki.agent.decide import decide
+from dpki.agent.follow import KEYS, Seen
+from dpki.agent.install import Installer
 from dpki.agent.merge import merge
-from dpki.agent.report import AgentReport, DomainReport, Record, load_record, save_record
-from dpki.certificates.krl import parse_krl
+from dpki.agent.report import AgentReport, DomainReport, LastReport, save_report
+from dpki.agent.rotation import keys_to_erase
 from dpki.config.device import DeviceConfig
+from dpki.devices.keys import erase_host_keys, load_device_keys
 from dpki.errors import DpkiError
-from dpki.model import Address
-
-REFRESH = timedelta(minutes=5)
-"""How long what is installed may stay unlooked at, and the time that it carries stand still."""
 
 
 class Installation:
     """What is installed on this device; one thread at a time.
 
-    What was decided before is not installed again at each block: the login index and the KRL would
-    differ in nothing but the block that they were made from. From time to time it is all the same,
-    for that, and because somebody may have changed files behind the agent's back.
-
     Args:
         directory: The agent's folder.
-        clock: Seconds that only grow.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        device: Address,
-        config: DeviceConfig,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, directory: Path, config: DeviceConfig) -> None:
         self._directory = directory
-        self._device = device
         self._config = config
-        self._clock = clock
-        self._refresh = min(REFRESH, config.access.maximum_age / 10).total_seconds()
-        self._installed: tuple[object, float] | None = None
+        self._installer = Installer(config)
+        self._told: object = None
 
     def update(
         self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError], now: datetime
@@ -62,12 +44,17 @@ class Installation:
         Raises:
             DpkiError: Something could not be installed; what was not replaced is as it was.
         """
+        keys = load_device_keys(self._directory / KEYS)
         plans = {
-            name: decide(each, self._device, seen[name].observation, now)
+            name: decide(each, keys.address, seen[name].observation, now)
             for name, each in self._config.each().items()
             if name in seen
         }
         merged = merge(plans)
+        installed = self._installer.install(merged.plan)
+        if installed.settled:
+            old = keys_to_erase(keys.host_blobs, installed.host_keys)
+            erase_host_keys(self._directory / KEYS, old)
         report = AgentReport(
             domains=tuple(
                 DomainReport.of(
@@ -79,21 +66,31 @@ class Installation:
                 )
                 for name, plan in plans.items()
             ),
+            mode=installed.mode,
             problems=(*merged.conflicts, *self._unseen(seen, out_of_reach)),
+            changed=installed.changed,
+            restored=installed.restored,
+            drift=installed.drift,
+            held=installed.held,
+            reloaded=installed.reloaded,
         )
-        essence = (_essence(merged.plan), _said(report))
-        if self._installed is not None:
-            before, at = self._installed
-            if before == essence and self._clock() < at + self._refresh:
-                return report
-        self._installed = None
-        record = load_record(self._directory)
-        installed = install(merged.plan, self._config, reloaded=record.reloaded)
-        report = replace(report, changed=installed.changed, reloaded=installed.reloaded)
-        said = tuple(report.lines())
-        save_record(self._directory, Record(report.to_json(), said, installed.drop_in))
-        self._installed = (essence, self._clock())
+        self._keep(report)
         return report
+
+    def _keep(self, report: AgentReport) -> None:
+        """Keep a report that says something new: not one for each block, for the disk's sake."""
+        told = (
+            report.mode,
+            report.all_problems,
+            report.drift,
+            report.held,
+            [(d.waiting, d.clock, d.evidence, d.certificates) for d in report.domains],
+            # A report is never older than this.
+            [int(d.at.timestamp()) // KEEP_SECONDS for d in report.domains],
+        )
+        if told != self._told or report.changed:
+            save_report(self._directory, LastReport(report.to_json(), tuple(report.lines())))
+            self._told = told
 
     def _unseen(
         self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError]
@@ -110,22 +107,5 @@ class Installation:
         return judge_clock(seen.at, chain, self._config.following.clock_limit)
 
 
-def _essence(plan: Plan) -> object:
-    """Return what makes a difference to sshd and its login command: all but the block's time."""
-    krl, index = parse_krl(plan.krl), plan.index
-    return (
-        krl.revoked,
-        krl.keys,
-        plan.user_authorities,
-        [(a.id, a.key, a.maximum_lifetime) for a in index.authorities],
-        index.certificates,
-        index.access,
-        None if plan.host is None else plan.host.certificate.hash,
-    )
-
-
-def _said(report: AgentReport) -> object:
-    return (
-        report.all_problems,
-        [(d.waiting, d.clock, d.evidence, d.out_of_reach) for d in report.domains],
-    )
+KEEP_SECONDS = 60
+"""How old the kept report may be while nothing new is to be said."""

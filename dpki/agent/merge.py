@@ -7,13 +7,14 @@ give nothing in another's name: a CA that two domains trust is trusted through n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dpki.agent.decide import Plan
 from dpki.agent.index import LoginIndex
 from dpki.certificates.keys import parse_ssh_public_key, ssh_fingerprint
-from dpki.certificates.krl import Revocations, build_krl, parse_krl
+from dpki.certificates.krl import parse_krl, unite_krls
+from dpki.model import Hash32
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ def merge(plans: Mapping[str, Plan]) -> Merged:
     """Return the plan that does what all of these say.
 
     Args:
-        plans: By domain, the device's first before the others: of several host certificates the
-            first domain's is presented, since sshd presents one for each kind of key.
+        plans: By domain, the device's first before the others: of several host certificates sshd
+            presents, for each kind of key, the first.
     """
     names = list(plans)
     if len(names) == 1:
@@ -42,14 +43,15 @@ def merge(plans: Mapping[str, Plan]) -> Merged:
     counts = Counter(key for keys in trusted.values() for key in keys)
     twice = frozenset(key for key, count in counts.items() if count > 1)
     kept = [_without(plan, twice) for plan in plans.values()]
-    hosts = [plan.host for plan in kept if plan.host is not None]
     return Merged(
         replace(
             kept[0],
-            krl=_merge_krls([plan.krl for plan in kept]),
+            time=max(plan.time for plan in kept),
+            krl=unite_krls(*(parse_krl(plan.krl) for plan in reversed(kept))),
             user_authorities=b"".join(plan.user_authorities for plan in kept),
             index=_merge_indices([plan.index for plan in kept]),
-            host=hosts[0] if hosts else None,
+            hosts=tuple(host for plan in kept for host in plan.hosts),
+            presentable=frozenset[Hash32]().union(*(plan.presentable for plan in kept)),
             problems=tuple(p for plan in kept for p in plan.problems),
             waiting=tuple(w for plan in kept for w in plan.waiting),
         ),
@@ -59,7 +61,7 @@ def merge(plans: Mapping[str, Plan]) -> Merged:
 
 def _trusted_keys(plan: Plan) -> frozenset[bytes]:
     """Return the SSH public key blobs of the CAs that count in a plan."""
-    hosts = () if plan.host is None else (plan.host.certificate.authority_key,)
+    hosts = (host.certificate.authority_key for host in plan.hosts)
     return frozenset((*(authority.key for authority in plan.index.authorities), *hosts))
 
 
@@ -69,7 +71,8 @@ def _without(plan: Plan, keys: frozenset[bytes]) -> Plan:
     gone = {authority.id for authority in index.authorities if authority.key in keys}
     lines = plan.user_authorities.splitlines(keepends=True)
     kept = [line for line in lines if parse_ssh_public_key(line.decode()).blob not in keys]
-    is_presentable = plan.host is not None and plan.host.certificate.authority_key not in keys
+    hosts = [host for host in plan.hosts if host.certificate.authority_key not in keys]
+    dropped = {host.certificate.hash for host in plan.hosts if host not in hosts}
     return replace(
         plan,
         user_authorities=b"".join(kept),
@@ -79,33 +82,14 @@ def _without(plan: Plan, keys: frozenset[bytes]) -> Plan:
             certificates=tuple(c for c in index.certificates if c.authority not in gone),
             access=tuple(a for a in index.access if a.authority not in gone),
         ),
-        host=plan.host if is_presentable else None,
+        hosts=tuple(hosts),
+        presentable=plan.presentable - dropped,
     )
 
 
-def _merge_krls(krls: Sequence[bytes]) -> bytes:
-    """Return the KRL that refuses whatever one of these does."""
-    parsed = [parse_krl(krl) for krl in krls]
-    return build_krl(
-        [
-            Revocations(key, [range(first, last + 1) for first, last in runs])
-            for krl in parsed
-            for key, runs in krl.revoked
-        ],
-        frozenset[bytes]().union(*(krl.keys for krl in parsed)),
-        version=parsed[0].version,
-        generated=parsed[0].generated,
-        comment=" ".join(krl.comment for krl in parsed),
-    )
-
-
-def _merge_indices(indices: Iterable[LoginIndex]) -> LoginIndex:
+def _merge_indices(indices: Sequence[LoginIndex]) -> LoginIndex:
     """Return the index in which all of these stand."""
-    indices = list(indices)
-    ends = [index.fresh_until for index in indices if index.fresh_until is not None]
     return LoginIndex(
-        chain_time=max(index.chain_time for index in indices),
-        fresh_until=min(ends, default=None),
         authorities=tuple(a for index in indices for a in index.authorities),
         certificates=tuple(c for index in indices for c in index.certificates),
         access=tuple(dict.fromkeys(a for index in indices for a in index.access)),

@@ -10,11 +10,9 @@ from dpki.agent.follow import Follower, Seen
 from dpki.agent.installation import Installation
 from dpki.agent.report import AgentReport
 from dpki.config.device import load_device_config
-from dpki.devices.keys import load_device_keys
 from dpki.errors import CouldNotCheck, DpkiError
 from dpki.locks import hold_alone
 
-KEYS = "keys"
 LOCK = "agent.lock"
 
 
@@ -30,14 +28,13 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
         DpkiError: Something could not be installed; what was not replaced is as it was.
     """
     config = load_device_config(directory)
-    keys = load_device_keys(directory / KEYS)
     moment = now if now is not None else datetime.now(UTC)
     seen: dict[str, Seen] = {}
     recalled: dict[str, Seen] = {}
     out_of_reach: dict[str, CouldNotCheck] = {}
     with hold_alone(directory / LOCK, "dpki agent once"):
         for name, each in config.each().items():
-            follower = Follower(name, each, keys, directory)
+            follower = Follower(name, each, directory)
             try:
                 seen[name] = follower.look(moment)
             except CouldNotCheck as error:
@@ -51,5 +48,4 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
                 follower.close()
         if not seen:
             raise next(iter(out_of_reach.values()))
-        installation = Installation(directory, keys.address, config)
-        return installation.update({**recalled, **seen}, out_of_reach, moment)
+        return Installation(directory, config).update({**recalled, **seen}, out_of_reach, moment)

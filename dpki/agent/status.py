@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.agent.once import LOCK
-from dpki.agent.report import Record, load_record
+from dpki.agent.report import LastReport, load_report
 from dpki.config.device import load_device_config
 from dpki.errors import DpkiError
 from dpki.locks import find_holder
@@ -17,31 +17,35 @@ class AgentStatus:
     """The last step's report, and which mode sshd is in.
 
     Attributes:
-        record: What the last step left.
-        strict: Whether the strict-mode drop-in is in place.
+        last: What the last step said.
+        is_installed: Whether a drop-in is in place.
         running: Which process is at work on the device; None for none.
     """
 
-    record: Record
-    strict: bool
+    last: LastReport
+    is_installed: bool
     running: str | None
+
+    @property
+    def mode(self) -> str:
+        """Who decides a login at sshd, in words: `reduced` where sshd alone does."""
+        return str(self.last.report.get("mode")) if self.is_installed else "not installed"
 
     def to_json(self) -> dict[str, object]:
         """Return the status as plain data."""
         return {
-            "mode": "strict" if self.strict else "not installed",
+            "mode": self.mode,
             "running": self.running,
-            "last_run": dict(self.record.report or {}),
+            "last_run": dict(self.last.report),
         }
 
     def lines(self) -> list[str]:
         """Return the status for people."""
-        mode = "strict" if self.strict else "not installed"
         return [
             f"running: {self.running or 'no'}",
-            f"mode: {mode}",
-            f"looked at: {(self.record.report or {}).get('at')}",
-            *self.record.said,
+            *([] if self.is_installed else ["mode: not installed"]),
+            f"looked at: {self.last.report.get('at')}",
+            *self.last.said,
         ]
 
 
@@ -52,7 +56,7 @@ def load_status(directory: Path) -> AgentStatus:
         DpkiError: The agent has not run yet.
     """
     config = load_device_config(directory)
-    record = load_record(directory)
-    if record.report is None:
+    last = load_report(directory)
+    if last is None:
         raise DpkiError("the agent has not run yet", hint=f"dpki agent once --dir {directory}")
-    return AgentStatus(record, config.sshd.drop_in.exists(), find_holder(directory / LOCK))
+    return AgentStatus(last, config.sshd.drop_in.exists(), find_holder(directory / LOCK))

@@ -93,7 +93,7 @@ def init(
     ] = None,
     reload: Annotated[
         str | None,
-        typer.Option("--reload", metavar="COMMAND", help="Makes sshd read its configuration."),
+        typer.Option("--reload", metavar="HOW", help="systemd:UNIT, pid:FILE, none, or a command."),
     ] = None,
     prekeys: PrekeysOption = 16,
     qr: QrOption = False,

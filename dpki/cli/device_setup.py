@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.once import KEYS
+from dpki.agent.follow import KEYS
 from dpki.chain.connect import connect
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.options import argument
@@ -18,7 +18,6 @@ from dpki.config import device as device_config
 from dpki.config.device import (
     Access,
     DeviceConfig,
-    Sshd,
     dump_device_config,
     load_device_config,
     parse_allowances,
@@ -27,6 +26,7 @@ from dpki.config.device import (
 )
 from dpki.config.finality import Finality
 from dpki.config.presets import PRESETS
+from dpki.config.sshd import CommandHook, ReloadHook, Sshd, parse_hook
 from dpki.config.urls import verify_urls
 from dpki.config.values import verify_break_glass
 from dpki.devices.document import make_key_document
@@ -185,12 +185,9 @@ def _make_keys(directory: Path, prekeys: int) -> DeviceKeys:
 def _sshd(wishes: Wishes) -> Sshd:
     default = Sshd()
     is_root = os.geteuid() == 0
-    reload = default.reload if is_root else ()
+    reload = default.reload if is_root else CommandHook(())
     if wishes.reload is not None:
-        try:
-            reload = tuple(shlex.split(wishes.reload))
-        except ValueError as error:
-            raise UsageError("the command after --reload has an open quote") from error
+        reload = _hook(wishes.reload)
     return Sshd(
         directory=(wishes.sshd_directory or default.directory).absolute(),
         config=(wishes.sshd_config or default.config).absolute(),
@@ -199,6 +196,16 @@ def _sshd(wishes: Wishes) -> Sshd:
         login_user=default.login_user if is_root else _own_name(),
         reload=reload,
     )
+
+
+def _hook(text: str) -> ReloadHook:
+    """Return one of the known hooks, or a command as a shell splits it."""
+    if text == "none" or text.startswith(("systemd:", "pid:")):
+        return parse_hook(text)
+    try:
+        return CommandHook(tuple(shlex.split(text)))
+    except ValueError as error:
+        raise UsageError("the command after --reload has an open quote") from error
 
 
 def _own_name() -> str:

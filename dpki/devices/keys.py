@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -230,6 +230,22 @@ def add_user_key(directory: Path) -> Ed25519PrivateKey:
         DpkiError: It could not be written.
     """
     return _add(directory / USER_DIRECTORY)
+
+
+def erase_host_keys(directory: Path, public_blobs: Collection[bytes]) -> None:
+    """Remove the SSH server's private keys with these public key blobs, for good.
+
+    Their names go. On flash, and on file systems with a journal, overwriting would erase nothing
+    more: the old blocks stay until the device takes them back.
+
+    Raises:
+        DpkiError: One could not be removed.
+    """
+    for _, path in _numbered(directory / HOST_DIRECTORY):
+        if public_blobs and ssh_blob(_load_ssh_key(path).public_key()) in public_blobs:
+            with translated(path, "it is still there"):
+                path.unlink()
+                fsync_directory(path.parent)
 
 
 def add_prekeys(directory: Path, count: int) -> tuple[PrekeySecret, ...]:

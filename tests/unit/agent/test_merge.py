@@ -97,6 +97,6 @@ def test_of_two_host_certificates_the_first_domains_is_presented() -> None:
         "first": planned(Ca.users(), host=first),
         "other": planned(Ca.users(), host=other),
     }
-    assert merge(plans).plan.host == first
+    assert merge(plans).plan.hosts == (first, other)
     plans["first"] = planned(Ca.users())
     assert merge(plans).plan.host == other

@@ -16,6 +16,7 @@ from dpki.devices.keys import (
     add_host_key,
     add_prekeys,
     add_user_key,
+    erase_host_keys,
     erase_prekey,
     generate_device_keys,
     load_device_keys,
@@ -338,3 +339,19 @@ class TestPrekeys:
     def test_print_without_their_secrets(self) -> None:
         prekey = PrekeySecret.generate(7)
         assert repr(prekey) == "PrekeySecret(number=7)"
+
+
+def test_old_host_keys_are_erased_and_their_numbers_not_given_again(tmp_path: Path) -> None:
+    save_device_keys(tmp_path / "keys", generate_device_keys())
+    add_host_key(tmp_path / "keys")
+    before = load_device_keys(tmp_path / "keys").host_blobs
+    erase_host_keys(tmp_path / "keys", [])
+    assert load_device_keys(tmp_path / "keys").host_blobs == before
+    erase_host_keys(tmp_path / "keys", before[:1])
+    erase_host_keys(tmp_path / "keys", before[:1])
+    assert load_device_keys(tmp_path / "keys").host_blobs == before[1:]
+    add_host_key(tmp_path / "keys")
+    assert [path.name for path in sorted((tmp_path / "keys/ssh_host").iterdir())] == [
+        "2.key",
+        "3.key",
+    ]
