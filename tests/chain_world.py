@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dpki.agent.observation import Observation
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.state import open_state
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, seal_bundle
@@ -155,7 +156,7 @@ class ChainWorld:
                 self.keys,
                 [self.store],
                 state,
-                folder,
+                OpenedBundles(folder / "bundles", folder / "keys"),
                 datetime.now(UTC),
             )
 

@@ -14,6 +14,7 @@ from dpki.agent.kept import Kept, load_kept, save_kept
 from dpki.agent.memory import with_memory
 from dpki.agent.observation import HostPair, Observation
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.presenting import pair_name
 from dpki.agent.sources import Conduct, KnownSource
 from dpki.agent.sshd import InstalledFiles
@@ -32,6 +33,7 @@ from dpki.verification.verdict import Finding, Verdict
 
 KEYS = "keys"
 DOMAINS = "domains"
+BUNDLES = "bundles"
 
 THOROUGH = timedelta(minutes=5)
 """How long a look may save what the one before found out."""
@@ -107,7 +109,7 @@ class Follower:
                         keys,
                         self._sources,
                         state,
-                        self.directory,
+                        OpenedBundles(self.directory / BUNDLES, self._key_folder),
                         now,
                         before=None if is_thorough else self._before,
                         search=search,

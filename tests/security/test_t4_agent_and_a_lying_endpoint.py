@@ -279,7 +279,7 @@ def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
 
     clock = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("dpki.agent.observe.fetch_first", slow)
+    monkeypatch.setattr("dpki.agent.opener.fetch_first", slow)
     seen = world.observe()
     assert sum(asked, timedelta(0)) <= timedelta(seconds=60)
     assert seen.host is not None
