@@ -8,8 +8,8 @@ mixed up; the drop-in that names them is replaced in one step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib.resources import files as package_files
@@ -48,9 +48,13 @@ from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, ServiceFailed
 from dpki.files import PRIVATE, PUBLIC, remove_leftovers, translated, write_atomic, written_beside
+from dpki.locks import Turn, hold
 
 RECHECK = timedelta(minutes=10)
 """How long sshd's answer is believed while no file that it reads was touched."""
+
+PATIENCE = timedelta(minutes=1)
+"""How long somebody else may be at the files."""
 
 DROP_IN = "drop-in"
 
@@ -120,10 +124,15 @@ class Installer:
     config: DeviceConfig
     systemd: Systemd | None = None
     clock: Callable[[], float] = time.monotonic
+    _accounts: frozenset[str] = field(default=frozenset(), init=False, repr=False)
     _before: _Before | None = field(default=None, init=False, repr=False)
     _verified: tuple[Fingerprint, float, tuple[str, ...]] | None = field(
         default=None, init=False, repr=False
     )
+
+    def __post_init__(self) -> None:
+        """Begin with the accounts that the configuration names."""
+        self._accounts = frozenset(self.config.accounts)
 
     @property
     def files(self) -> InstalledFiles:
@@ -140,9 +149,12 @@ class Installer:
         """
         before, self._before = self._before, None
         if before is None or self._is_check_due() or not before.is_still(plan, self._touched()):
-            run = _Run(self)
-            index, result = run.install(plan)
-            self._before = _Before(plan, index, self._touched(), result)
+            # Of several domains, the configuration's first is not the only one that names accounts.
+            named = {access.account for access in plan.index.access}
+            self._accounts = frozenset(self.config.accounts) | named
+            with self._alone():
+                index, result = _Run(self).install(plan)
+                self._before = _Before(plan, index, self._touched(), result)
             return result
         self._before = before
         return replace(before.result, changed=(), reloaded=False, restored=())
@@ -154,7 +166,8 @@ class Installer:
             ConfigError, DpkiError: As `install` says.
         """
         self._before = None
-        return _Run(self).present()
+        with self._alone():
+            return _Run(self).present()
 
     def replace_drop_in(self, options: Sequence[tuple[str, str]]) -> None:
         """Replace the drop-in, and bring the old one back if the new one does not take effect.
@@ -171,7 +184,7 @@ class Installer:
         with written_beside(path, before or b"", mode=PUBLIC) as earlier:
             try:
                 write_atomic(path, text, mode=PUBLIC)
-                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
+                verify_effective(sshd.binary, sshd.config, options, self._accounts)
             except BaseException:
                 with translated(path, "look at it, and restart sshd only when it is right"):
                     if before is None:
@@ -187,11 +200,19 @@ class Installer:
         if self._verified is None or self._verified[0] != seen or self._is_check_due():
             drift: tuple[str, ...] = ()
             try:
-                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
+                verify_effective(sshd.binary, sshd.config, options, self._accounts)
             except (ConfigError, ServiceFailed) as error:
                 drift = (f"{error.message}; {error.hint}" if error.hint else error.message,)
             self._verified = (seen, self.clock(), drift)
         return self._verified[2]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the folder in order, and to ourselves: somebody may bring something back by hand."""
+        _verify_spelling(self.config)
+        disk.prepare(self.files.directory)
+        with hold(self.files.lock, Turn("dpki agent"), PATIENCE):
+            yield
 
     def _is_check_due(self) -> bool:
         verified = self._verified
@@ -204,6 +225,7 @@ class Installer:
         """Return what changes when somebody touches a file of ours, or of sshd's configuration."""
         files = self.files
         ours = [*disk.entries(files.directory), *disk.entries(files.accounts)]
+        ours.remove(files.lock)
         folders = [files.directory, files.accounts, self.config.sshd.drop_in]
         return fingerprint([*ours, *folders]) + self._configured()
 
@@ -217,11 +239,9 @@ class _Run:
     """Going through everything, once."""
 
     def __init__(self, installer: Installer) -> None:
-        """Make sure of the folder, and find out what was done before."""
+        """Find out what was done before."""
         self.installer = installer
         self.config, self.files = installer.config, installer.files
-        _verify_spelling(self.config)
-        disk.prepare(self.files.directory)
         drop_in = self.config.sshd.drop_in
         remove_leftovers(drop_in.parent, drop_in.name)
         # As it was: what has changed since is told from it.

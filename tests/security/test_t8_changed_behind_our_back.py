@@ -55,7 +55,7 @@ def test_a_daemon_touches_nothing_while_nothing_changes(daemon: Daemon) -> None:
     device = daemon.device
 
     def stats() -> dict[str, tuple[int, int]]:
-        paths = [*device.files.iterdir(), device.drop_in]
+        paths = [*device.files.iterdir(), device.drop_in, device.files]
         return {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in paths}
 
     before = stats()

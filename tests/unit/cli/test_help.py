@@ -154,6 +154,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "wallet unstick",
         "agent once",
         "agent status",
+        "agent rollback-files",
     }
 
 
