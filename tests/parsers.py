@@ -66,7 +66,7 @@ from dpki.certificates.ssh import (
     verify_ssh_signature,
 )
 from dpki.chain import decode, rlp
-from dpki.chain.header import verify_header
+from dpki.chain.header import parse_header, verify_header
 from dpki.chain.proofs import Node, NodePool, verify_words
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
@@ -128,9 +128,12 @@ from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
+from dpki.verification.proof_bundle import parse_proof_bundle
 from tests.fakes.chain import FakeChain
 from tests.fakes.state import State
+from tests.proving_world import ProvingWorld
 from tests.raw_certificates import fido_blob
 
 Opened = TypeVar("Opened")
@@ -297,6 +300,10 @@ _HEADER: dict[str, object] = {
 _HEADER_HASH = Hash32.parse("0x3b976560bce942990db0a420de8b4510719b730e53e73a7381e71bb4a726cd75")
 _STATE = State({REGISTRY: {slot: slot + 1 for slot in range(20)}})
 _SLOTS = (3, 4, 99)
+_PROVEN = ProvingWorld()
+_PROOF_BUNDLES = tuple(
+    _PROVEN.export(certificate).bundle for certificate in (_PROVEN.issue(), _PROVEN.sign(99))
+)
 _STATE_PROOF = _STATE.proof(REGISTRY, _SLOTS)
 
 
@@ -320,6 +327,13 @@ def _at_login(data: bytes) -> object:
 
 def _state_proof(value: object) -> object:
     return verify_words(value, _STATE.root, REGISTRY, _SLOTS, NodePool())
+
+
+def _proof_bundle(data: bytes) -> object:
+    """Parse a proof bundle, and check what it proves of whatever block it says it is."""
+    bundle = parse_proof_bundle(data)
+    block = parse_header(bundle.header).block
+    return check_proof_bundle(bundle, TrustedBlock(block.hash), domain_id=bundle.domain)
 
 
 def _trie_nodes() -> tuple[bytes, ...]:
@@ -616,6 +630,8 @@ PARSERS: Mapping[str, Parser] = {
     "header": Parser(
         _json(lambda value: verify_header(value, _HEADER_HASH)), (json.dumps(_HEADER).encode(),)
     ),
+    "header-rlp": Parser(parse_header, (parse_proof_bundle(_PROOF_BUNDLES[0]).header,)),
+    "proof-bundle": Parser(_proof_bundle, _PROOF_BUNDLES),
     "rlp": Parser(rlp.decode_list, _trie_nodes()),
     "trie-node": Parser(Node.parse, _trie_nodes()),
     "state-proof": Parser(_json(_state_proof), (json.dumps(_STATE_PROOF).encode(),)),
