@@ -65,9 +65,9 @@ def rollback_files(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Bring a previous host certificate, or the drop-in's previous settings, back.
+    """Bring a previous host certificate or drop-in back.
 
-    Never a KRL, a CA list or an erased key. What was brought back stays until what it stands in
+    Of the drop-in, its settings. Never a KRL, a CA list or an erased key. What was brought back stays until what it stands in
     for changes: by a newer certificate, another configuration, or --release. A previous host
     certificate is there during its overlap. Prints what is in force, or what there is.
     """
