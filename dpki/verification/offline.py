@@ -126,7 +126,7 @@ def check_proof_bundle(
             " the checkpoint's: --export with --checkpoint",
         )
     certificate = parse_ssh_certificate(bundle.certificate)
-    state = StateProof(header, bundle.nodes)
+    state = StateProof.parse(header, bundle.nodes)
     excerpt = read_excerpt(state, Contracts.of(bundle.domain), block, certificate, bundle.position)
     _verify_position(excerpt, certificate, bundle.position)
     if state.has_more:
