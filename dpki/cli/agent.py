@@ -68,8 +68,9 @@ def rollback_files(
     """Bring a previous host certificate or drop-in back.
 
     Of the drop-in, its settings. Never a KRL, a CA list or an erased key. What was brought back
-    stays until what it stands in for changes: by a newer certificate, another configuration, or --release. A previous host
-    certificate is there during its overlap. Prints what is in force, or what there is.
+    stays until what it stands in for changes: by a newer certificate, another configuration, or
+    --release. A previous host certificate is there during its overlap. Prints what is in force, or
+    what there is.
     """
     from datetime import UTC, datetime
 
