@@ -154,6 +154,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "wallet pending",
         "wallet unstick",
         "agent once",
+        "agent run",
         "agent status",
         "agent rollback-files",
     }
