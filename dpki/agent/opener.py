@@ -135,7 +135,7 @@ class Opener:
         key = self._private_key(bundle, certificate)
         if prekey is not None:
             self._use_up(digest, bundle, prekey, problems)
-        return HostPair(certificate, key, finding)
+        return HostPair(certificate, key, finding, bundle.overlap)
 
     def _use_up(
         self, digest: Hash32, bundle: Bundle, prekey: PrekeySecret, problems: list[str]
