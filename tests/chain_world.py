@@ -27,6 +27,7 @@ from dpki.config.finality import Finality
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import make_enrollment_request
 from dpki.devices.keys import DeviceKeys, generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import Anvil
 from dpki.model import Address, Entry, Hash32
@@ -102,17 +103,20 @@ class ChainWorld:
         self.users.next_serial += len(entries)
 
     def issue_host(
-        self, change: Callable[[Bundle], Bundle] = lambda bundle: bundle
+        self,
+        change: Callable[[Bundle], Bundle] = lambda bundle: bundle,
+        prekey: PrekeySecret | None = None,
     ) -> SshCertificate:
         """Sign, seal, publish and anchor a host certificate for the device's newest host key.
 
         Args:
             change: What to do to the bundle before it is sealed.
+            prekey: The one-time key that it is for instead.
         """
         serial, device = self.hosts.next_serial, self.keys.address
         certificate = self.hosts.sign(
             principals=[HOST],
-            subject=self.keys.ssh_host[-1],
+            subject=self.keys.ssh_host[-1] if prekey is None else prekey.ssh,
             valid_after=self.now - timedelta(minutes=5),
             valid_before=self.now + timedelta(days=1),
         )
@@ -123,7 +127,10 @@ class ChainWorld:
         path = merkle.Tree([merkle.leaf(context, serial, bare)]).path(0, serial)
         place = bundle_context(self.domain.id, self.hosts.id, serial, device)
         bundle = change(Bundle(certificate.blob, None, path, place))
-        sealed = seal_bundle(bundle, self.keys.sealing.public)
+        public = self.keys.sealing.public
+        if prekey is not None:
+            public = public.for_prekey(prekey.x25519_public)
+        sealed = seal_bundle(bundle, public)
         self.store.put(sealed)
         locator = locator_for(
             self.issuer,
@@ -137,6 +144,11 @@ class ChainWorld:
         self.writer.issue(self.hosts.id, serial, [entry])
         self.hosts.next_serial += 1
         return certificate
+
+    @property
+    def key_folder(self) -> Path:
+        """The device's folder of keys, for who saves them."""
+        return self.directory / "device/keys"
 
     def observe(self, reader: Reader | None = None) -> Observation:
         """Look as the agent does, at this endpoint or another."""
@@ -156,7 +168,7 @@ class ChainWorld:
                 self.keys,
                 [self.store],
                 state,
-                OpenedBundles(folder / "bundles", folder / "keys"),
+                OpenedBundles(folder / "bundles", self.key_folder),
                 datetime.now(UTC),
             )
 

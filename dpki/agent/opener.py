@@ -133,6 +133,8 @@ class Opener:
                 raise _Unconfirmed(finding.reason)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
         key = self._private_key(bundle, certificate)
+        # Also one that an earlier look did not come to the end with.
+        prekey = prekey or self.keys.prekey_for(certificate.subject_key)
         if prekey is not None:
             self._use_up(digest, bundle, prekey, problems)
         return HostPair(certificate, key, finding, bundle.overlap)

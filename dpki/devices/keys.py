@@ -100,6 +100,13 @@ class DeviceKeys:
         """
         return _find((*self.ssh_user, *self._one_time), public_blob)
 
+    def prekey_for(self, public_blob: bytes) -> PrekeySecret | None:
+        """Return the one-time key with this SSH public key blob; None where there is none."""
+        for prekey in self.prekeys:
+            if ssh_blob(prekey.ssh.public_key()) == public_blob:
+                return prekey
+        return None
+
     @property
     def _one_time(self) -> tuple[Ed25519PrivateKey, ...]:
         return tuple(prekey.ssh for prekey in self.prekeys)

@@ -118,7 +118,7 @@ class World:
                     self.keys,
                     [],
                     state,
-                    OpenedBundles(self.folder / "agent", self.folder / "keys"),
+                    OpenedBundles(self.folder / "bundles", self.folder / "keys"),
                     self.now,
                 )
 
