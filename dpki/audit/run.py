@@ -101,10 +101,8 @@ def audit(
         UsageError: The index is further than the block.
     """
     block = _fetch_target(reader, domain, to)
-    replay = _Replay(reader, domain, index, block, report)
-    replay.resume()
-    replay.follow()
-    history = replay.history
+    history = replay(reader, domain, index, block, report)
+    events = history.counts.total()
     words = verify_state(
         reader,
         domain,
@@ -112,7 +110,7 @@ def audit(
         history.state,
         history.councils,
         index,
-        lambda done: report(Progress(block.number, block.number, replay.events, done)),
+        lambda done: report(Progress(block.number, block.number, events, done)),
     )
     checked, foreign = 0, []
     for given in certificates:
@@ -135,6 +133,24 @@ def audit(
         tuple(foreign),
         versions,
     )
+
+
+def replay(
+    reader: Reader,
+    domain: Domain,
+    index: Index,
+    block: Block,
+    report: Callable[[Progress], None] = silent,
+) -> History:
+    """Replay a domain from where the index stands up to a block; compare nothing with its state.
+
+    Raises:
+        As `audit`.
+    """
+    way = _Replay(reader, domain, index, block, report)
+    way.resume()
+    way.follow()
+    return way.history
 
 
 @dataclass
