@@ -157,9 +157,9 @@ class ChainWorld:
 
 
 @contextmanager
-def open_world(directory: Path) -> Iterator[ChainWorld]:
+def open_world(directory: Path, *, optimism: bool = False) -> Iterator[ChainWorld]:
     """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory) as anvil, Endpoint(anvil.url) as reader:
+    with Anvil(directory, optimism=optimism) as anvil, Endpoint(anvil.url) as reader:
         wallet = development_wallet(0, chain_id=31337)
         domain_id, _ = deploy_domain(
             reader, wallet, governor=wallet.address, registrars=[wallet.address]

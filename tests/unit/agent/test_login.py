@@ -17,7 +17,9 @@ from dpki.agent.index import (
     IndexedCertificate,
     LoginIndex,
     encode_index,
+    load_index,
 )
+from dpki.certificates.profile import END_SESSIONS
 from dpki.certificates.ssh import SshCertificate
 from dpki.model import AuthorityKind, to_timestamp
 from tests.raw_certificates import fido_blob
@@ -33,9 +35,17 @@ class Desk:
     certificate: SshCertificate
     index: LoginIndex
 
+    @property
+    def sessions(self) -> Path:
+        return self.path.with_name("sessions")
+
     def change(self, **fields: object) -> None:
         self.index = replace(self.index, **fields)  # type: ignore[arg-type]
         self.path.write_bytes(encode_index(self.index))
+
+    def change_ca(self, **fields: object) -> None:
+        (ca,) = self.index.authorities
+        self.change(authorities=(replace(ca, **fields),))  # type: ignore[arg-type]
 
     def ask(
         self, monkeypatch: pytest.MonkeyPatch, blob: bytes | None = None, account: str = "ops"
@@ -54,17 +64,22 @@ def indexed(certificate: SshCertificate) -> IndexedCertificate:
     )
 
 
+def indexed_ca(users: Ca) -> IndexedAuthority:
+    return IndexedAuthority(
+        users.id, users.blob, users.maximum_lifetime, NOW, NOW + timedelta(hours=24)
+    )
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     users = Ca.users()
     certificate = users.sign()
     index = LoginIndex(
-        chain_time=NOW,
-        fresh_until=NOW + timedelta(hours=24),
-        authorities=(IndexedAuthority(users.id, users.blob, users.maximum_lifetime),),
+        authorities=(indexed_ca(users),),
         certificates=(indexed(certificate),),
         access=(Access("ops", users.id, "ops"), Access("ops", users.id, "device:0x01")),
     )
+    (tmp_path / "sessions").mkdir()
     made = Desk(tmp_path / "login.db", users, certificate, index)
     made.change()
     return made
@@ -144,8 +159,7 @@ def test_another_expiry_than_the_anchored_one(
 def test_longer_than_the_ca_may_issue(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = IndexedAuthority(desk.users.id, desk.users.blob, timedelta(hours=1))
-    desk.change(authorities=(short,))
+    desk.change_ca(maximum_lifetime=timedelta(hours=1))
     refused(desk, monkeypatch, capsys, "validity")
 
 
@@ -158,20 +172,60 @@ def test_expired_by_the_chains_clock(
     capsys: pytest.CaptureFixture[str],
     chain_time: datetime,
 ) -> None:
-    desk.change(chain_time=chain_time, fresh_until=None)
+    desk.change_ca(chain_time=chain_time, fresh_until=None)
     refused(desk, monkeypatch, capsys, "expired")
 
 
 def test_an_index_that_is_too_old_admits_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.change(fresh_until=NOW - timedelta(seconds=1))
+    desk.change_ca(fresh_until=NOW - timedelta(seconds=1))
     refused(desk, monkeypatch, capsys, "too old")
 
 
 def test_an_operator_who_chose_to_stay_open(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.change(chain_time=NOW - timedelta(days=300), fresh_until=None)
+    desk.change_ca(chain_time=NOW - timedelta(days=300), fresh_until=None)
     assert desk.ask(monkeypatch) == 0
+
+
+def test_each_ca_has_its_own_outage_policy(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One CA's users are locked out by an outage, another's are not."""
+    stale = NOW - timedelta(hours=25)
+    closed = replace(indexed_ca(desk.users), chain_time=stale, fresh_until=NOW - timedelta(hours=1))
+    other = Ca.users()
+    opened = replace(indexed_ca(other), chain_time=stale, fresh_until=None)
+    certificate = other.sign()
+    desk.change(
+        authorities=(closed, opened),
+        certificates=(indexed(desk.certificate), indexed(certificate)),
+        access=(Access("ops", desk.users.id, "ops"), Access("ops", other.id, "ops")),
+    )
+    refused(desk, monkeypatch, capsys, "too old")
+    assert desk.ask(monkeypatch, certificate.blob) == 0
+
+
+def test_the_index_of_another_version_admits_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(login, "INDEX_VERSION", login.INDEX_VERSION + 1)
+    refused(desk, monkeypatch, capsys, "another version")
+
+
+def test_what_is_written_is_what_is_read(desk: Desk, tmp_path: Path) -> None:
+    found = load_index(desk.path)
+    assert found is not None
+    assert encode_index(found) == desk.path.read_bytes()
+    assert (found.authorities, found.certificates) == (
+        desk.index.authorities,
+        desk.index.certificates,
+    )
+    assert set(found.access) == set(desk.index.access)
+    for damage in (b"", b"text", desk.path.read_bytes()[:200]):
+        desk.path.write_bytes(damage)
+        assert load_index(desk.path) is None
+    assert load_index(tmp_path / "none") is None
 
 
 def test_a_host_certificate_is_no_users(
@@ -194,8 +248,29 @@ def test_the_parser_agrees_with_the_strict_one(desk: Desk) -> None:
         certificate.serial,
         to_timestamp(certificate.valid_after),
         to_timestamp(certificate.valid_before),
+        b"",
         certificate.authority_key,
     )
+
+
+def test_which_certificates_end_their_sessions() -> None:
+    users = Ca.users()
+    for extensions in ((END_SESSIONS,), (END_SESSIONS, "permit-pty"), ("permit-pty",), ()):
+        certificate = users.sign(extensions=extensions)
+        assert login.ends_sessions(certificate.blob) is (END_SESSIONS in extensions)
+    assert END_SESSIONS.encode() == login.END_SESSIONS
+
+
+def test_a_record_that_can_not_be_left_refuses_only_who_must_leave_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = desk.users.sign(2, extensions=(END_SESSIONS,))
+    desk.change(certificates=(indexed(desk.certificate), indexed(marked)))
+    assert desk.ask(monkeypatch, marked.blob) == 0
+    desk.sessions.rename(desk.path.with_name("elsewhere"))
+    assert desk.ask(monkeypatch) == 0
+    assert "can't be ended" in capsys.readouterr().err
+    refused(desk, monkeypatch, capsys, "the session could not be ended later", marked.blob)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +309,7 @@ def test_arguments_that_are_none(
 
 def test_it_runs_under_the_systems_python_with_nothing_but_itself(desk: Desk) -> None:
     script = Path(login.__file__)
-    desk.change(fresh_until=None)
+    desk.change_ca(fresh_until=None)
     encoded = base64.b64encode(desk.certificate.blob).decode()
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", "-E", script, desk.path, "ops", encoded],
