@@ -41,11 +41,12 @@ from dpki.agent.sshd import (
     render_drop_in,
     verify_effective,
     verify_krl,
+    verify_spelling,
 )
 from dpki.agent.steps import Remove, Step, Wanted, Write, additions, removals, same_refusals
 from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
-from dpki.config.device import DeviceConfig, Ending
+from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, ServiceFailed
 from dpki.files import PRIVATE, PUBLIC, remove_leftovers, translated, write_atomic, written_beside
@@ -143,15 +144,12 @@ class Installer:
                 files could be changed by others; the earlier drop-in is back in place.
             DpkiError: A file could not be written or checked; what was not replaced is as it was.
         """
-        ended: tuple[str, ...] = ()
         try:
             result = self._install(plan)
         finally:
             # Whatever failed above: what is refused already must not go on inside.
-            if self.files.sessions.is_dir():
-                everybody = self.config.access.end_sessions is Ending.ALL
-                now = self.wall_clock()
-                ended = end_sessions(self.files.sessions, plan.index, now, everybody=everybody)
+            ending, now = self.config.access.end_sessions, self.wall_clock()
+            ended = end_sessions(self.files.sessions, plan.index, now, ending)
         return replace(result, ended=ended)
 
     def _install(self, plan: Plan) -> Installed:
@@ -237,7 +235,7 @@ class _Run:
         """Make sure of the folder, and find out what was done before."""
         self.installer = installer
         self.config, self.files = installer.config, installer.files
-        _verify_spelling(self.config)
+        verify_spelling(self.config)
         disk.prepare(self.files.directory)
         if self.config.sshd.mode is Mode.STRICT:
             prepare_sessions(self.files.sessions, self.config.sshd.login_user)
@@ -401,13 +399,3 @@ class _Run:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.files.directory))
-
-
-def _verify_spelling(config: DeviceConfig) -> None:
-    """Refuse paths that sshd would read as several words or as a token."""
-    for path in (config.sshd.directory, config.sshd.drop_in, config.sshd.config):
-        if any(c.isspace() or c in "%\"'\\*?[" for c in str(path)) or not path.is_absolute():
-            raise ConfigError(
-                f"sshd can't be given the path {str(path)!r}",
-                hint="use an absolute path without spaces, quotes, wildcards and % signs",
-            )

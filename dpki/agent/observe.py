@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.memory import Memory, remember, verify_floor, with_memory
+from dpki.agent.finality import drop_orphaned_candidate, fetch_finalized
+from dpki.agent.memory import remember, verify_floor, with_memory
 from dpki.agent.observation import (
     HostPair,
     Known,
@@ -28,7 +29,7 @@ from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.domain import Domain
 from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
-from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
@@ -59,15 +60,25 @@ def observe(
     state: AgentState,
     directory: Path,
     now: datetime,
+    *,
+    before: Observation | None = None,
+    search: bool = True,
 ) -> Observation:
     """Look at chain and stores, and remember what must never be forgotten.
+
+    Args:
+        before: What was observed last, to save what would only be found again: given by whoever
+            looks every few seconds, and now and then not.
+        search: Whether to search the chain from the domain's first block on where there is no host
+            certificate.
 
     Raises:
         CouldNotCheck: The chain could not be read, or contradicts what is known to be final.
             Nothing was remembered.
     """
-    memory = _drop_orphaned_candidate(reader, state.memory())
-    finalized = _fetch_finalized(reader, domain, config.chain.authority_finality)
+    remembered = state.memory()
+    memory = drop_orphaned_candidate(reader, remembered)
+    finalized = fetch_finalized(reader, domain, config.chain.authority_finality)
     fresh = fetch_snapshot(
         reader,
         domain,
@@ -79,24 +90,32 @@ def observe(
     snapshot = with_memory(fresh, memory)
     problems: list[str] = []
     look = _Look(reader, snapshot, finalized, keys, state)
+    is_moved = False
     with state.transaction():
-        state.save_memory(memory)
+        if memory != remembered:
+            state.save_memory(memory)
         for authority in snapshot.authorities.values():
             try:
-                look.read(authority)
+                is_moved |= look.read(authority)
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
         if memory.floor is not None:
             state.settle(memory.floor.accepted)
-        state.forget_expired(now)
+        # By the earlier of the two: a clock that jumps ahead must not make us forget.
+        state.forget_expired(min(now, snapshot.block.time))
+    is_still = not (is_moved or problems or state.watched())
+    if before is not None and is_still and before.holds_in(snapshot, now):
+        return replace(before, snapshot=snapshot, finalized=finalized)
     settled = for_additions(reader, snapshot, config.chain.confirmations)
     unconfirmed = still_unconfirmed(reader, settled, state.watched())
     opener = _Opener(reader, snapshot, settled, keys, sources, directory / BUNDLES, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
-    known = tuple(k for k in state.known() if k.block <= confirmed)
+    everything = state.known()
+    known = tuple(k for k in everything if k.block <= confirmed)
     host = opener.best(known, problems)
-    if host is None and look.reread_hosts(problems):
-        known = tuple(k for k in state.known() if k.block <= confirmed)
+    if host is None and search and look.reread_hosts(problems):
+        everything = state.known()
+        known = tuple(k for k in everything if k.block <= confirmed)
         host = opener.best(known, problems)
     opener.forget_others(known)
     return Observation(
@@ -107,36 +126,8 @@ def observe(
         tuple(dict.fromkeys(problems)),
         unconfirmed,
         tuple(dict.fromkeys(opener.waiting)),
+        len(everything) - len(known),
     )
-
-
-def _drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
-    """Return the memory without a candidate whose block a reorg has thrown out.
-
-    Raises:
-        CouldNotCheck: The floor itself is not on this chain.
-    """
-    for mark in (memory.floor, memory.candidate):
-        if mark is None:
-            continue
-        block = fetch_block(reader, mark.block.number)
-        if block is not None and block.hash == mark.block.hash:
-            continue
-        if mark is memory.floor:
-            raise CouldNotCheck(
-                f"block {mark.block.number}, which was final, is not on the chain of {reader.name}",
-                hint="the endpoint is stale, on a fork, or lying; use another one",
-            )
-        return Memory(memory.seen, memory.floor, None)
-    return memory
-
-
-def _fetch_finalized(reader: Reader, domain: Domain, tag: str) -> Block:
-    """Return the newest final block, at least the domain's own, which the operator vouches for."""
-    block = fetch_block(reader, tag)
-    if block is None or block.number < domain.block.number:
-        return domain.block
-    return block
 
 
 @dataclass(frozen=True)
@@ -149,8 +140,8 @@ class _Look:
     keys: DeviceKeys
     state: AgentState
 
-    def read(self, authority: Authority) -> None:
-        """Read a CA's certificates that matter here and are not known yet.
+    def read(self, authority: Authority) -> bool:
+        """Read a CA's certificates that matter here and are not known yet; return whether any.
 
         Of a user CA all, each batch recomputed against its commitment, without a gap: that is what
         login decides from. Of a host CA those of this device, as leads: each proves itself by the
@@ -166,11 +157,14 @@ class _Look:
             self.state.forget_coverage(authority.id)
         coverage = self.state.coverage(authority.id) or start
         if coverage.serial >= authority.next_serial:
-            return
+            return False
         if authority.kind is AuthorityKind.SSH_USER:
             self._read_users(authority, coverage)
         elif authority.kind is AuthorityKind.SSH_HOST:
             self._read_hosts(authority, coverage)
+        else:
+            return False
+        return True
 
     def reread_hosts(self, problems: list[str]) -> bool:
         """Search for this device's certificates from the domain's first block on.

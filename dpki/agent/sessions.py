@@ -23,6 +23,7 @@ from pathlib import Path
 
 from dpki.agent.index import LoginIndex
 from dpki.agent.login import MARKED, boot_id
+from dpki.config.device import Ending
 from dpki.files import translated
 from dpki.model import Hash32
 
@@ -178,7 +179,7 @@ def prepare_sessions(directory: Path, login_user: str) -> None:
 
 
 def end_sessions(
-    directory: Path, index: LoginIndex, now: datetime, *, everybody: bool
+    directory: Path, index: LoginIndex, now: datetime, ending: Ending = Ending.GRANTED
 ) -> tuple[str, ...]:
     """End the sessions whose certificate does not count any more; forget those that are gone.
 
@@ -186,7 +187,7 @@ def end_sessions(
         directory: Where the login command leaves its records.
         index: What counts.
         now: The device's clock.
-        everybody: Not only sessions of certificates that ask for it.
+        ending: Whose sessions.
 
     Returns:
         What was ended, a sentence each.
@@ -203,7 +204,7 @@ def end_sessions(
         owner = read_process(record.process)
         if owner is None or not is_session(owner, record, boot):
             _forget(path)
-        elif record.certificate not in counting and (everybody or record.is_marked):
+        elif record.certificate not in counting and (ending is Ending.ALL or record.is_marked):
             if _end(owner):
                 ended.append(f"{owner.title}: certificate {record.certificate} counts no more")
             _forget(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import typer
 
 from dpki.cli.options import DeviceDirectory, JsonOption, example
@@ -28,6 +30,26 @@ def once(directory: DeviceDirectory, json: JsonOption = False) -> None:
         output.say(line)
     output.result(report.to_json(), report.block.number)
     raise typer.Exit(report.exit_status)
+
+
+@app.command("run", epilog=example("dpki agent run --dir /etc/dpki"))
+def run(directory: DeviceDirectory, json: JsonOption = False) -> None:
+    """Look after the device until told to end: the service.
+
+    Follows the chain by subscription and by polling, and installs what is new. Tells a line for
+    each thing that happens, as data with --json. SIGHUP reads device.toml again, SIGTERM ends it.
+    """
+    from dpki.agent.daemon import run_daemon
+    from dpki.agent.log import log_line
+
+    output = Output(json=json)
+
+    def tell(event: str, facts: Mapping[str, object]) -> None:
+        with output.paused():
+            output.event({"event": event, **facts}, log_line(event, facts))
+
+    with output.working("looking after the device"):
+        run_daemon(directory.absolute(), tell)
 
 
 @app.command("status", epilog=example("dpki agent status --dir /etc/dpki"))

@@ -23,6 +23,7 @@ FLOORS = [
     ["agent"],
     ["watchdog"],
     ["issuance"],
+    ["audit"],
     ["council"],
     ["verification"],
     ["transactions"],
