@@ -119,13 +119,11 @@ class Installer:
     Attributes:
         systemd: The system's manager; `systemctl` by default.
         clock: Seconds that only grow.
-        wall_clock: The device's clock; sessions end by the later of it and the chain's.
     """
 
     config: DeviceConfig
     systemd: Systemd | None = None
     clock: Callable[[], float] = time.monotonic
-    wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _before: _Before | None = field(default=None, init=False, repr=False)
     _verified: tuple[Fingerprint, float, tuple[str, ...]] | None = field(
         default=None, init=False, repr=False
@@ -148,8 +146,8 @@ class Installer:
             result = self._install(plan)
         finally:
             # Whatever failed above: what is refused already must not go on inside.
-            ending, now = self.config.access.end_sessions, self.wall_clock()
-            ended = end_sessions(self.files.sessions, plan.index, now, ending)
+            ending = self.config.access.end_sessions
+            ended = end_sessions(self.files.sessions, plan.index, datetime.now(UTC), ending)
         return replace(result, ended=ended)
 
     def _install(self, plan: Plan) -> Installed:

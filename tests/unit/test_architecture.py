@@ -25,6 +25,7 @@ FLOORS = [
     ["issuance"],
     ["audit"],
     ["council"],
+    ["witness"],
     ["verification"],
     ["transactions"],
     ["chain"],

@@ -77,6 +77,9 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "verify",
         "doctor",
         "audit run",
+        "audit key",
+        "audit publish",
+        "audit confirm",
         "explain",
         "backup",
         "bundle list",
@@ -170,7 +173,14 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show"), ("watchdog", "keys")}
+NO_REHEARSAL = {
+    ("init",),
+    ("backup",),
+    ("restore",),
+    ("wallet", "show"),
+    ("watchdog", "keys"),
+    ("audit", "key"),
+}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:
