@@ -160,6 +160,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "agent once",
         "agent run",
         "agent status",
+        "agent rollback-files",
     }
 
 
@@ -173,6 +174,7 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
+NO_EXPENSE = {("agent", "rollback-files"), ("bundle", "gc"), ("device", "label")}
 NO_REHEARSAL = {
     ("init",),
     ("backup",),
@@ -195,7 +197,7 @@ def test_whatever_spends_can_be_rehearsed() -> None:
         if "dry_run" in {param.name for param in command.params}
     }
     assert spends - rehearsable == NO_REHEARSAL
-    assert rehearsable - spends == {("bundle", "gc"), ("device", "label")}
+    assert rehearsable - spends == NO_EXPENSE
 
 
 def test_whatever_sends_has_the_same_options() -> None:
