@@ -47,7 +47,6 @@ from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
-from dpki.errors import ConfigError
 from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic, written_beside
 from dpki.locks import Turn, hold
 
