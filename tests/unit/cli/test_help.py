@@ -77,6 +77,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "verify",
         "doctor",
         "audit run",
+        "watch",
         "audit key",
         "audit publish",
         "audit confirm",
