@@ -18,6 +18,7 @@ from dpki.chain.excerpt import Excerpt, fetch_excerpt
 from dpki.chain.panel import Panel
 from dpki.chain.quorum import default_quorum
 from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.snapshot import fetch_domain_block
 from dpki.chain.state_proof import StateCollector
 from dpki.errors import CouldNotCheck, WrongContext
 from dpki.model import Address, Block, DomainId, Entry, Hash32
@@ -87,7 +88,7 @@ def export_proof(
     needed = default_quorum(len(rpc)) if quorum is None else quorum
     with open_panel(rpc, needed, domain_id.chain_id) as panel:
         domain = fetch_domain(panel, domain_id)
-        return export_at(panel, domain, _block(panel, trusted), parsed, shown, at)
+        return export_at(panel, domain, _block(panel, domain, trusted), parsed, shown, at)
 
 
 def export_at(
@@ -104,7 +105,7 @@ def export_at(
         CouldNotCheck, WrongDomain: As `export_proof` says.
     """
     reader = StateCollector(panel, block)
-    excerpt = fetch_excerpt(reader, domain, block, certificate.authority_id, certificate.serial)
+    excerpt = fetch_excerpt(reader, domain, block, certificate.authority_spki, certificate.serial)
     position = _position(reader, panel, domain, excerpt, certificate, proof)
     state = reader.collected()
     contracts = Contracts.of(domain.id)
@@ -120,22 +121,17 @@ def export_at(
     return Exported(bundle, block, replace(found, finding=finding))
 
 
-def _block(reader: Reader, trusted: TrustedBlock | None) -> Block:
+def _block(reader: Reader, domain: Domain, trusted: TrustedBlock | None) -> Block:
     """Return the block to prove at, which enough endpoints must have on their chain."""
     if trusted is None:
-        newest = fetch_block(reader, "latest")
-        if newest is None:
-            raise CouldNotCheck(
-                f"{reader.name} has no newest block", hint="ask another RPC endpoint"
-            )
-        return newest
+        return fetch_domain_block(reader, domain, "latest")
     named = fetch_block(reader, trusted.hash)
-    block = None if named is None else fetch_block(reader, named.number)
-    if block is None:
+    if named is None:
         raise CouldNotCheck(
             f"{reader.name} does not show block {trusted.hash}",
             hint="it may be behind the checkpoint; wait, or ask another RPC endpoint",
         )
+    block = fetch_domain_block(reader, domain, named.number)
     if block.hash != trusted.hash:
         raise CouldNotCheck(
             f"{reader.name} has another block {block.number} than the checkpoint vouches for:"

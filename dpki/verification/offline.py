@@ -158,8 +158,9 @@ def read_excerpt(
     Raises:
         CouldNotCheck: A word is missing, or they don't add up.
     """
-    ca = certificate.authority_id
-    excerpt = fetch_excerpt(reader, contracts, block, ca, certificate.serial)
+    excerpt = fetch_excerpt(
+        reader, contracts, block, certificate.authority_spki, certificate.serial
+    )
     return excerpt if position is None else read_position(reader, excerpt, position)
 
 

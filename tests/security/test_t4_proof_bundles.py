@@ -212,7 +212,7 @@ def test_what_a_bundle_knows_of_a_ca_is_no_list_of_its_revocations(world: Provin
         world.chain,
         Contracts.of(world.chain.domain.id),
         world.head,
-        world.ca.id,
+        world.ca.spki,
         certificate.serial,
     )
     with pytest.raises(AttributeError):

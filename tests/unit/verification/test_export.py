@@ -190,7 +190,7 @@ class TestThroughConnections:
             self.export(world, certificate, trusted=TrustedBlock(fork.head.hash))
 
     def test_a_block_before_the_domain(self, world: ProvingWorld) -> None:
-        with pytest.raises(WrongDomain, match="holds no contract"):
+        with pytest.raises(WrongDomain, match="older than the trust domain"):
             self.export(world, world.issue(), trusted=TrustedBlock(world.chain._blocks[0].hash))
 
     def test_an_endpoint_without_blocks(self, world: ProvingWorld) -> None:
@@ -199,7 +199,7 @@ class TestThroughConnections:
             return None if asked else answer()
 
         self.tell = tell
-        with pytest.raises(CouldNotCheck, match="has no newest block"):
+        with pytest.raises(CouldNotCheck, match="has no block latest"):
             self.export(world, world.issue())
 
     def test_a_certificate_that_is_none(self, world: ProvingWorld) -> None:
