@@ -90,6 +90,10 @@ class ProofInvalid(CheckedFalse):
     """A block header or a state proof does not lead to the hash that it should."""
 
 
+class WouldContradict(CheckedFalse):
+    """A witness was asked to sign a checkpoint that contradicts one that it signed."""
+
+
 class Expired(CheckedFalse):
     """A signed request was good until a time that has passed."""
 

@@ -79,6 +79,7 @@ from dpki.config.durations import parse_duration
 from dpki.config.profile import dump_profile, parse_profile
 from dpki.config.urls import verify_url
 from dpki.config.values import verify_multiaddr, verify_secret_source
+from dpki.config.witnesses import Witness
 from dpki.council.actions import Speaker
 from dpki.council.history import Choice
 from dpki.council.parameter_file import load_parameters
@@ -683,6 +684,7 @@ PARSERS: Mapping[str, Parser] = {
     "signed-note": Parser(SignedNote.parse, (_NOTE,)),
     "checkpoint": Parser(lambda data: verify_checkpoint(data, [_WITNESS]), (_NOTE,)),
     "checkpoint-text": Parser(_text(Checkpoint.parse), (SignedNote.parse(_NOTE).text.encode(),)),
+    "witness": Parser(_text(Witness.parse), _texts(f"{_WITNESS}=https://a.example/x")),
     "witness-key": Parser(_text(VerifierKey.parse), _texts(_WITNESS)),
     "devnet-state": Parser(
         _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)

@@ -18,12 +18,14 @@ from dpki.agent.presenting import pair_name
 from dpki.agent.sources import Conduct, KnownSource
 from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
+from dpki.agent.witnessed import ARCHIVE, Vouching
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.quorum import Evidence
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FIRST, DeviceConfig
 from dpki.devices.keys import DeviceKeys, load_device_keys
+from dpki.errors import CouldNotCheck
 from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
@@ -75,44 +77,67 @@ class Follower:
         self._stack = ExitStack()
         self._connection: Connection | None = None
         self._before: Observation | None = None
+        self._vouching = (
+            None
+            if config.witnesses is None
+            else Vouching(config.witnesses, config.domain, config.rpc, self.directory / ARCHIVE)
+        )
         self._thorough = self._searched = -math.inf
 
     def look(self, now: datetime) -> Seen:
         """Look at chain and stores.
 
         Raises:
-            CouldNotCheck: The chain could not be read; the next look connects anew.
+            CouldNotCheck: The chain could not be read.
             DpkiError: What was seen could not be remembered.
         """
         try:
             keys = self._load_keys()
-            chain = self._connect()
             make_private_directory(self.directory)
+            earlier = self._earlier()
             started = time.monotonic()
             is_thorough = started >= self._thorough + THOROUGH.total_seconds()
             search = started >= self._searched + SEARCH.total_seconds()
             with open_state(self.directory) as state:
-                observation = observe(
-                    chain.reader,
-                    chain.domain,
-                    self.config,
-                    keys,
-                    self._sources,
-                    state,
-                    self.directory,
-                    now,
-                    before=None if is_thorough else self._before,
-                    search=search,
-                )
+
+                def observe_by(chain: Connection, config: DeviceConfig) -> Observation:
+                    return observe(
+                        chain.reader,
+                        chain.domain,
+                        config,
+                        keys,
+                        self._sources,
+                        state,
+                        self.directory,
+                        now,
+                        before=None if is_thorough else self._before,
+                        search=search,
+                    )
+
+                if self._vouching is None:
+                    chain = self._connect()
+                    observation, evidence = observe_by(chain, self.config), chain.evidence()
+                else:
+                    observation, evidence = self._vouching.observe(
+                        self.config,
+                        keys.address,
+                        self._connect,
+                        observe_by,
+                        state,
+                        earlier,
+                        now,
+                    )
             if is_thorough:
                 self._thorough = started
             if search:
                 self._searched = started
-            seen = Seen(observation, chain.evidence(), now, self._conduct())
+            seen = Seen(observation, evidence, now, self._conduct())
             before, self._before = self._before, observation
             if before is None or before.known is not observation.known:
                 save_kept(self.directory, Kept.of(observation, seen.evidence, now))
             return seen
+        except CouldNotCheck:
+            raise  # the connection knows whom to ask next
         except BaseException:
             self.close()
             raise
@@ -161,9 +186,18 @@ class Follower:
             return None
 
     def close(self) -> None:
-        """Let go of the connection; another look makes a new one."""
+        """Let go of the connections; another look makes new ones."""
         self._connection = None
         self._stack.close()
+        if self._vouching is not None:
+            self._vouching.close()
+
+    def _earlier(self) -> Observation | None:
+        """Return what stays where witnesses don't say enough: what was seen before."""
+        if self._before is not None or self._vouching is None:
+            return self._before
+        recalled = self.recall()
+        return None if recalled is None else recalled.observation
 
     def _load_keys(self) -> DeviceKeys:
         """Return the device's keys: one may have been added, or erased, since the last look."""

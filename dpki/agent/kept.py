@@ -134,6 +134,7 @@ def encode_kept(kept: Kept) -> bytes:
             "endpoints": kept.evidence.endpoints,
             "quorum": kept.evidence.quorum,
             "proven": int(kept.evidence.proven),
+            "signed": kept.evidence.signed,
             "at": to_timestamp(kept.at),
         }
     )
@@ -167,6 +168,7 @@ def parse_kept(data: bytes) -> Kept:
             "endpoints": int,
             "quorum": int,
             "proven": int,
+            "signed": str,
             "at": int,
         },
         optional={},
@@ -200,7 +202,12 @@ def _kept(fields: dict[str, Any]) -> Kept:
         tuple(_parse_unconfirmed(one) for one in fields["unconfirmed"]),
         tuple(fields["waiting"]),
         fields["host"] or None,
-        Evidence(fields["endpoints"], fields["quorum"], bool(fields["proven"])),
+        Evidence(
+            fields["endpoints"],
+            fields["quorum"],
+            bool(fields["proven"]),
+            signed=fields["signed"],
+        ),
         from_timestamp(fields["at"]),
     )
 

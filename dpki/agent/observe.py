@@ -351,7 +351,8 @@ class _Opener:
             if finding.reason == extended.awaited(*batch):
                 raise _Unconfirmed(finding.reason)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
-        return HostPair(certificate, self._private_key(bundle, certificate), finding)
+        key = self._private_key(bundle, certificate)
+        return HostPair(certificate, key, finding, bundle.overlap)
 
     def _private_key(self, bundle: Bundle, certificate: SshCertificate) -> bytes:
         if bundle.key is None:

@@ -46,6 +46,18 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What a domain had come to at a block.
+
+    Attributes:
+        digest: Of its state (docs/formats.md, "State digest").
+    """
+
+    block: Block
+    digest: Hash32
+
+
+@dataclass(frozen=True)
 class AuditReport:
     """What an audit came to: nothing contradicts anything, up to this block.
 
@@ -60,6 +72,7 @@ class AuditReport:
         certificates: Certificates that were given and are in order.
         foreign: Certificates that were given and are of no CA of this domain.
         versions: Contracts that run another program than this dpki ships.
+        stops: What it had come to at earlier blocks that were asked about.
     """
 
     domain: Domain
@@ -73,6 +86,7 @@ class AuditReport:
     certificates: int
     foreign: tuple[str, ...]
     versions: tuple[str, ...]
+    stops: tuple[Standing, ...] = ()
 
 
 def silent(progress: Progress) -> None:
@@ -85,6 +99,7 @@ def audit(
     index: Index,
     *,
     to: int | str = "finalized",
+    stops: Iterable[int] = (),
     certificates: Iterable[Given] = (),
     report: Callable[[Progress], None] = silent,
 ) -> AuditReport:
@@ -92,6 +107,8 @@ def audit(
 
     Args:
         to: A block's number, or "finalized", "safe" or "latest".
+        stops: Numbers of earlier blocks, not before where the index stands, whose state digests are
+            wanted, too; ascending.
         certificates: To be held against their anchors.
         report: Told how far it is.
 
@@ -103,7 +120,8 @@ def audit(
     block = _fetch_target(reader, domain, to)
     replay = _Replay(reader, domain, index, block, report)
     replay.resume()
-    replay.follow()
+    stood = [replay.stand_at(number) for number in stops]
+    replay.follow(block)
     history = replay.history
     words = verify_state(
         reader,
@@ -134,7 +152,23 @@ def audit(
         checked,
         tuple(foreign),
         versions,
+        tuple(stood),
     )
+
+
+def standing(reader: Reader, domain: Domain, index: Index) -> Standing | None:
+    """Return where an index stands; None where nothing was audited.
+
+    Raises:
+        HistoryContradicted: The chain has another block there than it had.
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    seen = index.seen()
+    if seen is None:
+        return None
+    replay = _Replay(reader, domain, index, seen.block, silent)
+    replay.resume()
+    return replay.standing(seen.block)
 
 
 @dataclass
@@ -198,17 +232,35 @@ class _Replay:
             self.history.remember([decode_log(log, COUNCIL, time) for log, time in pairs])
         self._next = seen.block.number + 1
 
-    def follow(self) -> None:
-        """Replay everything up to the last block.
+    def stand_at(self, number: int) -> Standing:
+        """Replay everything up to a block, and return what it comes to.
 
         Raises:
             HistoryContradicted: The first event that can't be.
             EndpointUnavailable: No answer, or nonsense.
         """
-        while self._next <= self.last.number:
-            self.report(Progress(self._next - 1, self.last.number, self.events))
+        block = self._block(number)
+        self.follow(block)
+        return self.standing(block)
+
+    def standing(self, block: Block) -> Standing:
+        """Return what everything up to this block, just replayed, comes to."""
+        history = self.history
+        return Standing(
+            block, state_digest(self.domain, block, history.state, history.councils, self.index)
+        )
+
+    def follow(self, last: Block) -> None:
+        """Replay everything up to a block.
+
+        Raises:
+            HistoryContradicted: The first event that can't be.
+            EndpointUnavailable: No answer, or nonsense.
+        """
+        while self._next <= last.number:
+            self.report(Progress(self._next - 1, last.number, self.events))
             followed = [*contracts_of(self.domain), *self.history.councils]
-            end, logs = self._feed.logs(followed, self._next, self.last.number)
+            end, logs = self._feed.logs(followed, self._next, last.number)
             found = self._new_councils(logs, end)
             with self.index.transaction():
                 if found:
@@ -217,10 +269,10 @@ class _Replay:
                     followed += found
                     logs = fetch_range(self.reader, followed, self._next, end)
                 self._replay(logs)
-                reached = self.last if end == self.last.number else self._block(end)
+                reached = last if end == last.number else self._block(end)
                 self.index.save(reached, self.history.state, self.history.counts)
             self._next = end + 1
-        self.report(Progress(self.last.number, self.last.number, self.events))
+        self.report(Progress(last.number, last.number, self.events))
 
     def _replay(self, logs: Sequence[Log]) -> None:
         times, transactions = self._feed.times(logs), self._feed.transactions(logs)

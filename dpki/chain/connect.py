@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from dpki.chain.domain import Domain, fetch_domain
+from dpki.chain.failover import Failover
 from dpki.chain.panel import Panel
 from dpki.chain.proven import ProvenReader
 from dpki.chain.quorum import Evidence, default_quorum
 from dpki.chain.rpc import Endpoint, Reader
-from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, UsageError, WrongDomain
+from dpki.errors import UsageError
 from dpki.model import DomainId
 
 
@@ -19,8 +20,12 @@ from dpki.model import DomainId
 class Connection:
     """A way to a trust domain.
 
+    It may be kept for months: endpoints that fail are set aside and asked again, connections are
+    opened again, and what is remembered is bounded. One thread at a time may use it.
+
     Attributes:
-        evidence: Returns what stands behind everything that was read so far.
+        evidence: Returns what stands behind what was read since the newest block was last asked
+            for.
     """
 
     reader: Reader
@@ -49,7 +54,7 @@ def connect_agreed(
     needed = default_quorum(len(urls)) if quorum is None else quorum
     if needed == 1:
         with connect(urls, domain_id) as (reader, domain):
-            yield Connection(reader, domain, lambda: Evidence(len(urls), 1))
+            yield Connection(reader, domain, reader.evidence)
         return
     with open_panel(urls, needed, domain_id.chain_id) as panel:
         proven = ProvenReader(panel)
@@ -77,11 +82,11 @@ def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Pane
 
 
 @contextmanager
-def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint, Domain]]:
-    """Yield the first endpoint that answers for the domain, and the domain.
+def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Failover, Domain]]:
+    """Yield a reader that believes the first endpoint that answers for the domain, and the domain.
 
     Endpoints are tried in order: one that is down, or on another chain, costs its deadline and
-    nothing else.
+    nothing else. When it fails later, the next takes its place.
 
     Raises:
         WrongDomain: Every endpoint is on another chain.
@@ -89,22 +94,6 @@ def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint
         EndpointUnavailable: None answered for it; the message names each with its reason.
         ConfigError: There is none to try.
     """
-    if not urls:
-        raise ConfigError("no RPC endpoint is configured", hint="name one with --rpc URL")
-    failures: list[CouldNotCheck | WrongDomain] = []
-    for url in urls:
-        with Endpoint(url) as endpoint:
-            try:
-                domain = fetch_domain(endpoint, domain_id)
-            except (CouldNotCheck, WrongDomain) as error:
-                failures.append(error)
-                continue
-            yield endpoint, domain
-            return
-    if len(failures) == 1:
-        raise failures[0]
-    reasons = "; ".join(error.message for error in failures)
-    hint = failures[0].hint
-    if all(isinstance(error, WrongDomain) for error in failures):
-        raise WrongDomain(f"no endpoint holds this trust domain: {reasons}", hint=hint)
-    raise EndpointUnavailable(f"no endpoint answered for this trust domain: {reasons}", hint=hint)
+    with ExitStack() as stack:
+        reader = Failover([stack.enter_context(Endpoint(url)) for url in urls], domain_id)
+        yield reader, reader.domain

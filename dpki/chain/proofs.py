@@ -238,6 +238,29 @@ def word_of(value: bytes | None) -> bytes:
         raise _invalid(f"a storage word is malformed: {error.message}") from error
 
 
+def verify_storage_root(
+    answer: object, state_root: Hash32, address: Address, pool: NodePool
+) -> Hash32:
+    """Return the root of an account's storage out of an answer to `eth_getProof`, proven.
+
+    Args:
+        answer: The answer, decoded from JSON.
+        state_root: Of the block that was asked about, already believed.
+        pool: Nodes that were met already.
+
+    Raises:
+        ProofInvalid: It is an answer to another question, malformed, or proves nothing.
+    """
+    try:
+        fields = decode.mapping(answer, "the endpoint")
+        if decode.data(fields.get("address"), "the endpoint") != address:
+            raise _invalid("it is of another contract")
+        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
+        return EMPTY_ROOT if account is None else account.storage_root
+    except EndpointUnavailable as error:
+        raise _invalid(error.message) from error
+
+
 def verify_words(
     answer: object,
     state_root: Hash32,
@@ -256,15 +279,12 @@ def verify_words(
     Raises:
         ProofInvalid: It is an answer to another question, malformed, or proves nothing.
     """
+    root = verify_storage_root(answer, state_root, address, pool)
     try:
         fields = decode.mapping(answer, "the endpoint")
-        if decode.data(fields.get("address"), "the endpoint") != address:
-            raise _invalid("it is of another contract")
         entries = decode.sequence(fields.get("storageProof"), "the endpoint")
         if len(entries) != len(slots):
             raise _invalid(f"it has {len(entries)} slots, and {len(slots)} were asked for")
-        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
-        root = EMPTY_ROOT if account is None else account.storage_root
         return [
             _verify_word(decode.mapping(entry, "the endpoint"), root, slot, pool)
             for entry, slot in zip(entries, slots, strict=True)

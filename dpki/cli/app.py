@@ -163,6 +163,7 @@ LEFT = {
     "watchdog relay": "run it again; what counted is skipped",
     "watchdog request": "run it again; what was shown is found",
     "audit run": "run it again; it goes on where it stood",
+    "audit publish": "run it again; what was signed is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",
 }
 """What an interrupted command may have left, and what to do then."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpki.cli import audit_witness
 from dpki.cli.options import DomainOption, JsonOption, QuorumOption, RpcOption, example
 from dpki.cli.output import Output
 
@@ -72,3 +73,6 @@ def run(
         index=index,
         restart=restart,
     )
+
+
+audit_witness.register(app)

@@ -38,9 +38,9 @@ from dpki.issuance.plan import (
 )
 from dpki.issuance.progress import Progress
 from dpki.issuance.registration import load_issuer_key
-from dpki.issuance.release import proof_file
 from dpki.issuance.standing import Standing
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
+from dpki.verification.proof import proof_file
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only lists needn't wait for it.

@@ -25,6 +25,7 @@ from dpki.config.sshd import Sshd, dump_sshd, is_plain_path, parse_sshd
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import HTTP, SOCKETS, verify_urls
 from dpki.config.values import verify_account, verify_break_glass
+from dpki.config.witnesses import Witnesses, dump_witnesses, parse_witnesses
 from dpki.errors import ConfigError, UsageError
 from dpki.files import write_atomic
 from dpki.model import AuthorityId, DomainId
@@ -105,6 +106,7 @@ class DomainConfig:
         successors: Whether what is granted to a CA goes to those that the governor registered to
             succeed it, too. Off, a new CA must be named here before it lets anybody in; on, the
             governor, and as long as one endpoint is believed also that, can name it.
+        witnesses: Whose word counts beside the endpoints', or instead; None for nobody's.
     """
 
     domain: DomainId
@@ -116,6 +118,7 @@ class DomainConfig:
     accounts: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
     successors: bool = False
     chain: Finality = field(default_factory=Finality)
+    witnesses: Witnesses | None = None
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -221,6 +224,7 @@ def _parse_domain(table: Table) -> DomainConfig:
         accounts=_parse_accounts(table.table("accounts")),
         successors=table.flag("successors", default=False),
         chain=parse_finality(table.table("chain")),
+        witnesses=parse_witnesses(table.table("witnesses")),
     )
     if not config.rpc:
         raise table.error("rpc", "names no endpoint", hint='such as rpc = ["https://…"]')
@@ -277,6 +281,7 @@ def _dump_domain(config: DomainConfig) -> dict[str, Value]:
             account: [str(grant) for grant in grants] for account, grants in config.accounts.items()
         },
         "chain": dump_finality(config.chain),
+        **({} if config.witnesses is None else {"witnesses": dump_witnesses(config.witnesses)}),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
-from dpki.chain.connect import connect_agreed
+from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.domain import Domain
 from dpki.chain.events import batch_path, fetch_batches, fetch_issued
 from dpki.chain.excerpt import Excerpt, extend_excerpt, fetch_excerpt
@@ -37,6 +38,7 @@ def verify_certificate(
     quorum: int | None = None,
     proof: bytes | None = None,
     now: datetime | None = None,
+    connect: Callable[[], AbstractContextManager[Connection]] | None = None,
 ) -> Finding:
     """Return the verdict on an SSH certificate, from the chain alone.
 
@@ -48,6 +50,7 @@ def verify_certificate(
         proof: The content of the `-cert.proof` file beside it. Without one, or where it does not
             fit, the chain's events are searched.
         now: The verifier's clock; the system's by default.
+        connect: Another way to the chain than endpoints that must agree.
 
     Returns:
         A finding for whatever the certificate is, COULD_NOT_CHECK included.
@@ -65,7 +68,8 @@ def verify_certificate(
     if parsed_proof is not None:
         verify_proof_fits(parsed_proof, parsed, domain_id)
     try:
-        with connect_agreed(rpc, domain_id, quorum) as chain:
+        way = connect_agreed(rpc, domain_id, quorum) if connect is None else connect()
+        with way as chain:
             moment = now if now is not None else datetime.now(UTC)
             # One endpoint that is trusted has at least to add up: to show all revocations.
             whole = chain.evidence().quorum == 1
