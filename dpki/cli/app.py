@@ -127,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
 
 LEFT = {
     "ssh issue": "what was signed is in the journal; go on with it: dpki ssh resume",
+    "ssh grant": "see what was granted with: dpki ssh list; end it with: dpki ssh revoke",
     "ssh rotate": "what was signed is in the journal; go on with it: dpki ssh resume",
     "ssh resume": "run it again",
     "ssh anchor": "run it again; what is on chain already is found",

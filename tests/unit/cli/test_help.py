@@ -145,6 +145,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "device rename",
         "device retire",
         "ssh issue",
+        "ssh grant",
         "ssh rotate",
         "ssh revoke",
         "ssh list",
