@@ -45,6 +45,7 @@ from dpki.agent.record import (
 from dpki.agent.report import LastReport, parse_report, save_report
 from dpki.agent.rotation import Pair
 from dpki.agent.schedule import Hint
+from dpki.agent.sessions import parse_login_record
 from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
@@ -110,10 +111,11 @@ from dpki.issuance.authority_request import (
     encode_authority_request,
     parse_authority_request,
 )
+from dpki.issuance.batch import NewCertificate
 from dpki.issuance.database import Database
 from dpki.issuance.handover import HandedCertificate, Handover, encode_handover, parse_handover
 from dpki.issuance.index import Index
-from dpki.issuance.journal import Journal, NewCertificate
+from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
@@ -667,6 +669,10 @@ PARSERS: Mapping[str, Parser] = {
     "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
+    "login-record": Parser(
+        _text(parse_login_record),
+        _texts(f"17-0123abcd-1500-{'ab' * 32}", f"1-0123abcd-0-{'00' * 32}-marked"),
+    ),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(
         lambda data: parse_parcel(data, CONTEXT),

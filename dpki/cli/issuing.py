@@ -23,10 +23,10 @@ from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
 from dpki.files import load_bounded, make_private_directory, verify_writable
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
-from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.next_key import NextKey, next_key
 from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.plan import (
@@ -120,7 +120,7 @@ def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> Cer
         until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
         public_key=key.blob,
         reason=wish.reason,
-        release=_writable(wish.out or beside),
+        release=writable(wish.out or beside),
     )
 
 
@@ -152,7 +152,7 @@ def request_for_device(
         public_key=None if key is None else key.blob,
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
         reason=wish.reason,
-        release=_writable(wish.out or file),
+        release=writable(wish.out or file),
         prekey=None if key is None else key.prekey,
     )
 
@@ -358,7 +358,7 @@ def _until(lifetime: str | None, kind: AuthorityKind) -> datetime:
     return now() + length
 
 
-def _writable(file: Path) -> Path:
+def writable(file: Path) -> Path:
     """Refuse now what would fail after the certificate is anchored."""
     file = file.absolute()
     if not file.parent.is_dir():

@@ -66,6 +66,7 @@ class CertificateRequest:
             for the device's lasting keys.
         release: File that the certificate is written to once it is anchored; None for none.
         reason: Why, for the key id; empty for no word about it.
+        extensions: Which of the profile's extensions it gets; None for all of them.
     """
 
     subject: str
@@ -76,6 +77,7 @@ class CertificateRequest:
     release: Path | None = None
     reason: str = ""
     prekey: Prekey | None = None
+    extensions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,9 @@ from functools import partial
 from dpki.certificates.key_id import reason_of
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate, NewCertificate
 from dpki.issuance.bench import Bench
-from dpki.issuance.journal import (
-    BatchState,
-    JournaledBatch,
-    JournaledCertificate,
-    NewCertificate,
-)
+from dpki.issuance.grant import granted_extensions
 from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.placements import journaled
@@ -317,6 +313,7 @@ class Run:
                         reason=reason_of(c.certificate.key_id),
                         release=c.release,
                         prekey=c.prekey,
+                        extensions=granted_extensions(c.certificate),
                     )
                     for c in living
                 ]

@@ -8,8 +8,9 @@ import pytest
 from dpki.devices.document import Prekey
 from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import ConfigError, DpkiError
+from dpki.issuance.batch import BatchState, JournaledBatch, NewCertificate
 from dpki.issuance.database import SCHEMA, Database
-from dpki.issuance.journal import BatchState, Journal, JournaledBatch, NewCertificate
+from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, Entry, Hash32

@@ -20,7 +20,7 @@ from dpki.errors import (
     TransactionReverted,
     UsageError,
 )
-from dpki.issuance.journal import BatchState
+from dpki.issuance.batch import BatchState
 from dpki.issuance.publishing import Publisher
 from dpki.issuance.run import LOST_KEY, REORGANISED, STRANDED, TAKEN
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
