@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -48,16 +49,20 @@ class Before:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.files = {
-            path: (path.read_bytes(), path.stat().st_mode & 0o777)
-            for path in (*device.files.iterdir(), device.drop_in)
+            path: (path.read_bytes(), path.stat().st_mode & 0o777) for path in self.installed()
         }
         self.contents = contents(device)
         device.update()
         self.after = contents(device)
         self.put_back()
 
+    def installed(self) -> list[Path]:
+        """Return every file; the folder of login records stays as it is."""
+        files = [path for path in self.device.files.iterdir() if path.is_file()]
+        return [*files, self.device.drop_in]
+
     def put_back(self) -> None:
-        for path in (*self.device.files.iterdir(), self.device.drop_in):
+        for path in self.installed():
             path.unlink()
         for path, (content, mode) in self.files.items():
             path.write_bytes(content)
