@@ -300,6 +300,9 @@ def _own_files(files: InstalledFiles) -> Iterator[Path]:
         for path in own
         if path.is_relative_to(files.directory) and (path.is_file() or path.is_symlink())
     )
+    if files.sessions.is_dir():
+        yield from sorted(files.sessions.iterdir())
+        yield files.sessions
     if files.accounts.is_dir():
         yield files.accounts
     if files.record.exists():

@@ -16,7 +16,7 @@ from dpki.errors import ConfigError
 
 NAME = "dpki-agent.service"
 
-WATCHDOG_SECONDS = 180
+WATCHDOG_SECONDS = 300
 """Without a sign of life for so long, systemd starts the agent again."""
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -59,10 +59,11 @@ def render_unit(program: Path, directory: Path, config: DeviceConfig) -> bytes:
         "[Service]",
         "Type=notify",
         f"ExecStart={program} agent run --dir {directory}",
+        "ExecReload=/bin/kill -HUP $MAINPID",
         "NotifyAccess=main",
         f"WatchdogSec={WATCHDOG_SECONDS}",
         "Restart=always",
-        "RestartSec=5",
+        "RestartSec=10",
         "UMask=0077",
         # sshd -t wants its folder; sshd's own unit may have it, too.
         "RuntimeDirectory=sshd",
