@@ -159,7 +159,14 @@ class ChainWorld:
 @contextmanager
 def open_world(directory: Path) -> Iterator[ChainWorld]:
     """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory) as anvil, Endpoint(anvil.url) as reader:
+    with Anvil(directory) as anvil, world_on(anvil.url, directory) as world:
+        yield world
+
+
+@contextmanager
+def world_on(url: str, directory: Path) -> Iterator[ChainWorld]:
+    """Deploy a domain on a node with the devnet's accounts."""
+    with Endpoint(url) as reader:
         wallet = development_wallet(0, chain_id=31337)
         domain_id, _ = deploy_domain(
             reader, wallet, governor=wallet.address, registrars=[wallet.address]
