@@ -157,9 +157,9 @@ class ChainWorld:
 
 
 @contextmanager
-def open_world(directory: Path) -> Iterator[ChainWorld]:
+def open_world(directory: Path, *, optimism: bool = False) -> Iterator[ChainWorld]:
     """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory) as anvil, world_on(anvil.url, directory) as world:
+    with Anvil(directory, optimism=optimism) as anvil, world_on(anvil.url, directory) as world:
         yield world
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from dpki.agent.decide import decide
+from dpki.agent.decide import Plan, decide
 from dpki.agent.install import Installed, install
 from dpki.agent.observation import HostPair, Known, Observation, WatchedBatch
 from dpki.agent.watching import still_unconfirmed
 from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.ssh import SshCertificate, ssh_line
-from dpki.config.device import Access, DeviceConfig, Grant, Sshd
+from dpki.config.device import Access, DeviceConfig, Grant, Outage
+from dpki.config.sshd import CommandHook, Mode, ReloadHook, Sshd
 from dpki.model import Address, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
 from scripts.stage import Client, Outcome, Stage, open_stage
@@ -51,8 +52,11 @@ class Device:
     watched: list[WatchedBatch] = field(default_factory=list)
     host: HostPair | None = None
     break_glass: str | None = None
+    mode: Mode = Mode.STRICT
+    fence: bool = False
+    outage: Outage = Outage.CLOSED
+    reload: ReloadHook = field(default_factory=lambda: CommandHook(()))
     server: Server | None = None
-    reloaded: str | None = None
     keys: int = 0
 
     def __post_init__(self) -> None:
@@ -92,9 +96,15 @@ class Device:
                 config=self.main_config,
                 drop_in=self.drop_in,
                 login_user="nobody" if os.geteuid() == 0 else self.stage.account,
-                reload=(),
+                reload=self.reload,
+                mode=self.mode,
+                fence=self.fence,
             ),
-            access=Access(break_glass=self.break_glass, console_access=self.break_glass is None),
+            access=Access(
+                break_glass=self.break_glass,
+                console_access=self.break_glass is None,
+                outage=self.outage,
+            ),
             accounts={self.stage.account: (Grant(self.users.id, "ops"),)},
         )
 
@@ -111,10 +121,20 @@ class Device:
         self.host = HostPair(certificate, private_key_file(key), Finding(Verdict.VALID, ""))
         return self.host
 
-    def sign(self, by: Ca | None = None, *, principal: str = "ops") -> tuple[SshCertificate, Path]:
+    def lead(self, pair: HostPair) -> Known:
+        """Have the agent know of a host pair's certificate, as it does of all that are anchored."""
+        certificate = pair.certificate
+        entry = Entry(certificate.hash, DEVICE, certificate.valid_before, Hash32.zero())
+        self.known.append(Known(self.hosts.id, certificate.serial, entry, 50))
+        return self.known[-1]
+
+    def sign(
+        self, by: Ca | None = None, *, principal: str = "ops", serial: int | None = None
+    ) -> tuple[SshCertificate, Path]:
         """Return a user certificate, anchored nowhere, and its private key's file."""
         key = Ed25519PrivateKey.generate()
         certificate = (by or self.users).sign(
+            serial,
             principals=[principal],
             subject=key,
             valid_after=self.now - timedelta(minutes=5),
@@ -139,18 +159,19 @@ class Device:
             self.watched.append(WatchedBatch(self.users.id, serial, 1, 50))
         self.users.anchor([certificate], device)
 
-    def update(self) -> Installed:
-        """Decide and install, as a run of the agent does."""
+    def plan(self) -> Plan:
+        """Decide what should be installed."""
         at = block(100, self.now)
         cas = (self.users, self.hosts, *self.others)
         seen = snapshot(*cas, at=at, devices={DEVICE: DeviceState.ACTIVE})
         # Everything is in the snapshot: the reader has nothing to answer.
         unconfirmed = still_unconfirmed(FakeChain(), seen, self.watched)
         observation = Observation(seen, at, tuple(self.known), self.host, (), unconfirmed)
-        plan = decide(self.config, DEVICE, observation, self.now)
-        installed = install(plan, self.config, reloaded=self.reloaded)
-        self.reloaded = installed.drop_in
-        return installed
+        return decide(self.config, DEVICE, observation, self.now)
+
+    def update(self) -> Installed:
+        """Decide and install, as a run of the agent does."""
+        return install(self.plan(), self.config)
 
     def login(self, key: Path, *, with_certificate: bool = True) -> Outcome:
         """Log in at the real sshd."""

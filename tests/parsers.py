@@ -31,6 +31,16 @@ from dpki.agent.index import (
 )
 from dpki.agent.memory import Mark, Memory, Seen
 from dpki.agent.observation import Known
+from dpki.agent.record import (
+    Held,
+    Hold,
+    Record,
+    encode_hold,
+    encode_record,
+    parse_hold,
+    parse_record,
+)
+from dpki.agent.rotation import Pair
 from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
@@ -56,7 +66,7 @@ from dpki.certificates.ssh import (
     verify_ssh_signature,
 )
 from dpki.chain import decode, rlp
-from dpki.chain.header import verify_header
+from dpki.chain.header import parse_header, verify_header
 from dpki.chain.proofs import Node, NodePool, verify_words
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
@@ -118,9 +128,12 @@ from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
+from dpki.verification.proof_bundle import parse_proof_bundle
 from tests.fakes.chain import FakeChain
 from tests.fakes.state import State
+from tests.proving_world import ProvingWorld
 from tests.raw_certificates import fido_blob
 
 Opened = TypeVar("Opened")
@@ -247,10 +260,15 @@ directories = ["/var/lib/dpki"]
 directory = "/etc/ssh/dpki"
 login_user = "nobody"
 reload = []
+mode = "files"
+fence = true
+overlap = "1d"
 [access]
 console_access = true
 outage = "closed"
 maximum_age = "24h"
+[access.authorities]
+"{ca}" = "open"
 [accounts]
 ops = ["{ca}/ops"]
 [chain]
@@ -282,6 +300,10 @@ _HEADER: dict[str, object] = {
 _HEADER_HASH = Hash32.parse("0x3b976560bce942990db0a420de8b4510719b730e53e73a7381e71bb4a726cd75")
 _STATE = State({REGISTRY: {slot: slot + 1 for slot in range(20)}})
 _SLOTS = (3, 4, 99)
+_PROVEN = ProvingWorld()
+_PROOF_BUNDLES = tuple(
+    _PROVEN.export(certificate).bundle for certificate in (_PROVEN.issue(), _PROVEN.sign(99))
+)
 _STATE_PROOF = _STATE.proof(REGISTRY, _SLOTS)
 
 
@@ -305,6 +327,13 @@ def _at_login(data: bytes) -> object:
 
 def _state_proof(value: object) -> object:
     return verify_words(value, _STATE.root, REGISTRY, _SLOTS, NodePool())
+
+
+def _proof_bundle(data: bytes) -> object:
+    """Parse a proof bundle, and check what it proves of whatever block it says it is."""
+    bundle = parse_proof_bundle(data)
+    block = parse_header(bundle.header).block
+    return check_proof_bundle(bundle, TrustedBlock(block.hash), domain_id=bundle.domain)
 
 
 def _trie_nodes() -> tuple[bytes, ...]:
@@ -434,9 +463,7 @@ def _agent_databases() -> tuple[bytes, ...]:
 def _login_indices() -> tuple[bytes, ...]:
     certificate = parse_ssh_certificate(_CERTIFICATES[0])
     index = LoginIndex(
-        chain_time=NOW,
-        fresh_until=None,
-        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR),),
+        authorities=(IndexedAuthority(CA_ID, certificate.authority_key, HOUR, NOW, None),),
         certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
         access=(Access("ops", CA_ID, "ops"),),
     )
@@ -444,6 +471,10 @@ def _login_indices() -> tuple[bytes, ...]:
         path = Path(folder, "login.db")
         path.write_bytes(encode_index(index))
         return (_small(path),)
+
+
+_RECORD = Record("ab", (Pair("0" * 16), Pair("1" * 16, NOW)), {"krl": frozenset([b"7" * 32])})
+_HOLD = Hold(Held("0" * 16, ("1" * 16,)), Held("ab", ("cd",)))
 
 
 def _toml(template: str) -> bytes:
@@ -570,6 +601,8 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
+    "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
+    "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(
         lambda data: parse_parcel(data, CONTEXT),
@@ -597,6 +630,8 @@ PARSERS: Mapping[str, Parser] = {
     "header": Parser(
         _json(lambda value: verify_header(value, _HEADER_HASH)), (json.dumps(_HEADER).encode(),)
     ),
+    "header-rlp": Parser(parse_header, (parse_proof_bundle(_PROOF_BUNDLES[0]).header,)),
+    "proof-bundle": Parser(_proof_bundle, _PROOF_BUNDLES),
     "rlp": Parser(rlp.decode_list, _trie_nodes()),
     "trie-node": Parser(Node.parse, _trie_nodes()),
     "state-proof": Parser(_json(_state_proof), (json.dumps(_STATE_PROOF).encode(),)),

@@ -28,9 +28,10 @@ from dpki.certificates.profile import PrincipalRule, Profile
 from dpki.chain.domain import Domain, fetch_domain
 from dpki.chain.rpc import Endpoint
 from dpki.config.admin import Home, StoreConfig, TokenConfig
-from dpki.config.device import Access, DeviceConfig, Grant, Sshd
+from dpki.config.device import Access, DeviceConfig, Grant
 from dpki.config.finality import Finality
 from dpki.config.profile import dump_profile
+from dpki.config.sshd import CommandHook, Sshd
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import make_enrollment_request
 from dpki.devices.keys import DeviceKeys, generate_device_keys
@@ -69,7 +70,6 @@ class Roles:
     ca: AuthorityId
     keys: DeviceKeys = field(default_factory=generate_device_keys)
     server: Server | None = None
-    reloaded: str | None = None
     made: int = 0
 
     @property
@@ -151,7 +151,7 @@ class Roles:
                 config=etc / "sshd_config",
                 drop_in=etc / "10-dpki.conf",
                 login_user="nobody" if os.geteuid() == 0 else self.stage.account,
-                reload=(),
+                reload=CommandHook(()),
             ),
             access=Access(console_access=True),
             accounts={self.stage.account: (Grant(self.ca, "ops"),)},
@@ -164,7 +164,7 @@ class Roles:
                 self.endpoint, self.domain, config, self.keys, [store], state, folder, now
             )
             plan = decide(config, self.keys.address, seen, now)
-        self.reloaded = install(plan, config, reloaded=self.reloaded).drop_in
+        install(plan, config)
 
 
 @contextmanager

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
 from dpki.agent.observation import HostPair, Observation, Unconfirmed
+from dpki.certificates.krl import LARGEST_SERIAL
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.config.device import DeviceConfig, Outage
-from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState
+from dpki.config.sshd import Mode
+from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 from dpki.verification.revocations import authority_key, authority_line, revocation_list
-from dpki.verification.succession import find_successors
+from dpki.verification.succession import find_predecessors, find_successors
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,30 @@ class Plan:
     """What the device should look like; installing it twice changes nothing.
 
     Attributes:
+        time: Of the block that it was decided from: the clock of everything that is installed.
         krl: Content of RevokedKeys.
         user_authorities: Content of TrustedUserCAKeys; empty means nobody.
         index: What the login command decides from.
-        host: The host pair to present; None where there is no valid one.
+        hosts: The host pairs to present, the best first; none where there is no valid one.
+        presentable: Hashes of this device's host certificates that still count, so that those
+            among them that are installed may stay for a while.
         problems: What is not as it should be, a sentence each.
         waiting: What counts only once watchdogs confirmed it, a sentence each.
     """
 
+    time: datetime
     krl: bytes
     user_authorities: bytes
     index: LoginIndex
-    host: HostPair | None
+    hosts: tuple[HostPair, ...]
+    presentable: frozenset[Hash32]
     problems: tuple[str, ...]
     waiting: tuple[str, ...]
+
+    @property
+    def host(self) -> HostPair | None:
+        """The host pair that clients are shown."""
+        return self.hosts[0] if self.hosts else None
 
 
 def decide(config: DeviceConfig, device: Address, observation: Observation, now: datetime) -> Plan:
@@ -63,10 +75,16 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
     if now > stale_at:
         problems.append(f"the newest block is of {snapshot.block.time}, older than allowed")
     index = LoginIndex(
-        chain_time=snapshot.block.time,
-        fresh_until=stale_at if config.access.outage is Outage.CLOSED else None,
         authorities=tuple(
-            IndexedAuthority(a.id, keys[a.id], a.maximum_lifetime) for a in trusted if a.id in keys
+            IndexedAuthority(
+                a.id,
+                keys[a.id],
+                a.maximum_lifetime,
+                snapshot.block.time,
+                stale_at if _outage_of(config, snapshot, a.id) is Outage.CLOSED else None,
+            )
+            for a in trusted
+            if a.id in keys
         ),
         certificates=tuple(
             IndexedCertificate(
@@ -75,17 +93,26 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
             for known in observation.known
             if known.authority in keys
             and known.entry.device in (Address.zero(), device)
+            and known.entry.not_after > snapshot.block.time
             and not snapshot.authorities[known.authority].is_revoked(known.serial)
             and not any(known.serial in serials for serials in held.get(known.authority, ()))
         ),
         access=_access(config, snapshot, keys.keys()),
     )
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
+    if config.sshd.mode is Mode.FILES:
+        for id in keys:
+            held.setdefault(id, []).extend(_anchored_for_others(device, id, observation))
+    if config.sshd.fence:
+        for id in keys:
+            held.setdefault(id, []).extend(_fence(id, index.certificates))
     return Plan(
+        time=snapshot.block.time,
         krl=revocation_list(snapshot, held),
         user_authorities="".join(lines).encode(),
         index=index,
-        host=observation.host if is_ours else None,
+        hosts=(observation.host,) if is_ours and observation.host is not None else (),
+        presentable=frozenset(_presentable(device, observation) if is_ours else ()),
         problems=tuple(problems),
         waiting=(*observation.waiting, *map(_waiting, observation.unconfirmed)),
     )
@@ -96,6 +123,49 @@ def _waiting(unconfirmed: Unconfirmed) -> str:
     first, last = batch.serials[0], batch.serials[-1]
     which = f"certificate {first}" if first == last else f"certificates {first} to {last}"
     return f"{which} of CA {batch.authority}: {unconfirmed.reason}"
+
+
+def _anchored_for_others(
+    device: Address, authority: AuthorityId, observation: Observation
+) -> Iterable[range]:
+    """Yield the serials that are anchored for other devices: in files mode sshd must be told."""
+    for known in observation.known:
+        if known.authority == authority and known.entry.device not in (Address.zero(), device):
+            yield range(known.serial, known.serial + 1)
+
+
+def _fence(authority: AuthorityId, certificates: Iterable[IndexedCertificate]) -> Iterable[range]:
+    """Yield every serial that is not one of these certificates': also those still to come."""
+    following = 1
+    for serial in sorted(c.serial for c in certificates if c.authority == authority):
+        yield range(following, serial)
+        following = serial + 1
+    yield range(following, LARGEST_SERIAL + 1)
+
+
+def _presentable(device: Address, observation: Observation) -> Iterable[Hash32]:
+    """Yield the hashes of this device's host certificates that nothing speaks against."""
+    snapshot = observation.snapshot
+    for known in observation.known:
+        authority = snapshot.authorities.get(known.authority)
+        if (
+            authority is not None
+            and authority.kind is AuthorityKind.SSH_HOST
+            and authority.state.is_trusted
+            and known.entry.device == device
+            and known.entry.not_after > snapshot.block.time
+            and not authority.is_revoked(known.serial)
+        ):
+            yield known.entry.certificate_hash
+
+
+def _outage_of(config: DeviceConfig, snapshot: Snapshot, authority: AuthorityId) -> Outage:
+    """Return a CA's outage policy: its own, else that of the latest CA that it succeeds."""
+    named = config.access.authorities
+    line = [authority]
+    if named and config.successors:
+        line += [before.id for before in find_predecessors(snapshot.authorities, authority)]
+    return next((named[id] for id in line if id in named), config.access.outage)
 
 
 def _access(

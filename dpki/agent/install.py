@@ -7,201 +7,381 @@ mixed up; the drop-in that names them is replaced in one step.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from importlib.resources import files as package_files
 from pathlib import Path
 
+from dpki.agent import disk
+from dpki.agent.accounts import account_files
 from dpki.agent.decide import Plan
-from dpki.agent.index import encode_index
-from dpki.agent.observation import HostPair
+from dpki.agent.drift import Fingerprint, config_files, fingerprint
+from dpki.agent.freshness import refreshed
+from dpki.agent.index import LoginIndex, encode_index, load_index
+from dpki.agent.presenting import Presented, Presenter, pair_name
+from dpki.agent.record import (
+    Hold,
+    Record,
+    digest,
+    encode_hold,
+    encode_record,
+    load_hold,
+    load_record,
+)
+from dpki.agent.reload import reload_sshd
 from dpki.agent.sshd import (
     InstalledFiles,
     check_candidate,
-    reload_sshd,
+    mode_of,
+    parse_drop_in,
     render_drop_in,
-    strict_options,
     verify_effective,
     verify_krl,
 )
-from dpki.certificates.keys import public_blob
+from dpki.agent.steps import Remove, Step, Wanted, Write, additions, removals, same_refusals
+from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
-from dpki.errors import ConfigError, DpkiError
+from dpki.config.sshd import Mode
+from dpki.errors import ConfigError, ServiceFailed
 from dpki.files import PRIVATE, PUBLIC, remove_leftovers, translated, write_atomic, written_beside
+
+RECHECK = timedelta(minutes=10)
+"""How long sshd's answer is believed while no file that it reads was touched."""
+
+DROP_IN = "drop-in"
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What installing changed.
+    """What installing changed, and what it left.
 
     Attributes:
         changed: Names of the files that were replaced or removed, in the order of doing.
         drop_in: Digest of the drop-in that sshd was told to read.
         reloaded: Whether it was told so by this run.
+        mode: Who decides a login, as the installed drop-in says.
+        restored: Names of files that somebody else had changed, made or removed.
+        drift: What of ours sshd does not enforce because of somebody else's setting, a sentence
+            each.
+        held: What somebody had brought back and still stands in for something, a sentence each.
+        host_keys: Public key blobs of the host pairs that sshd presents.
+        settled: Whether nothing is left to do until something changes, or `due`.
+        due: The chain's time when the overlap of a host pair ends; None for never.
     """
 
     changed: tuple[str, ...]
     drop_in: str
     reloaded: bool
+    mode: Mode
+    restored: tuple[str, ...]
+    drift: tuple[str, ...]
+    held: tuple[str, ...]
+    host_keys: tuple[bytes, ...]
+    settled: bool
+    due: datetime | None
 
 
-def install(plan: Plan, config: DeviceConfig, *, reloaded: str | None) -> Installed:
-    """Make the device look like the plan.
+@dataclass(frozen=True)
+class _Before:
+    """What was found to be in order, so that it need not be looked at again."""
 
-    Args:
-        reloaded: Digest of the drop-in that sshd was last told to read. While it is another one,
-            sshd is told again: a run may have been killed between writing and telling.
+    plan: Plan
+    index: LoginIndex
+    files: Fingerprint
+    result: Installed
 
-    Raises:
-        ConfigError: sshd is set up in a way that would not enforce strict mode, or files could be
-            changed by others; the earlier drop-in is back in place.
-        DpkiError: A file could not be written or checked; what was not replaced is as it was.
-    """
-    files = InstalledFiles(config.sshd.directory)
-    _verify_spelling(config)
-    _prepare(files.directory)
-    remove_leftovers(config.sshd.drop_in.parent, config.sshd.drop_in.name)
-    changed: list[str] = []
-
-    def put(path: Path, content: bytes, mode: int = PUBLIC) -> None:
-        if _replace(path, content, mode):
-            changed.append(path.name)
-
-    put(files.login_command, package_files("dpki.agent").joinpath("login.py").read_bytes())
-    with written_beside(files.krl, plan.krl) as candidate:
-        verify_krl(candidate)
-    put(files.krl, plan.krl)
-    put(files.login_index, encode_index(plan.index))
-    put(files.user_authorities, plan.user_authorities)
-    has_break_glass = config.access.break_glass is not None
-    if config.access.break_glass is not None:
-        put(files.break_glass, f"{config.access.break_glass}\n".encode())
-    host = None if plan.host is None else pair_name(plan.host)
-    if plan.host is not None and host is not None:
-        put(
-            files.host_key(host),
-            _spelled_as_installed(files.host_key(host), plan.host.key),
-            PRIVATE,
+    def is_still(self, plan: Plan, files: Fingerprint) -> bool:
+        """Whether nothing but time has changed, and little of that."""
+        return (
+            self.result.settled
+            and (self.result.due is None or plan.time < self.result.due)
+            and self.files == files
+            and [p.certificate for p in self.plan.hosts] == [p.certificate for p in plan.hosts]
+            and self.plan.presentable == plan.presentable
+            and self.plan.user_authorities == plan.user_authorities
+            and same_refusals(self.plan.krl, plan.krl) is self.plan.krl
+            and refreshed(plan.index, self.index) is self.index
         )
-        put(files.host_certificate(host), f"{ssh_line(plan.host.certificate)}\n".encode())
-    options = strict_options(
-        files,
-        login_user=config.sshd.login_user,
-        host=host,
-        has_break_glass=has_break_glass,
-    )
-    drop_in = render_drop_in(options)
-    if not _is_installed(config.sshd.drop_in, drop_in, PUBLIC):
-        _replace_drop_in(config, options, drop_in)
-        changed.append(config.sshd.drop_in.name)
-    else:
-        verify_effective(config.sshd.binary, config.sshd.config, options, config.accounts)
-    digest = hashlib.sha256(drop_in).hexdigest()
-    if digest != reloaded:
-        reload_sshd(config.sshd.reload)
-    else:
-        # Only now: until it has obeyed the reload, sshd reads the old pair at each connection.
-        changed += _remove_superseded(files, host)
-    return Installed(tuple(changed), digest, digest != reloaded)
 
 
-def pair_name(pair: HostPair) -> str:
-    """Return the name of a host pair's files: the first digits of the certificate's hash."""
-    return pair.certificate.hash.hex()[:16]
+@dataclass
+class Installer:
+    """Makes one device look like one plan after the other; rests while nothing changes.
 
-
-def _prepare(directory: Path) -> None:
-    """Have the folder, safe from others and open to the login command's user; sweep it."""
-    with translated(directory, "nothing was installed"):
-        if not directory.is_dir():
-            directory.mkdir(parents=True)
-        _verify_ownership(directory)
-        mode = stat.S_IMODE(directory.stat().st_mode)
-        if mode & 0o755 != 0o755:
-            directory.chmod(mode | 0o755)
-    remove_leftovers(directory)
-
-
-def _replace_drop_in(config: DeviceConfig, options: list[tuple[str, str]], drop_in: bytes) -> None:
-    """Replace the drop-in, and bring the old one back if the new one is not what takes effect.
-
-    The old one is written beside it before: taking it back then needs no room on a disk that may
-    have become full.
+    Attributes:
+        systemd: The system's manager; `systemctl` by default.
+        clock: Seconds that only grow.
     """
-    path = config.sshd.drop_in
-    files = InstalledFiles(config.sshd.directory)
-    check_candidate(config.sshd.binary, config.sshd.config, drop_in, files.krl)
-    before = _read(path)
-    with translated(path):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with written_beside(path, before or b"", mode=PUBLIC) as earlier:
-        try:
-            write_atomic(path, drop_in, mode=PUBLIC)
-            verify_effective(config.sshd.binary, config.sshd.config, options, config.accounts)
-        except BaseException:
-            with translated(path, "look at it, and restart sshd only when it is right"):
-                if before is None:
-                    path.unlink(missing_ok=True)
-                else:
-                    earlier.replace(path)
-            raise
 
-
-def _remove_superseded(files: InstalledFiles, host: str | None) -> list[str]:
-    """Remove the host pairs that the drop-in names no longer; return their names."""
-    keep = set() if host is None else {files.host_key(host), files.host_certificate(host)}
-    superseded = sorted(p for p in files.directory.glob("host-*") if p not in keep)
-    for path in superseded:
-        with translated(path, "a host key that is no longer used"):
-            path.unlink()
-    return [path.name for path in superseded]
-
-
-def _replace(path: Path, content: bytes, mode: int) -> bool:
-    """Write the file unless it is there already with this content, mode and owner."""
-    if _is_installed(path, content, mode):
-        return False
-    write_atomic(path, content, mode=mode)
-    return True
-
-
-def _is_installed(path: Path, content: bytes, mode: int) -> bool:
-    """Whether the file is there with this content, mode and owner, and is no link."""
-    if _read(path) != content:
-        return False
-    found = path.lstat()
-    return (
-        stat.S_ISREG(found.st_mode)
-        and stat.S_IMODE(found.st_mode) == mode
-        and found.st_uid == os.geteuid()
+    config: DeviceConfig
+    systemd: Systemd | None = None
+    clock: Callable[[], float] = time.monotonic
+    _before: _Before | None = field(default=None, init=False, repr=False)
+    _verified: tuple[Fingerprint, float, tuple[str, ...]] | None = field(
+        default=None, init=False, repr=False
     )
 
+    @property
+    def files(self) -> InstalledFiles:
+        """Where everything stands."""
+        return InstalledFiles(self.config.sshd.directory)
 
-def _spelled_as_installed(path: Path, key: bytes) -> bytes:
-    """Return the private key as the file spells it, where it holds the same one.
+    def install(self, plan: Plan) -> Installed:
+        """Make the device look like the plan.
 
-    OpenSSH's format carries random check bytes: the same key never looks the same twice, and
-    every run would replace a file that is right.
-    """
-    installed = _read(path)
-    try:
-        if installed is not None and public_blob(installed) == public_blob(key):
-            return installed
-    except DpkiError:
-        pass  # damaged: it is replaced
-    return key
+        Raises:
+            ConfigError: sshd is set up in a way that would not enforce what is to be installed, or
+                files could be changed by others; the earlier drop-in is back in place.
+            DpkiError: A file could not be written or checked; what was not replaced is as it was.
+        """
+        before, self._before = self._before, None
+        if before is None or self._is_check_due() or not before.is_still(plan, self._touched()):
+            run = _Run(self)
+            index, result = run.install(plan)
+            self._before = _Before(plan, index, self._touched(), result)
+            return result
+        self._before = before
+        return replace(before.result, changed=(), reloaded=False, restored=())
+
+    def present(self) -> Installed:
+        """Write the drop-in anew from what is installed, as after a hold was set or let go.
+
+        Raises:
+            ConfigError, DpkiError: As `install` says.
+        """
+        self._before = None
+        return _Run(self).present()
+
+    def replace_drop_in(self, options: Sequence[tuple[str, str]]) -> None:
+        """Replace the drop-in, and bring the old one back if the new one does not take effect.
+
+        The old one is written beside it before: taking it back then needs no room on a disk that
+        may have become full.
+        """
+        sshd, text = self.config.sshd, render_drop_in(options)
+        path = sshd.drop_in
+        check_candidate(sshd.binary, sshd.config, text, self.files.krl)
+        before = disk.read(path)
+        with translated(path):
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with written_beside(path, before or b"", mode=PUBLIC) as earlier:
+            try:
+                write_atomic(path, text, mode=PUBLIC)
+                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
+            except BaseException:
+                with translated(path, "look at it, and restart sshd only when it is right"):
+                    if before is None:
+                        path.unlink(missing_ok=True)
+                    else:
+                        earlier.replace(path)
+                raise
+        self._verified = (self._configured(), self.clock(), ())
+
+    def drift(self, options: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        """Return what sshd does not enforce; asks it only when a file was touched, or it is due."""
+        sshd, seen = self.config.sshd, self._configured()
+        if self._verified is None or self._verified[0] != seen or self._is_check_due():
+            drift: tuple[str, ...] = ()
+            try:
+                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
+            except (ConfigError, ServiceFailed) as error:
+                drift = (f"{error.message}; {error.hint}" if error.hint else error.message,)
+            self._verified = (seen, self.clock(), drift)
+        return self._verified[2]
+
+    def _is_check_due(self) -> bool:
+        verified = self._verified
+        return verified is None or self.clock() - verified[1] >= RECHECK.total_seconds()
+
+    def _configured(self) -> Fingerprint:
+        return fingerprint([*config_files(self.config.sshd.config), self.config.sshd.binary])
+
+    def _touched(self) -> Fingerprint:
+        """Return what changes when somebody touches a file of ours, or of sshd's configuration."""
+        files = self.files
+        ours = [*disk.entries(files.directory), *disk.entries(files.accounts)]
+        folders = [files.directory, files.accounts, self.config.sshd.drop_in]
+        return fingerprint([*ours, *folders]) + self._configured()
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DpkiError(f"could not read {path}: {error.strerror}") from error
+def install(plan: Plan, config: DeviceConfig, *, systemd: Systemd | None = None) -> Installed:
+    """Make the device look like the plan, once; see `Installer.install`."""
+    return Installer(config, systemd).install(plan)
+
+
+class _Run:
+    """Going through everything, once."""
+
+    def __init__(self, installer: Installer) -> None:
+        """Make sure of the folder, and find out what was done before."""
+        self.installer = installer
+        self.config, self.files = installer.config, installer.files
+        _verify_spelling(self.config)
+        disk.prepare(self.files.directory)
+        drop_in = self.config.sshd.drop_in
+        remove_leftovers(drop_in.parent, drop_in.name)
+        # As it was: what has changed since is told from it.
+        self.before = self.record = load_record(self.files.record)
+        self.drop_in = disk.read(drop_in)
+        self.changed: list[str] = []
+        self.restored: list[str] = []
+
+    def install(self, plan: Plan) -> tuple[LoginIndex, Installed]:
+        """Do everything; return also the index that is installed."""
+        files = self.files
+        found = disk.contents(files)
+        settings, _ = parse_drop_in(self.drop_in or b"")
+        is_told = self.drop_in is not None and self.record.told == digest(self.drop_in).hex()
+        index = refreshed(plan.index, load_index(files.login_index))
+        # sshd reads the accounts' files as long as it was not told of a mode that needs none.
+        by_files = Mode.FILES in (self.config.sshd.mode, mode_of(settings)) or (
+            files.accounts.is_dir() and not is_told
+        )
+        line = self.config.access.break_glass
+        wanted = Wanted(
+            krl=same_refusals(found.get(files.krl), plan.krl),
+            user_authorities=plan.user_authorities,
+            login_command=package_files("dpki.agent").joinpath("login.py").read_bytes(),
+            login_index=encode_index(index),
+            accounts=account_files(index) if by_files else {},
+            break_glass=None if line is None else f"{line}\n".encode(),
+        )
+        presented = Presenter(self.config, files, self.record).present(plan)
+        release = is_told and settings == presented.settings
+        steps = [
+            *removals(files, found, wanted),
+            *additions(files, wanted, release=release),
+            *self._pairs(plan),
+        ]
+        if settings not in ([], presented.settings, presented.own_settings):
+            # Earlier ones that were brought back stand in `previous` themselves.
+            steps += self._previous(settings)
+        self._expect(steps, presented.text)
+        self._take(steps)
+        result = self._show(presented)
+        is_released = release or disk.read(files.krl) == wanted.krl
+        return index, replace(result, settled=result.settled and is_released)
+
+    def present(self) -> Installed:
+        """Write the drop-in alone."""
+        presented = Presenter(self.config, self.files, self.record).present(None)
+        self._expect([], presented.text)
+        return self._show(presented)
+
+    def _previous(self, settings: list[tuple[str, str]]) -> list[Step]:
+        if self.drop_in is None or not self.before.is_ours(DROP_IN, self.drop_in):
+            return []
+        return [Write(self.files.previous, render_drop_in(settings))]
+
+    def _pairs(self, plan: Plan) -> list[Step]:
+        steps: list[Step] = []
+        for pair in plan.hosts:
+            name = pair_name(pair)
+            key, certificate = self.files.host_key(name), self.files.host_certificate(name)
+            steps.append(Write(key, disk.spelled_as_installed(key, pair.key), PRIVATE))
+            steps.append(Write(certificate, f"{ssh_line(pair.certificate)}\n".encode()))
+        return steps
+
+    def _expect(self, steps: Sequence[Step], drop_in: bytes) -> None:
+        """Record what is about to be written, so that nobody else is taken for its writer."""
+        coming = [
+            (self._name(step.path), step.content)
+            for step in steps
+            if isinstance(step, Write) and disk.read(step.path) != step.content
+        ]
+        if self.drop_in != drop_in:
+            coming.append((DROP_IN, drop_in))
+        self._save(self.record.expecting(coming))
+
+    def _take(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            name = self._name(step.path)
+            if isinstance(step, Remove):
+                if disk.remove(step.path):
+                    self.changed.append(name)
+                    if self.before.files and name not in self.before.files:
+                        self.restored.append(name)
+            elif not disk.is_installed(step.path, step.content, step.mode):
+                self._note_foreign(name, step.path, step.mode)
+                if step.path == self.files.krl:
+                    with written_beside(step.path, step.content) as candidate:
+                        verify_krl(candidate)
+                if step.path.parent == self.files.accounts:
+                    disk.prepare(self.files.accounts)
+                write_atomic(step.path, step.content, mode=step.mode)
+                self.changed.append(name)
+
+    def _note_foreign(self, name: str, path: Path, mode: int) -> None:
+        """Remember it if somebody else changed the file since we wrote it."""
+        found = disk.read(path)
+        is_ours = self.before.is_ours(name, found)
+        if not is_ours or (found is not None and not disk.is_installed(path, found, mode)):
+            self.restored.append(name)
+
+    def _show(self, presented: Presented) -> Installed:
+        """Have sshd read the drop-in, and remove what it no longer names."""
+        sshd, text = self.config.sshd, presented.text
+        if not disk.is_installed(sshd.drop_in, text, PUBLIC):
+            self._note_foreign(DROP_IN, sshd.drop_in, PUBLIC)
+            self.installer.replace_drop_in(presented.options)
+            self.changed.append(sshd.drop_in.name)
+        self._keep_hold(presented.hold)
+        drift = self.installer.drift(presented.options)
+        told = digest(text).hex()
+        is_new = told != self.record.told
+        if is_new:
+            reload_sshd(sshd, self.installer.systemd)
+        else:
+            # Only now: until it has obeyed the reload, sshd reads the old pair at each connection.
+            self._remove_superseded(presented)
+        written = {self._name(path): c for path, c in disk.contents(self.files).items()}
+        digests = {name: frozenset([digest(c)]) for name, c in {**written, DROP_IN: text}.items()}
+        self._save(Record(told, presented.pairs, digests))
+        return Installed(
+            changed=tuple(dict.fromkeys(self.changed)),
+            drop_in=told,
+            reloaded=is_new,
+            mode=mode_of(presented.settings) or sshd.mode,
+            restored=tuple(dict.fromkeys(self.restored)),
+            drift=drift,
+            held=presented.held(),
+            host_keys=presented.keys,
+            settled=not is_new,
+            due=presented.due,
+        )
+
+    def _keep_hold(self, hold: Hold) -> None:
+        """Forget what no longer stands in for anything."""
+        path = self.files.hold
+        if hold == Hold():
+            disk.remove(path)
+        elif hold != load_hold(path):
+            write_atomic(path, encode_hold(hold), mode=PRIVATE)
+
+    def _remove_superseded(self, presented: Presented) -> None:
+        """Erase the host pairs that nothing names any longer."""
+        keep = {
+            path
+            for pair in presented.pairs
+            for path in (self.files.host_key(pair.name), self.files.host_certificate(pair.name))
+        }
+        for path in sorted(self.files.directory.glob("host-*")):
+            if path not in keep and disk.remove(path):
+                self.changed.append(path.name)
+        with suppress(OSError):
+            self.files.accounts.rmdir()  # empty, unless this is files mode
+
+    def _save(self, record: Record) -> None:
+        self.record = record
+        if disk.read(self.files.record) != (data := encode_record(record)):
+            write_atomic(self.files.record, data, mode=PRIVATE)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.files.directory))
 
 
 def _verify_spelling(config: DeviceConfig) -> None:
@@ -211,22 +391,4 @@ def _verify_spelling(config: DeviceConfig) -> None:
             raise ConfigError(
                 f"sshd can't be given the path {str(path)!r}",
                 hint="use an absolute path without spaces, quotes, wildcards and % signs",
-            )
-
-
-def _verify_ownership(directory: Path) -> None:
-    """Refuse a folder that anybody else could change, itself or by a folder above.
-
-    sshd checks only the interpreter of the login command; script, index, KRL and CA list are ours
-    to check.
-    """
-    for path in (directory, *directory.parents):
-        found = path.stat()
-        mine = found.st_uid in (0, os.geteuid())
-        # A sticky folder such as /tmp lets nobody rename what is another's.
-        open_to_others = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
-        if not mine or open_to_others:
-            raise ConfigError(
-                f"{path} can be changed by others than root, and sshd would trust what is in it",
-                hint=f"chown root {path}; chmod go-w {path}",
             )

@@ -20,7 +20,7 @@ import sys
 import syslog
 import time
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 # Fields between the nonce and the serial, by certificate type (PROTOCOL.certkeys).
 KEY_FIELDS = {
@@ -104,18 +104,18 @@ def allowed_principals(
     meta = dict(index.execute("SELECT key, value FROM meta"))
     if meta["version"] != INDEX_VERSION:
         raise Refused("the index is of another version; run the agent")
-    now = max(clock, meta["chain_time"])
-    if meta["fresh_until"] is not None and now > meta["fresh_until"]:
-        raise Refused("the index is too old: the agent has not reached the chain for too long")
     digest = hashlib.sha256(blob).digest()
     row = index.execute(
-        "SELECT c.serial, c.not_after, a.key, a.maximum_lifetime, a.id"
+        "SELECT c.serial, c.not_after, a.key, a.maximum_lifetime, a.id, a.chain_time, a.fresh_until"
         " FROM certificate c JOIN authority a ON a.id = c.authority WHERE c.hash = ?",
         (digest,),
     ).fetchone()
     if row is None:
         raise Refused("the certificate is not anchored, or revoked, or not for this device")
-    serial, not_after, key, maximum_lifetime, authority = row
+    serial, not_after, key, maximum_lifetime, authority, chain_time, fresh_until = row
+    now = max(clock, chain_time)
+    if fresh_until is not None and now > fresh_until:
+        raise Refused("the index is too old: the agent has not reached the chain for too long")
     named_serial, valid_after, valid_before, named_key = parse_certificate(blob)
     if (named_serial, named_key) != (serial, key):
         raise Refused("the certificate's CA or serial is not the anchored one")

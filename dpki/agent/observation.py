@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain.snapshot import Snapshot
@@ -65,11 +66,14 @@ class HostPair:
     Attributes:
         key: OpenSSH private key file.
         finding: Why it is good.
+        overlap: How long the pair before it stays beside it; None where its CA's profile does not
+            say.
     """
 
     certificate: SshCertificate
     key: bytes = field(repr=False)
     finding: Finding
+    overlap: timedelta | None = None
 
 
 @dataclass(frozen=True)

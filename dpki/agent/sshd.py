@@ -1,13 +1,15 @@
-"""What the agent asks of sshd: the strict-mode drop-in, and the checks that it took effect."""
+"""What the agent asks of sshd: the drop-in of either mode, and the checks that it took effect."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpki.config.device import DeviceConfig
+from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
 from dpki.files import translated, written_beside
 
@@ -47,6 +49,26 @@ class InstalledFiles:
         """The only file of plain authorized keys that stays."""
         return self.directory / "break_glass"
 
+    @property
+    def accounts(self) -> Path:
+        """Folder of what lets somebody in, by account: files mode only."""
+        return self.directory / "accounts"
+
+    @property
+    def record(self) -> Path:
+        """What the agent remembers of its own files; sshd does not read it."""
+        return self.directory / "installed.cbor"
+
+    @property
+    def hold(self) -> Path:
+        """What somebody had brought back; sshd does not read it."""
+        return self.directory / "hold.cbor"
+
+    @property
+    def previous(self) -> Path:
+        """The settings of the drop-in before this one; sshd does not read it."""
+        return self.directory / "previous.conf"
+
     def host_key(self, name: str) -> Path:
         """Private host key; named after its certificate, so that a pair is never mixed up."""
         return self.directory / f"host-{name}"
@@ -56,26 +78,38 @@ class InstalledFiles:
         return self.directory / f"host-{name}-cert.pub"
 
 
-def strict_options(
-    files: InstalledFiles, *, login_user: str, host: str | None, has_break_glass: bool
-) -> list[tuple[str, str]]:
-    """Return the sshd options of strict mode, in the order in which they are written.
+def settings_for(files: InstalledFiles, config: DeviceConfig) -> list[tuple[str, str]]:
+    """Return the sshd options of the device's mode, in the order in which they are written.
 
-    Nothing but a certificate that the login command knows, and the break-glass key, opens a
-    session: an AuthorizedPrincipalsFile, an authorized_keys file or a password would each bypass
-    the command (measured, see docs/threat-model.md).
-
-    Args:
-        host: Name of the installed host pair; None where there is no valid one yet.
+    Nothing but a certificate, and the break-glass key, opens a session: in strict mode one that the
+    login command knows. An AuthorizedPrincipalsFile, an authorized_keys file or a password would
+    each bypass the command (measured, see docs/threat-model.md). In files mode a CA's key stands in
+    one file for each account, with the principals that count there: a TrustedUserCAKeys would mix
+    up which CA may vouch for which principal.
     """
-    command = f"{_PYTHON} -I -S -E {files.login_command} {files.login_index} %u %k"
-    options = [
-        ("TrustedUserCAKeys", str(files.user_authorities)),
-        ("RevokedKeys", str(files.krl)),
-        ("AuthorizedPrincipalsCommand", command),
-        ("AuthorizedPrincipalsCommandUser", login_user),
-        ("AuthorizedPrincipalsFile", "none"),
-        ("AuthorizedKeysFile", str(files.break_glass) if has_break_glass else "none"),
+    has_break_glass = config.access.break_glass is not None
+    break_glass = str(files.break_glass) if has_break_glass else "none"
+    if config.sshd.mode is Mode.STRICT:
+        command = f"{_PYTHON} -I -S -E {files.login_command} {files.login_index} %u %k"
+        options = [
+            ("TrustedUserCAKeys", str(files.user_authorities)),
+            ("RevokedKeys", str(files.krl)),
+            ("AuthorizedPrincipalsCommand", command),
+            ("AuthorizedPrincipalsCommandUser", config.sshd.login_user),
+            ("AuthorizedPrincipalsFile", "none"),
+            ("AuthorizedKeysFile", break_glass),
+        ]
+    else:
+        accounts = f"{files.accounts}/%u"
+        options = [
+            ("TrustedUserCAKeys", "none"),
+            ("RevokedKeys", str(files.krl)),
+            ("AuthorizedPrincipalsCommand", "none"),
+            ("AuthorizedPrincipalsFile", "none"),
+            ("AuthorizedKeysFile", f"{accounts} {break_glass}" if has_break_glass else accounts),
+        ]
+    return [
+        *options,
         ("AuthorizedKeysCommand", "none"),
         ("PubkeyAuthentication", "yes"),
         ("AuthenticationMethods", "publickey"),
@@ -83,12 +117,37 @@ def strict_options(
         ("KbdInteractiveAuthentication", "no"),
         ("HostbasedAuthentication", "no"),
     ]
-    if host is not None:
-        options += [
-            ("HostKey", str(files.host_key(host))),
-            ("HostCertificate", str(files.host_certificate(host))),
-        ]
-    return options
+
+
+def host_options(files: InstalledFiles, pairs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the options that present these host pairs, the best first.
+
+    Of several keys of one type sshd takes the first, and of several certificates for one key the
+    last.
+    """
+    keys = [("HostKey", str(files.host_key(name))) for name in pairs]
+    certificates = [("HostCertificate", str(files.host_certificate(name))) for name in pairs]
+    return keys + certificates[::-1]
+
+
+def mode_of(options: Iterable[tuple[str, str]]) -> Mode | None:
+    """Return the mode that a drop-in with these options makes; None where it makes none."""
+    commands = [value for name, value in options if name == "AuthorizedPrincipalsCommand"]
+    if not commands:
+        return None
+    return Mode.FILES if commands[0] == "none" else Mode.STRICT
+
+
+def parse_drop_in(text: bytes) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the settings and the names of the host pairs, the best first, of such a drop-in."""
+    settings, hosts = [], []
+    for line in text.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "HostKey":
+            hosts.append(Path(value).name.removeprefix("host-"))
+        elif name not in ("HostCertificate", "#", ""):
+            settings.append((name, value))
+    return settings, hosts
 
 
 def render_drop_in(options: Iterable[tuple[str, str]]) -> bytes:
@@ -113,7 +172,7 @@ def check_candidate(binary: Path, main_config: Path, candidate: bytes, beside: P
     """
     _make_separation_directory()
     with written_beside(beside, candidate + f"Include {main_config}\n".encode()) as file:
-        _run([str(binary), "-t", "-f", str(file)], "sshd refuses the new configuration")
+        run_checked([str(binary), "-t", "-f", str(file)], "sshd refuses the new configuration")
 
 
 def verify_effective(
@@ -125,14 +184,14 @@ def verify_effective(
         ConfigError: Another value is in force; says which, for whom, and how to mend it.
         ServiceFailed: sshd does not accept its configuration.
     """
-    expected = {name.lower(): value for name, value in options}
+    expected = [(name, value) for name, value in options]
     for account in sorted(accounts):
         effective = _effective_options(binary, main_config, account)
-        for name, value in expected.items():
-            found = effective.get(name, ["(unset)"])
+        for name, value in expected:
+            found = effective.get(name.lower(), ["(unset)"])
             if value not in found:
                 raise ConfigError(
-                    f"sshd's {name} for account {account} is {found[0]!r}, not {value!r}",
+                    f"sshd's {name.lower()} for account {account} is {found[0]!r}, not {value!r}",
                     hint=f"let {main_config} include the dpki drop-in before anything else, and"
                     " remove the other setting (look for Match blocks and other drop-ins)",
                 )
@@ -140,7 +199,7 @@ def verify_effective(
 
 def _effective_options(binary: Path, main_config: Path, account: str) -> dict[str, list[str]]:
     _make_separation_directory()
-    output = _run(
+    output = run_checked(
         [str(binary), "-T", "-f", str(main_config), "-C", f"user={account},host=none,addr=::1"],
         "sshd does not accept its configuration",
     )
@@ -173,20 +232,15 @@ def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) ->
         is_empty = not content.read(1)
     if is_empty:
         raise DpkiError("the KRL is empty; an empty file would admit every revoked key")
-    _run([str(ssh_keygen), "-Q", "-l", "-f", str(file)], "OpenSSH refuses the KRL")
+    run_checked([str(ssh_keygen), "-Q", "-l", "-f", str(file)], "OpenSSH refuses the KRL")
 
 
-def reload_sshd(command: tuple[str, ...]) -> None:
-    """Run the reload hook; an empty one means that somebody else reloads sshd.
+def run_checked(command: list[str], failure: str) -> str:
+    """Run a program and return what it printed.
 
     Raises:
-        ServiceFailed: It did not end with status 0.
+        ServiceFailed: It did not run, or end in time with status 0; begins with `failure`.
     """
-    if command:
-        _run(list(command), "the reload hook failed")
-
-
-def _run(command: list[str], failure: str) -> str:
     try:
         done = subprocess.run(
             command,

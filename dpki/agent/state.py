@@ -216,16 +216,6 @@ class AgentState:
         """Read the CA's certificates from the domain's first block again the next time."""
         self._connection.execute("DELETE FROM coverage WHERE authority = ?", (bytes(authority),))
 
-    def reloaded(self) -> str | None:
-        """Return the digest of the drop-in that sshd was last told to read."""
-        with self._reading():
-            return self._note("reloaded")
-
-    def save_reloaded(self, digest: str) -> None:
-        """Record that sshd was told to read the drop-in with this digest."""
-        with self.transaction():
-            self._save_note("reloaded", digest)
-
     def settle(self, batches: Iterable[tuple[AuthorityId, int]]) -> None:
         """Stop asking about batches that count for ever, by CA and first serial."""
         self._connection.executemany(

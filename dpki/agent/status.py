@@ -8,6 +8,7 @@ from pathlib import Path
 from dpki.agent.state import FILE_NAME, open_state
 from dpki.chain.quorum import Evidence
 from dpki.config.device import load_device_config
+from dpki.config.sshd import Mode
 from dpki.errors import DpkiError
 
 
@@ -17,21 +18,31 @@ class AgentStatus:
 
     Attributes:
         report: As `AgentReport.to_json` wrote it.
-        strict: Whether the strict-mode drop-in is in place.
+        is_installed: Whether a drop-in is in place.
     """
 
     report: dict[str, object]
-    strict: bool
+    is_installed: bool
+
+    @property
+    def mode(self) -> str:
+        """Who decides a login at sshd, in words: `reduced` where sshd alone does."""
+        # A report of an earlier version has none: it knew only one.
+        return (
+            str(self.report.get("mode", Mode.STRICT.label))
+            if self.is_installed
+            else "not installed"
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the status as plain data."""
-        return {"mode": "strict" if self.strict else "not installed", "last_run": self.report}
+        return {"mode": self.mode, "last_run": self.report}
 
     def lines(self) -> list[str]:
         """Return the status for people."""
-        mode = "strict" if self.strict else "not installed"
         said = {**self.report, "evidence": self._evidence()}
-        return [f"mode: {mode}", *(f"{key}: {value}" for key, value in said.items())]
+        said.pop("mode", None)
+        return [f"mode: {self.mode}", *(f"{key}: {value}" for key, value in said.items())]
 
     def _evidence(self) -> str:
         evidence = self.report.get("evidence")

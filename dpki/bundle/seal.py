@@ -94,6 +94,23 @@ class SealingKeys:
         """The strongest suite that these keys allow; the only one that is used."""
         return Suite.X25519 if self.hybrid is None else Suite.MLKEM768_X25519
 
+    @property
+    def point(self) -> bytes:
+        """The X25519 public key that bundles are sealed for: the hybrid key's half, if any."""
+        return self.x25519 if self.hybrid is None else self.hybrid[_MLKEM_BYTES:]
+
+    def for_prekey(self, x25519: bytes) -> SealingKeys:
+        """Return the keys to seal with so that only a one-time key opens it.
+
+        Its X25519 key takes the lasting one's place, beside the same ML-KEM key: once it is erased
+        nobody opens the bundle again who can't break X25519.
+
+        Raises:
+            MalformedInput: It is of low order, or has another length.
+        """
+        hybrid = None if self.hybrid is None else self.hybrid[:_MLKEM_BYTES] + x25519
+        return SealingKeys(x25519, hybrid)
+
 
 @dataclass(frozen=True)
 class SealingSecrets:
@@ -144,14 +161,19 @@ class SealingSecrets:
         return dumps(value)
 
     @property
+    def point(self) -> bytes:
+        """The X25519 private key that bundles are sealed for: the hybrid key's half, if any."""
+        return self.x25519 if self.hybrid is None else _expand(self.hybrid)[1]
+
+    @property
     def public(self) -> SealingKeys:
         """The public keys, as they stand in the key document."""
         x25519 = X25519PrivateKey.from_private_bytes(self.x25519).public_key().public_bytes_raw()
         if self.hybrid is None:
             return SealingKeys(x25519)
-        mlkem, point = _expand(self.hybrid)
-        hybrid = mlkem.public_key().public_bytes_raw() + point.public_key().public_bytes_raw()
-        return SealingKeys(x25519, hybrid)
+        mlkem, half = _expand(self.hybrid)
+        point = X25519PrivateKey.from_private_bytes(half).public_key().public_bytes_raw()
+        return SealingKeys(x25519, mlkem.public_key().public_bytes_raw() + point)
 
 
 def seal(plaintext: bytes, keys: SealingKeys, context: Hash32) -> bytes:
@@ -174,8 +196,14 @@ def seal(plaintext: bytes, keys: SealingKeys, context: Hash32) -> bytes:
     return _MAGIC + bytes([_VERSION, keys.suite]) + sealed
 
 
-def open_sealed(data: bytes, secrets_: SealingSecrets, context: Hash32) -> bytes:
+def open_sealed(
+    data: bytes, secrets_: SealingSecrets, context: Hash32, prekey: bytes | None = None
+) -> bytes:
     """Open what `seal` made for this device.
+
+    Args:
+        prekey: The X25519 private key of a one-time key, to open what was sealed for that; None for
+            what was sealed for the lasting keys.
 
     Returns:
         The plaintext, without frame and padding.
@@ -200,10 +228,13 @@ def open_sealed(data: bytes, secrets_: SealingSecrets, context: Hash32) -> bytes
         )
     ciphertext = data[_HEADER:]
     try:
+        point = secrets_.point if prekey is None else prekey
         if secrets_.hybrid is None:
-            framed = bytes(SealedBox(PrivateKey(secrets_.x25519)).decrypt(ciphertext))
+            framed = bytes(SealedBox(PrivateKey(point)).decrypt(ciphertext))
         else:
-            private = MLKEM768X25519PrivateKey(*_expand(secrets_.hybrid))
+            private = MLKEM768X25519PrivateKey(
+                _expand(secrets_.hybrid)[0], X25519PrivateKey.from_private_bytes(point)
+            )
             framed = _hpke().decrypt(ciphertext, private, info=_INFO + context)
     except (CryptoError, InvalidTag, RuntimeError, ValueError) as error:
         raise NotForThisDevice(
@@ -239,13 +270,10 @@ def _hpke() -> HpkeSuite:
     return HpkeSuite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
-def _expand(seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
+def _expand(seed: bytes) -> tuple[MLKEM768PrivateKey, bytes]:
     """Return the two private keys of an X-Wing seed: SHAKE-256 gives 64 bytes and 32."""
     expanded = hashlib.shake_256(seed).digest(96)
-    return (
-        MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),
-        X25519PrivateKey.from_private_bytes(expanded[64:]),
-    )
+    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), expanded[64:]
 
 
 def _hybrid_public(key: bytes) -> MLKEM768X25519PublicKey:

@@ -22,6 +22,7 @@ LARGEST_SERIAL = 2**64 - 1
 _WHAT = "key revocation list"
 _MAGIC = b"SSHKRL\n\0"
 _FORMAT = 1
+_VERSION_AT, _FLAGS_AT = 12, 28
 _CERTIFICATES, _EXPLICIT_KEYS = 1, 2
 _SERIAL_LIST, _SERIAL_RANGE = 0x20, 0x21
 # A serial in a list takes 8 bytes, a range 21 whatever its length.
@@ -121,6 +122,32 @@ def build_krl(
             hint="this is a defect of dpki: please report it",
         )
     return data
+
+
+def refuse_the_same(some: bytes, other: bytes) -> bool:
+    """Whether two lists that `build_krl` made differ in version and time at most."""
+    return some[:_VERSION_AT] == other[:_VERSION_AT] and some[_FLAGS_AT:] == other[_FLAGS_AT:]
+
+
+def unite_krls(*krls: Krl) -> bytes:
+    """Return a KRL that refuses whatever one of these does; its head is the last one's.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not krls:
+        raise UsageError("no key revocation list was given")
+    return build_krl(
+        [
+            Revocations(blob, [range(first, last + 1) for first, last in runs])
+            for krl in krls
+            for blob, runs in krl.revoked
+        ],
+        frozenset[bytes]().union(*(krl.keys for krl in krls)),
+        version=krls[-1].version,
+        generated=krls[-1].generated,
+        comment=krls[-1].comment,
+    )
 
 
 def parse_krl(data: bytes) -> Krl:

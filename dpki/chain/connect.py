@@ -14,6 +14,8 @@ from dpki.chain.rpc import Endpoint, Reader
 from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, UsageError, WrongDomain
 from dpki.model import DomainId
 
+_NONE_HINT = "name one with --rpc URL"
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -51,6 +53,24 @@ def connect_agreed(
         with connect(urls, domain_id) as (reader, domain):
             yield Connection(reader, domain, lambda: Evidence(len(urls), 1))
         return
+    with connect_proven(urls, domain_id, needed) as (proven, domain):
+        yield Connection(proven, domain, proven.evidence)
+
+
+@contextmanager
+def connect_proven(
+    urls: Sequence[str], domain_id: DomainId, quorum: int | None = None
+) -> Iterator[tuple[ProvenReader, Domain]]:
+    """Yield a reader of proven storage words, and the domain; see `connect_agreed`.
+
+    With a quorum of one, the words are proven for a block whose hash one endpoint told.
+
+    Raises:
+        As `connect_agreed` does.
+    """
+    needed = default_quorum(len(urls)) if quorum is None else quorum
+    if not urls:
+        raise ConfigError("no RPC endpoint is configured", hint=_NONE_HINT)
     if needed > len(urls):
         raise UsageError(
             f"{needed} endpoints must agree, and there are only {len(urls)}",
@@ -59,7 +79,7 @@ def connect_agreed(
     panel = Panel([Endpoint(url) for url in urls], needed, domain_id.chain_id)
     try:
         proven = ProvenReader(panel)
-        yield Connection(proven, fetch_domain(proven, domain_id), proven.evidence)
+        yield proven, fetch_domain(proven, domain_id)
     finally:
         for endpoint in panel.idle():
             endpoint.close()
@@ -79,7 +99,7 @@ def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint
         ConfigError: There is none to try.
     """
     if not urls:
-        raise ConfigError("no RPC endpoint is configured", hint="name one with --rpc URL")
+        raise ConfigError("no RPC endpoint is configured", hint=_NONE_HINT)
     failures: list[CouldNotCheck | WrongDomain] = []
     for url in urls:
         with Endpoint(url) as endpoint:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from eth_hash.auto import keccak
 
 from dpki.chain import decode, rlp
-from dpki.errors import EndpointUnavailable, ProofInvalid
+from dpki.errors import EndpointUnavailable, MalformedInput, ProofInvalid
 from dpki.model import Block, Hash32
 
 MAXIMUM_FIELD = 1024
@@ -102,6 +102,27 @@ def verify_header(answer: object, expected: Hash32) -> Header:
         claimed = decode.block({**fields, "hash": str(expected)}, "the endpoint")
         return Header(claimed, decode.hash32(fields.get("stateRoot"), "the endpoint"), encoded)
     except EndpointUnavailable as error:
+        raise ProofInvalid(f"a block header is malformed: {error.message}", hint=_HINT) from error
+
+
+def parse_header(encoded: bytes) -> Header:
+    """Parse an encoded header, whose hash the caller then compares with one that it believes.
+
+    Raises:
+        ProofInvalid: It is none, or has fields that are not known here.
+    """
+    try:
+        fields = rlp.decode_list(encoded)
+        if not len(_FIELDS) <= len(fields) <= len(_FIELDS) + len(_LATER):
+            raise MalformedInput(f"it has {len(fields)} fields")
+        values = dict(zip((*_FIELDS, *_LATER), (f.payload for f in fields), strict=False))
+        block = Block(
+            rlp.integer(values["number"], 8),
+            Hash32(keccak(encoded)),
+            decode.time(rlp.integer(values["timestamp"], 8), "the header"),
+        )
+        return Header(block, Hash32(values["stateRoot"]), encoded)
+    except (MalformedInput, EndpointUnavailable) as error:
         raise ProofInvalid(f"a block header is malformed: {error.message}", hint=_HINT) from error
 
 

@@ -12,13 +12,13 @@ over. Proofs of many keys share their upper nodes; each node is hashed and decod
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eth_hash.auto import keccak
 
 from dpki.chain import decode, rlp
-from dpki.errors import EndpointUnavailable, MalformedInput, ProofInvalid
+from dpki.errors import CouldNotCheck, EndpointUnavailable, MalformedInput, ProofInvalid
 from dpki.model import Address, Hash32
 
 MAXIMUM_NODE = 1024
@@ -110,6 +110,10 @@ class NodePool:
             raise _invalid("its nodes are no list, or more than a way can have")
         return [self._nodes.get(text) or self._parse(text) for text in map(_text, written)]
 
+    def encoded(self) -> list[bytes]:
+        """Return the nodes that were met so far."""
+        return [node.raw for node in self._nodes.values()]
+
     def _parse(self, text: str) -> Node:
         if len(text) > 2 + 2 * MAXIMUM_NODE:
             raise _invalid("a node is too long")
@@ -132,23 +136,96 @@ def prove(root: Hash32, key: bytes, nodes: Sequence[Node]) -> bytes | None:
         if [node.raw for node in nodes] not in ([], [b"\x80"]):
             raise _invalid("an empty trie has no nodes")
         return None
-    path = keccak(key).hex()
-    position, used, reference = 0, 0, bytes(root)
-    while reference:
+    used = 0
+
+    def next_node(reference: bytes) -> Node:
+        nonlocal used
+        following = nodes[used] if used < len(nodes) else None
         if len(reference) == 32:
-            node = nodes[used] if used < len(nodes) else None
-            if node is None or node.hash != reference:
+            if following is None or following.hash != reference:
                 raise _invalid("a node is missing, or not the one that the node above names")
             used += 1
-        else:
-            # Shorter than a hash, and so part of its parent; some endpoints list it all the same.
-            node = Node.parse(reference)
-            used += used < len(nodes) and nodes[used].raw == reference
-        content = node.content
+            return following
+        # Shorter than a hash, and so part of its parent; some endpoints list it all the same.
+        used += following is not None and following.raw == reference
+        return Node.parse(reference)
+
+    value = _walk(root, key, next_node)
+    if used != len(nodes):
+        raise _invalid("nodes are left over")
+    return value
+
+
+class NodeSet:
+    """Nodes in no order, found by their hashes: what a file holds.
+
+    Args:
+        nodes: Encoded; each longer than those that stand in their parents.
+    """
+
+    def __init__(self, nodes: Iterable[bytes]) -> None:
+        self._nodes = {node.hash: node for node in map(Node.parse, nodes)}
+        self._used: set[bytes] = set()
+
+    def account(self, state_root: Hash32, address: Address) -> Account | None:
+        """Return an account of the state; see `prove_account`.
+
+        Raises:
+            CouldNotCheck: A node on the way to it is not here.
+            ProofInvalid: The way does not end as one does.
+        """
+        return _account(self._prove(state_root, address))
+
+    def word(self, storage_root: Hash32, slot: int) -> bytes:
+        """Return a storage word; see `prove_word`.
+
+        Raises:
+            CouldNotCheck: A node on the way to it is not here.
+            ProofInvalid: The way does not end as one does.
+        """
+        return _word(self._prove(storage_root, slot.to_bytes(32)))
+
+    @property
+    def needed(self) -> tuple[bytes, ...]:
+        """The nodes that lay on a way so far, sorted."""
+        return tuple(sorted(self._nodes[hash].raw for hash in self._used))
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are nodes that lay on no way so far."""
+        return len(self._used) < len(self._nodes)
+
+    def _prove(self, root: Hash32, key: bytes) -> bytes | None:
+        return None if root == EMPTY_ROOT else _walk(root, key, self._find)
+
+    def _find(self, reference: bytes) -> Node:
+        if len(reference) < 32:
+            return Node.parse(reference)
+        node = self._nodes.get(reference)
+        if node is None:
+            raise CouldNotCheck(
+                "the proof lacks a part of the state that the question is about",
+                hint="something was lost on the way, or it is a proof of something else: get it"
+                " anew",
+            )
+        self._used.add(reference)
+        return node
+
+
+def _walk(root: Hash32, key: bytes, find: Callable[[bytes], Node]) -> bytes | None:
+    """Return what a trie that is not empty holds under a key; None where the way ends elsewhere.
+
+    Args:
+        find: Returns the node that a reference names: a hash, or the node itself.
+    """
+    path = keccak(key).hex()
+    position, reference = 0, bytes(root)
+    while reference:
+        content = find(reference).content
         if isinstance(content, Leaf):
             if len(content.path) != len(path) - position:
                 raise _invalid("a leaf is at the wrong depth")
-            return _ended(nodes, used, content.value if path.endswith(content.path) else None)
+            return content.value if path.endswith(content.path) else None
         if not isinstance(content, Branch | Extension) or position >= len(path):
             raise _invalid("the way does not end where a key does")
         if isinstance(content, Branch):
@@ -159,7 +236,7 @@ def prove(root: Hash32, key: bytes, nodes: Sequence[Node]) -> bytes | None:
             position += len(content.path)
         else:
             break
-    return _ended(nodes, used, None)
+    return None
 
 
 def prove_account(state_root: Hash32, address: Address, nodes: Sequence[Node]) -> Account | None:
@@ -168,7 +245,10 @@ def prove_account(state_root: Hash32, address: Address, nodes: Sequence[Node]) -
     Raises:
         ProofInvalid: The nodes are not the way to it.
     """
-    value = prove(state_root, address, nodes)
+    return _account(prove(state_root, address, nodes))
+
+
+def _account(value: bytes | None) -> Account | None:
     if value is None:
         return None
     try:
@@ -189,7 +269,10 @@ def prove_word(storage_root: Hash32, slot: int, nodes: Sequence[Node]) -> bytes:
     Raises:
         ProofInvalid: The nodes are not the way to it.
     """
-    value = prove(storage_root, slot.to_bytes(32), nodes)
+    return _word(prove(storage_root, slot.to_bytes(32), nodes))
+
+
+def _word(value: bytes | None) -> bytes:
     if value is None:
         return bytes(32)
     try:
@@ -247,12 +330,6 @@ def _number(value: object) -> int:
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise _invalid("a slot or a word is malformed")
     return int(value, 16)
-
-
-def _ended(nodes: Sequence[Node], used: int, value: bytes | None) -> bytes | None:
-    if used != len(nodes):
-        raise _invalid("nodes are left over")
-    return value
 
 
 def _parse_content(raw: bytes) -> Branch | Extension | Leaf:

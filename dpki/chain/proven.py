@@ -15,7 +15,8 @@ from dpki.chain.panel import Panel
 from dpki.chain.proofs import NodePool, verify_words
 from dpki.chain.quorum import Evidence
 from dpki.chain.rpc import Call, Reader
-from dpki.errors import EndpointUnavailable
+from dpki.chain.state_proof import StateProof
+from dpki.errors import CouldNotCheck, EndpointUnavailable
 from dpki.model import Address, Hash32
 
 KEYS = 1000
@@ -47,6 +48,21 @@ class ProvenReader:
         """Return what stands behind everything that was answered so far."""
         proven = bool(self._headers) and not self._why_reduced
         return self._panel.evidence(proven=proven, why_not=self._why_reduced)
+
+    def known_state(self, block: Hash32) -> StateProof:
+        """Return what was read of a block's state, with its proofs: to be read again without us.
+
+        Raises:
+            CouldNotCheck: Not everything that was read was proven.
+        """
+        if self._why_reduced or block not in self._headers:
+            raise CouldNotCheck(
+                f"no endpoint proves the state of block {block}:"
+                f" {self._why_reduced or 'none was asked to'}",
+                hint="name an endpoint that answers eth_getProof; many prove only the newest"
+                " blocks",
+            )
+        return StateProof(self._headers[block], self._pools[block].encoded())
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return the answer to one question; see `Reader.call`."""

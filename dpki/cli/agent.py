@@ -39,4 +39,4 @@ def status(directory: DeviceDirectory, json: JsonOption = False) -> None:
     found = load_status(directory.absolute())
     for line in found.lines():
         output.say(line)
-    output.result(found.to_json(), "strict" if found.strict else "not installed")
+    output.result(found.to_json(), found.mode)

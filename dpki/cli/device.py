@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpki.cli import device_own
 from dpki.cli.options import (
-    DeviceDirectory,
     DeviceOption,
-    DomainOption,
     DryRunOption,
     FleetOption,
     HomeOption,
     JsonOption,
     LabelOption,
     PassphraseOption,
-    QuorumOption,
-    RpcOption,
     example,
     selected,
 )
@@ -30,125 +27,13 @@ if TYPE_CHECKING:
     from dpki.devices.enrollment import EnrollmentRequest
 
 app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
+device_own.register(app)
 
 RequestArgument = Annotated[Path, typer.Argument(help="A request file that a device made.")]
 NameOption = Annotated[str, typer.Option("--name", help="What to call the device here.")]
 DevicesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")
 ]
-
-
-@app.command(
-    "init",
-    epilog=example(
-        'dpki device init --dir /etc/dpki --domain "$DOMAIN" --rpc https://rpc.example \\',
-        "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub",
-    ),
-)
-def init(
-    directory: DeviceDirectory,
-    domain: DomainOption,
-    rpc: RpcOption,
-    quorum: QuorumOption = None,
-    gateway: Annotated[
-        list[str] | None,
-        typer.Option("--gateway", metavar="URL", help="IPFS gateway; may be repeated."),
-    ] = None,
-    store: Annotated[
-        list[Path] | None,
-        typer.Option("--directory", help="Folder that bundles may come from; may be repeated."),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow",
-            metavar="ACCOUNT=CA/PRINCIPAL",
-            help="Who may log in where; CA is an id; may be repeated.",
-        ),
-    ] = None,
-    successors: Annotated[
-        bool,
-        typer.Option(
-            "--follow-successors",
-            help="What --allow gives a CA goes to its successors too, see `dpki ca rotate`.",
-        ),
-    ] = False,
-    break_glass: Annotated[
-        Path | None,
-        typer.Option("--break-glass", help="Public key that gets in when all else fails."),
-    ] = None,
-    console_access: Annotated[
-        bool, typer.Option("--console-access", help="No such key: there is a console.")
-    ] = False,
-    sshd_dir: Annotated[
-        Path | None, typer.Option("--sshd-dir", help="Folder for what sshd reads.")
-    ] = None,
-    sshd_config: Annotated[
-        Path | None, typer.Option("--sshd-config", help="sshd's main configuration.")
-    ] = None,
-    drop_in: Annotated[
-        Path | None, typer.Option("--drop-in", help="File that the agent writes for sshd.")
-    ] = None,
-    reload: Annotated[
-        str | None,
-        typer.Option("--reload", metavar="COMMAND", help="Makes sshd read its configuration."),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """On a device: make keys and a request. Prints the address.
-
-    Keys are made here and stay here; the request is for the admin, see `dpki device enroll`.
-    """
-    from dpki.cli.device_setup import Wishes, make_config, set_up
-
-    output = Output(json=json)
-    wishes = Wishes(
-        domain=domain,
-        rpc=tuple(rpc),
-        quorum=quorum,
-        gateways=tuple(gateway or ()),
-        directories=tuple(store or ()),
-        allow=tuple(allow or ()),
-        successors=successors,
-        break_glass=break_glass,
-        console_access=console_access,
-        sshd_directory=sshd_dir,
-        sshd_config=sshd_config,
-        drop_in=drop_in,
-        reload=reload,
-    )
-    folder = directory.absolute()
-    config = make_config(wishes)
-    with output.working("finding the trust domain"):
-        device, request = set_up(folder, config)
-    output.say(f"this is device {device}; its private keys are in {folder} and stay there")
-    output.say(f"next, for the admin: dpki device enroll {request} --name NAME")
-    output.result({"device": str(device), "request": str(request)}, device)
-
-
-@app.command("rekey", epilog=example("dpki device rekey --dir /etc/dpki --out update.request"))
-def rekey(
-    directory: DeviceDirectory,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The request file; default: in the folder.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """On a device: make the next SSH host key.
-
-    With it a request for the admin, see `dpki device update`. Prints the request's file.
-    """
-    from dpki.cli.device_setup import make_update
-
-    output = Output(json=json)
-    folder = directory.absolute()
-    request = (out or folder / "update.request").absolute()
-    with output.working("asking the chain"):
-        device, fingerprint = make_update(folder, request)
-    output.say(f"the next SSH host key is {fingerprint}")
-    output.say(f"next, for the admin: dpki device update {request}")
-    document = {"device": str(device), "request": str(request), "fingerprint": fingerprint}
-    output.result(document, request)
 
 
 @app.command(
@@ -186,6 +71,7 @@ def enroll(
     parsed = _load_request(request)
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
+        output.say(f"the request's fingerprint is {parsed.fingerprint}: does the device show that?")
         if dry_run:
             device, rehearsal = rehearse_enrolment(
                 desk.reader, writer, desk.index, parsed, name, now()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dpki.agent.once import KEYS
-from dpki.certificates.keys import ssh_fingerprint
 from dpki.chain.connect import connect
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.options import argument
@@ -18,7 +18,6 @@ from dpki.config import device as device_config
 from dpki.config.device import (
     Access,
     DeviceConfig,
-    Sshd,
     dump_device_config,
     load_device_config,
     parse_allowances,
@@ -28,12 +27,17 @@ from dpki.config.device import (
 )
 from dpki.config.finality import Finality
 from dpki.config.presets import PRESETS
+from dpki.config.sshd import CommandHook, ReloadHook, Sshd, parse_hook
 from dpki.config.urls import verify_urls
 from dpki.devices.document import make_key_document
-from dpki.devices.enrollment import encode_request, make_enrollment_request
+from dpki.devices.enrollment import (
+    EnrollmentRequest,
+    encode_request,
+    make_enrollment_request,
+)
 from dpki.devices.keys import (
     DeviceKeys,
-    add_host_key,
+    add_prekeys,
     generate_device_keys,
     load_device_keys,
     save_device_keys,
@@ -104,10 +108,13 @@ def make_config(wishes: Wishes) -> DeviceConfig:
     return parse_device_config(dump_device_config(config))
 
 
-def set_up(directory: Path, config: DeviceConfig) -> tuple[Address, Path]:
-    """Write a device's keys, configuration and enrolment request; return address and request.
+def set_up(directory: Path, config: DeviceConfig, prekeys: int) -> tuple[EnrollmentRequest, Path]:
+    """Write a device's keys, configuration and enrolment request; return request and its file.
 
     Keys that an interrupted run has left are taken.
+
+    Args:
+        prekeys: How many one-time keys the supply begins with.
 
     Raises:
         ConfigError: The folder has a configuration already; it is left as it is.
@@ -121,16 +128,20 @@ def set_up(directory: Path, config: DeviceConfig) -> tuple[Address, Path]:
     with connect(config.rpc, config.domain) as (_, domain):
         registry = domain.devices
     make_private_directory(directory)
-    keys = _make_keys(directory / KEYS)
-    request = directory / "enroll.request"
-    _write_request(request, keys, config.domain, registry, nonce=0)
+    keys = _make_keys(directory / KEYS, prekeys)
+    path = directory / "enroll.request"
+    request = _write_request(path, keys, config.domain, registry, nonce=0)
     # Last: with it the device is set up.
     save_device_config(directory, config)
-    return keys.address, request
+    return request, path
 
 
-def make_update(directory: Path, request: Path) -> tuple[Address, str]:
-    """Make the next SSH host key and a request to have it known; return address, fingerprint.
+def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -> EnrollmentRequest:
+    """Make new keys, and write a request to have them known.
+
+    Args:
+        path: Where the request goes.
+        change: Makes them, in the folder of keys.
 
     Raises:
         CheckedFalse: The device is not enrolled, or retired; no key was made.
@@ -146,39 +157,37 @@ def make_update(directory: Path, request: Path) -> tuple[Address, str]:
             f"this device ({keys.address}) is {word}",
             hint="the admin enrols it with: dpki device enroll enroll.request --name NAME",
         )
-    verify_writable(request)
-    add_host_key(directory / KEYS)
+    verify_writable(path)
+    change(directory / KEYS)
     keys = load_device_keys(directory / KEYS)
-    _write_request(request, keys, config.domain, domain.devices, nonce=record.nonce)
-    return keys.address, ssh_fingerprint(keys.host_blobs[-1])
+    return _write_request(path, keys, config.domain, domain.devices, nonce=record.nonce)
 
 
 def _write_request(
     path: Path, keys: DeviceKeys, domain: DomainId, registry: Address, *, nonce: int
-) -> None:
+) -> EnrollmentRequest:
     document = make_key_document(keys, sequence=nonce)
     document = replace(document, ssh_host=document.ssh_host[-KEPT_HOST_KEYS:])
     deadline = datetime.now(UTC) + REQUEST_LIFETIME
     request = make_enrollment_request(keys, domain, registry, document, deadline, nonce)
     # Nothing in it is secret: it is carried to the admin by whatever means.
     write_atomic(path, encode_request(request), mode=PUBLIC)
+    return request
 
 
-def _make_keys(directory: Path) -> DeviceKeys:
+def _make_keys(directory: Path, prekeys: int) -> DeviceKeys:
     if not directory.exists():
         save_device_keys(directory, generate_device_keys())
+    add_prekeys(directory, prekeys)
     return load_device_keys(directory)
 
 
 def _sshd(wishes: Wishes) -> Sshd:
     default = Sshd()
     is_root = os.geteuid() == 0
-    reload = default.reload if is_root else ()
+    reload = default.reload if is_root else CommandHook(())
     if wishes.reload is not None:
-        try:
-            reload = tuple(shlex.split(wishes.reload))
-        except ValueError as error:
-            raise UsageError("the command after --reload has an open quote") from error
+        reload = _hook(wishes.reload)
     return Sshd(
         directory=(wishes.sshd_directory or default.directory).absolute(),
         config=(wishes.sshd_config or default.config).absolute(),
@@ -187,6 +196,16 @@ def _sshd(wishes: Wishes) -> Sshd:
         login_user=default.login_user if is_root else _own_name(),
         reload=reload,
     )
+
+
+def _hook(text: str) -> ReloadHook:
+    """Return one of the known hooks, or a command as a shell splits it."""
+    if text == "none" or text.startswith(("systemd:", "pid:")):
+        return parse_hook(text)
+    try:
+        return CommandHook(tuple(shlex.split(text)))
+    except ValueError as error:
+        raise UsageError("the command after --reload has an open quote") from error
 
 
 def _own_name() -> str:

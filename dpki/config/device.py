@@ -14,6 +14,7 @@ from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
 from dpki.config.durations import format_duration, parse_duration
 from dpki.config.finality import Finality, dump_finality, parse_finality
+from dpki.config.sshd import Sshd, dump_sshd, is_plain_path, parse_sshd
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_urls
 from dpki.config.values import verify_account
@@ -56,27 +57,6 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Sshd:
-    """Where the OpenSSH server of this device is, and how it is told.
-
-    Attributes:
-        directory: Folder for what sshd reads (CAs, KRL, host certificates); the agent's alone.
-        config: The server's main configuration file.
-        drop_in: The file that the agent writes, included by `config`.
-        binary: The server, for checking a configuration before it takes effect.
-        login_user: Unprivileged account that the login command runs as.
-        reload: Command that makes the server read its configuration again; empty for none.
-    """
-
-    directory: Path = Path("/etc/ssh/dpki")
-    config: Path = Path("/etc/ssh/sshd_config")
-    drop_in: Path = Path("/etc/ssh/sshd_config.d/10-dpki.conf")
-    binary: Path = Path("/usr/sbin/sshd")
-    login_user: str = "nobody"
-    reload: tuple[str, ...] = ("systemctl", "reload", "ssh")
-
-
-@dataclass(frozen=True)
 class Access:
     """The way in when certificates can't decide.
 
@@ -85,12 +65,19 @@ class Access:
         console_access: The operator's word that the console can be reached instead.
         outage: What happens after `maximum_age` without the chain.
         maximum_age: How old the newest agreed block may get.
+        authorities: What happens to users of single CAs instead.
     """
 
     break_glass: str | None = None
     console_access: bool = False
     outage: Outage = Outage.CLOSED
     maximum_age: timedelta = timedelta(hours=24)
+    authorities: Mapping[AuthorityId, Outage] = field(default_factory=dict)
+
+    @property
+    def can_close(self) -> bool:
+        """Whether some CA's users, or all, are locked out by an outage."""
+        return Outage.CLOSED in (self.outage, *self.authorities.values())
 
 
 @dataclass(frozen=True)
@@ -156,7 +143,7 @@ def _parse(table: Table) -> DeviceConfig:
         quorum=table.integer("quorum", minimum=1) if "quorum" in table else None,
         gateways=_urls(table, "gateways", ()),
         directories=tuple(_path(table, "directories", d) for d in table.texts("directories", ())),
-        sshd=_parse_sshd(table.table("sshd")),
+        sshd=parse_sshd(table.table("sshd")),
         access=_parse_access(table.table("access")),
         accounts=_parse_accounts(table.table("accounts")),
         successors=table.flag("successors", default=False),
@@ -190,6 +177,7 @@ def dump_device_config(config: DeviceConfig) -> str:
         "console_access": config.access.console_access,
         "outage": config.access.outage.value,
         "maximum_age": format_duration(config.access.maximum_age),
+        "authorities": {str(id): outage.value for id, outage in config.access.authorities.items()},
     }
     return dump_toml(
         {
@@ -200,14 +188,7 @@ def dump_device_config(config: DeviceConfig) -> str:
             "gateways": config.gateways,
             "directories": [str(path) for path in config.directories],
             "successors": config.successors,
-            "sshd": {
-                "directory": str(config.sshd.directory),
-                "config": str(config.sshd.config),
-                "drop_in": str(config.sshd.drop_in),
-                "binary": str(config.sshd.binary),
-                "login_user": config.sshd.login_user,
-                "reload": config.sshd.reload,
-            },
+            "sshd": dump_sshd(config.sshd),
             "access": access,
             "accounts": {
                 account: [str(grant) for grant in grants]
@@ -262,44 +243,45 @@ def verify_break_glass(line: str) -> str:
     return line
 
 
-def _parse_sshd(table: Table) -> Sshd:
-    default = Sshd()
-    sshd = Sshd(
-        directory=_absolute(table, "directory", default.directory),
-        config=_absolute(table, "config", default.config),
-        drop_in=_absolute(table, "drop_in", default.drop_in),
-        binary=_absolute(table, "binary", default.binary),
-        login_user=table.parsed("login_user", verify_account, default.login_user),
-        reload=table.texts("reload", default.reload),
-    )
-    table.close()
-    return sshd
-
-
 def _parse_access(table: Table) -> Access:
     default = Access()
     break_glass = (
         table.parsed("break_glass", verify_break_glass) if "break_glass" in table else None
     )
-    outage = table.text("outage", default.outage.value)
-    if outage not in [member.value for member in Outage]:
-        raise table.error("outage", "must be closed or open")
+    outage = _outage(table, "outage", default.outage.value)
     access = Access(
         break_glass=break_glass,
         console_access=table.flag("console_access", default.console_access),
-        outage=Outage(outage),
+        outage=outage,
         maximum_age=table.parsed(
             "maximum_age", parse_duration, format_duration(default.maximum_age)
         ),
+        authorities=_parse_outages(table.table("authorities")),
     )
     table.close()
-    if access.outage is Outage.CLOSED and access.break_glass is None and not access.console_access:
+    if access.can_close and access.break_glass is None and not access.console_access:
         raise table.error(
             "outage",
             "is closed, and there would be no way in during an outage",
             hint="set access.break_glass to a public key, or access.console_access = true",
         )
     return access
+
+
+def _parse_outages(table: Table) -> dict[AuthorityId, Outage]:
+    outages = {}
+    for text in table.names():
+        with table.blame(text):
+            authority = AuthorityId.parse(text)
+        outages[authority] = _outage(table, text)
+    return outages
+
+
+def _outage(table: Table, key: str, default: str | None = None) -> Outage:
+    text = table.text(key, default)
+    if text not in [member.value for member in Outage]:
+        raise table.error(key, "must be closed or open")
+    return Outage(text)
 
 
 def _parse_accounts(table: Table) -> dict[str, tuple[Grant, ...]]:
@@ -318,12 +300,7 @@ def _urls(table: Table, key: str, default: tuple[str, ...] | None = None) -> tup
         return verify_urls(texts)
 
 
-def _absolute(table: Table, key: str, default: Path) -> Path:
-    return _path(table, key, table.text(key, str(default)))
-
-
 def _path(table: Table, key: str, text: str) -> Path:
-    # Some end up in sshd's configuration, where quotes, backslashes and % mean something.
-    if not text.startswith("/") or not text.isprintable() or set(text) & set("\"'\\%"):
+    if not is_plain_path(text):
         raise table.error(key, f"must be a plain absolute path, not {text[:80]!r}")
     return Path(text)

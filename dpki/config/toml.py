@@ -42,6 +42,10 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def is_text(self, key: str) -> bool:
+        """Whether there is a string: for keys that may have a string or a list."""
+        return isinstance(self._values.get(key), str)
+
     def names(self) -> list[str]:
         """Return the keys not yet read, in the file's order."""
         return list(self._values)

@@ -9,19 +9,27 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.bundle.seal import SealingKeys, Suite
-from dpki.certificates.keys import parse_ssh_public_key
+from dpki.certificates.keys import parse_ssh_public_key, ssh_blob
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import MalformedInput
 from dpki.model import Hash32
 
-DOCUMENT_LIMIT = 32 << 10
+DOCUMENT_LIMIT = 48 << 10
 SALT_BYTES = 16
 MAXIMUM_KEYS = 16
 """SSH keys of a kind in one document, at most."""
 
+MAXIMUM_PREKEYS = 256
+"""One-time keys in one document, at most."""
+
+MAXIMUM_PREKEY_NUMBER = 2**32 - 1
+
 _VERSION = 1
+_WITH_PREKEYS = 2
 _WHAT = "key document"
 _FIELDS = {
     "v": int,
@@ -34,6 +42,26 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
+class Prekey:
+    """The public half of a one-time key: for one certificate, in one bundle.
+
+    Attributes:
+        number: From 1; a device gives none twice.
+        ssh: An Ed25519 public key, 32 bytes: the subject of the certificate.
+        x25519: The public key that the certificate's bundle is sealed for, 32 bytes.
+    """
+
+    number: int
+    ssh: bytes
+    x25519: bytes
+
+    @property
+    def blob(self) -> bytes:
+        """The SSH public key blob of `ssh`."""
+        return ssh_blob(Ed25519PublicKey.from_public_bytes(self.ssh))
+
+
+@dataclass(frozen=True)
 class KeyDocument:
     """A device's public keys.
 
@@ -43,6 +71,7 @@ class KeyDocument:
         sealing: What bundles are sealed for.
         ssh_host: Public key blobs of its SSH server, newest last, at least one.
         ssh_user: Public key blobs of its SSH client, newest last.
+        prekeys: Its supply of one-time keys, by number.
     """
 
     salt: bytes
@@ -50,6 +79,7 @@ class KeyDocument:
     sealing: SealingKeys
     ssh_host: tuple[bytes, ...]
     ssh_user: tuple[bytes, ...]
+    prekeys: tuple[Prekey, ...] = ()
 
     @property
     def digest(self) -> Hash32:
@@ -58,13 +88,20 @@ class KeyDocument:
 
 
 def make_key_document(keys: DeviceKeys, sequence: int = 0) -> KeyDocument:
-    """Return a new document of these keys, with a fresh salt; of many SSH keys the newest 16."""
+    """Return a new document of these keys, with a fresh salt.
+
+    Of many SSH keys the newest 16, of many one-time keys the oldest 256.
+    """
     return KeyDocument(
         salt=secrets.token_bytes(SALT_BYTES),
         sequence=sequence,
         sealing=keys.sealing.public,
         ssh_host=keys.host_blobs[-MAXIMUM_KEYS:],
         ssh_user=keys.user_blobs[-MAXIMUM_KEYS:],
+        prekeys=tuple(
+            Prekey(secret.number, secret.ssh_public, secret.x25519_public)
+            for secret in keys.prekeys[:MAXIMUM_PREKEYS]
+        ),
     )
 
 
@@ -73,16 +110,19 @@ def encode_key_document(document: KeyDocument) -> bytes:
     seal = {Suite.X25519.label: document.sealing.x25519}
     if document.sealing.hybrid is not None:
         seal[Suite.MLKEM768_X25519.label] = document.sealing.hybrid
-    return dumps(
-        {
-            "v": _VERSION,
-            "salt": document.salt,
-            "sequence": document.sequence,
-            "seal": seal,
-            "ssh_host": list(document.ssh_host),
-            "ssh_user": list(document.ssh_user),
-        }
-    )
+    value: dict[str, object] = {
+        "v": _VERSION,
+        "salt": document.salt,
+        "sequence": document.sequence,
+        "seal": seal,
+        "ssh_host": list(document.ssh_host),
+        "ssh_user": list(document.ssh_user),
+    }
+    if document.prekeys:
+        # A reader of version 1 would leave them out, and have another digest.
+        prekeys = [[prekey.number, prekey.ssh, prekey.x25519] for prekey in document.prekeys]
+        value |= {"v": _WITH_PREKEYS, "prekeys": prekeys}
+    return dumps(value)
 
 
 def parse_key_document(data: bytes) -> KeyDocument:
@@ -92,8 +132,11 @@ def parse_key_document(data: bytes) -> KeyDocument:
         MalformedInput: It is anything else than what `encode_key_document` writes.
     """
     value = loads_strict(data, DOCUMENT_LIMIT)
-    verify_version(value, _WHAT, _VERSION)
-    fields = fields_of(value, _WHAT, required=_FIELDS, optional={})
+    has_prekeys = isinstance(value, dict) and value.get("v") == _WITH_PREKEYS
+    if not has_prekeys:
+        verify_version(value, _WHAT, _VERSION)
+    required = {**_FIELDS, "prekeys": list} if has_prekeys else _FIELDS
+    fields = fields_of(value, _WHAT, required=required, optional={})
     seal = fields_of(
         fields["seal"],
         f"{_WHAT}'s seal",
@@ -111,12 +154,37 @@ def parse_key_document(data: bytes) -> KeyDocument:
         sealing=SealingKeys(seal[Suite.X25519.label], seal.get(Suite.MLKEM768_X25519.label)),
         ssh_host=host,
         ssh_user=_parse_blobs(fields["ssh_user"], "ssh_user"),
+        prekeys=_parse_prekeys(fields["prekeys"]) if has_prekeys else (),
     )
 
 
 def document_digest(data: bytes) -> Hash32:
     """Return what stands on chain for a document with this encoding."""
     return Hash32(hashlib.sha256(data).digest())
+
+
+def _parse_prekeys(items: list[object]) -> tuple[Prekey, ...]:
+    """Parse at least one, in the order of their numbers, no key twice."""
+    if not 1 <= len(items) <= MAXIMUM_PREKEYS:
+        raise MalformedInput(
+            f"the key document has {len(items)} prekeys, not 1 to {MAXIMUM_PREKEYS}"
+        )
+    prekeys: list[Prekey] = []
+    keys: set[bytes] = set()
+    for item in items:
+        if not isinstance(item, list) or [type(part) for part in item] != [int, bytes, bytes]:
+            raise MalformedInput("a prekey is not a number and two keys")
+        prekey = Prekey(*item)
+        previous = prekeys[-1].number if prekeys else 0
+        if not previous < prekey.number <= MAXIMUM_PREKEY_NUMBER:
+            raise MalformedInput("the prekeys' numbers do not rise")
+        if len(prekey.ssh) != 32 or {prekey.ssh, prekey.x25519} & keys:
+            raise MalformedInput(f"prekey {prekey.number} has no SSH key, or one of another")
+        # A usable point, or it is refused.
+        SealingKeys(prekey.x25519)
+        keys |= {prekey.ssh, prekey.x25519}
+        prekeys.append(prekey)
+    return tuple(prekeys)
 
 
 def _parse_blobs(items: list[object], name: str) -> tuple[bytes, ...]:

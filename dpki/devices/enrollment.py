@@ -7,7 +7,9 @@ anything. The hashing is done here, in a few lines, because a device carries no 
 
 from __future__ import annotations
 
+import base64
 import enum
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +24,7 @@ from dpki.devices.document import (
     parse_key_document,
 )
 from dpki.devices.keys import DeviceKeys
+from dpki.devices.possession import PROOF_BYTES, prove_possession, verify_possession
 from dpki.errors import (
     Expired,
     MalformedInput,
@@ -32,9 +35,11 @@ from dpki.errors import (
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.typed_data import recover_signer, typed_digest
 
-REQUEST_LIMIT = 64 << 10
+REQUEST_LIMIT = 128 << 10
+"""Bytes of a request, also as text."""
 
-_VERSION = 1
+
+_VERSION = 2
 _WHAT = "enrolment request"
 _FIELDS = {
     "v": int,
@@ -45,9 +50,11 @@ _FIELDS = {
     "nonce": int,
     "deadline": int,
     "signature": bytes,
+    "proofs": list,
 }
 _SIGNATURE_BYTES = 65
 _LATEST = 253402300799
+_LINE = "dpki-request:"
 _CONTRACT = "dpki DeviceRegistry"
 _MEMBERS = "(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
 
@@ -73,6 +80,7 @@ class EnrollmentRequest:
         nonce: 0 to be enrolled, the device's nonce on chain for an update.
         deadline: Until when the contract takes it, whole seconds.
         signature: r ‖ s ‖ v, 65 bytes.
+        proofs: One signature for each key of the document (`devices.possession`).
     """
 
     kind: RequestKind
@@ -82,6 +90,14 @@ class EnrollmentRequest:
     nonce: int
     deadline: datetime
     signature: bytes
+    proofs: tuple[bytes, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """What two people read to each other: 80 bits of the request's hash, in groups of four."""
+        digest = hashlib.sha256(encode_request(self)).digest()[:10]
+        text = base64.b32encode(digest).decode().lower()
+        return "-".join(text[i : i + 4] for i in range(0, 16, 4))
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,8 @@ def make_enrollment_request(
 ) -> EnrollmentRequest:
     """Sign a request with the device's identity: to be enrolled (nonce 0), or an update.
 
+    Every other key of the document signs that it is the device's.
+
     Args:
         registry: The domain's DeviceRegistry.
         document: Its sequence must be the nonce.
@@ -118,6 +136,7 @@ def make_enrollment_request(
 
     Raises:
         UsageError: Sequence and nonce differ.
+        MalformedInput: The document lists a key that is not the device's.
     """
     if document.sequence != nonce:
         raise UsageError(
@@ -132,7 +151,8 @@ def make_enrollment_request(
     raw = keys.identity.sign_msg_hash(digest).to_bytes()
     signature = raw[:64] + bytes([raw[64] + 27])
     whole = from_timestamp(to_timestamp(deadline))
-    return EnrollmentRequest(kind, domain, keys.address, encoded, nonce, whole, signature)
+    proofs = prove_possession(keys, document, digest)
+    return EnrollmentRequest(kind, domain, keys.address, encoded, nonce, whole, signature, proofs)
 
 
 def encode_request(request: EnrollmentRequest) -> bytes:
@@ -147,23 +167,40 @@ def encode_request(request: EnrollmentRequest) -> bytes:
             "nonce": request.nonce,
             "deadline": to_timestamp(request.deadline),
             "signature": request.signature,
+            "proofs": list(request.proofs),
         }
     )
 
 
+def request_line(request: EnrollmentRequest) -> str:
+    """Return the request as one line of text, for a terminal, a message or a QR code."""
+    return _LINE + base64.urlsafe_b64encode(encode_request(request)).decode().rstrip("=")
+
+
 def parse_request(data: bytes) -> EnrollmentRequest:
-    """Parse a request file.
+    """Parse a request: a file, or a line of text.
 
     Raises:
-        MalformedInput: It is anything else than what `encode_request` writes.
+        MalformedInput: It is anything else than what `encode_request` or `request_line` writes.
     """
+    if data.startswith(_LINE.encode()):
+        data = _decode_line(data.strip()[len(_LINE) :])
     value = loads_strict(data, REQUEST_LIMIT)
+    if isinstance(value, dict) and value.get("v") == 1:
+        raise MalformedInput(
+            "this enrolment request is of version 1, which does not prove that the device has its"
+            " keys",
+            hint="bring dpki on the device up to date, and let it make a new request",
+        )
     verify_version(value, _WHAT, _VERSION)
     fields = fields_of(value, _WHAT, required=_FIELDS, optional={})
     try:
         kind = RequestKind(fields["type"])
     except ValueError as error:
         raise MalformedInput("the enrolment request is neither enroll nor update") from error
+    proofs = fields["proofs"]
+    if not all(type(proof) is bytes and len(proof) == PROOF_BYTES for proof in proofs):
+        raise MalformedInput("a proof of the enrolment request does not have 64 bytes")
     if len(fields["signature"]) != _SIGNATURE_BYTES:
         raise MalformedInput("the enrolment request's signature does not have 65 bytes")
     if (kind is RequestKind.ENROLL) != (fields["nonce"] == 0):
@@ -178,6 +215,7 @@ def parse_request(data: bytes) -> EnrollmentRequest:
         nonce=fields["nonce"],
         deadline=from_timestamp(fields["deadline"]),
         signature=fields["signature"],
+        proofs=tuple(proofs),
     )
 
 
@@ -192,7 +230,8 @@ def verify_request(
 
     Raises:
         WrongDomain: It is for another trust domain.
-        SignatureInvalid: The signature is not the device's over exactly this.
+        SignatureInvalid: The signature is not the device's over exactly this, or a key of the
+            document has not signed.
         Expired: The deadline has passed.
         MalformedInput: The key document is malformed, or not the one for this nonce.
     """
@@ -220,6 +259,7 @@ def verify_request(
     document = parse_key_document(request.document)
     if document.sequence != request.nonce:
         raise MalformedInput("the key document's sequence is not the request's nonce")
+    verify_possession(document, message, request.proofs)
     return VerifiedRequest(
         kind=request.kind,
         device=request.device,
@@ -262,6 +302,16 @@ def _verify_signature(signature: bytes, message: bytes, device: Address) -> None
             f"the request is not signed by device {device}",
             hint="it was altered, or made for another domain; let the device make a new one",
         )
+
+
+def _decode_line(text: bytes) -> bytes:
+    try:
+        data = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise MalformedInput("the line is no enrolment request: it is not base64url") from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
+        raise MalformedInput("the line is no enrolment request: cut off, or mistyped")
+    return data
 
 
 def _parse_domain(text: str) -> DomainId:

@@ -4,6 +4,9 @@ In a folder of their own: `identity.key` (secp256k1, hexadecimal; its address is
 `sealing.key` (CBOR, see `SealingSecrets.dump`), `ssh_host/<n>.key` and `ssh_user/<n>.key` (Ed25519,
 OpenSSH format, so that sshd and ssh use them where they are). Several SSH keys of a kind, because
 the next one has to exist while the old one's certificate still works.
+
+And `prekeys/<n>.key`, the supply of one-time keys: an SSH key and the X25519 key that opens the one
+bundle with the one certificate for it. `prekeys/given` holds the highest number ever given.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,6 +32,7 @@ from eth_keys.datatypes import PrivateKey
 from eth_keys.main import KeyAPI
 from eth_utils.exceptions import ValidationError
 
+from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.bundle.seal import SealingSecrets
 from dpki.certificates.keys import ssh_blob
 from dpki.errors import DpkiError, MalformedInput
@@ -39,6 +44,7 @@ from dpki.files import (
     settle,
     staged,
     translated,
+    write_atomic,
 )
 from dpki.model import Address
 
@@ -46,10 +52,63 @@ IDENTITY_FILE = "identity.key"
 SEALING_FILE = "sealing.key"
 HOST_DIRECTORY = "ssh_host"
 USER_DIRECTORY = "ssh_user"
+PREKEY_DIRECTORY = "prekeys"
+GIVEN_FILE = "given"
 
 _FILE_LIMIT = 4096
 # Named here and not left to the environment: eth-keys would fall back to slow Python silently.
 _CURVE = KeyAPI(CoinCurveECCBackend)
+
+
+@dataclass(frozen=True)
+class PrekeySecret:
+    """A one-time key, whole.
+
+    Attributes:
+        number: From 1, never given twice.
+        ssh: For one certificate.
+        x25519: 32 bytes; opens that certificate's bundle, once.
+    """
+
+    number: int
+    ssh: Ed25519PrivateKey = field(repr=False)
+    x25519: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls, number: int) -> PrekeySecret:
+        """Make one from the system's randomness."""
+        x25519 = X25519PrivateKey.generate().private_bytes_raw()
+        return cls(number, Ed25519PrivateKey.generate(), x25519)
+
+    @property
+    def ssh_public(self) -> bytes:
+        """The SSH public key, 32 bytes."""
+        return self.ssh.public_key().public_bytes_raw()
+
+    @property
+    def x25519_public(self) -> bytes:
+        """The X25519 public key, 32 bytes."""
+        return X25519PrivateKey.from_private_bytes(self.x25519).public_key().public_bytes_raw()
+
+    def dump(self) -> bytes:
+        """Return the secret content of its file."""
+        return dumps({"v": 1, "ssh": self.ssh.private_bytes_raw(), "x25519": self.x25519})
+
+    @classmethod
+    def load(cls, number: int, data: bytes) -> PrekeySecret:
+        """Parse what `dump` wrote.
+
+        Raises:
+            MalformedInput: It is something else.
+        """
+        what = "prekey file"
+        value = loads_strict(data, 256)
+        verify_version(value, what, 1)
+        required = {"v": int, "ssh": bytes, "x25519": bytes}
+        fields = fields_of(value, what, required=required, optional={})
+        if len(fields["ssh"]) != 32 or len(fields["x25519"]) != 32:
+            raise MalformedInput("a key in the prekey file has the wrong length")
+        return cls(number, Ed25519PrivateKey.from_private_bytes(fields["ssh"]), fields["x25519"])
 
 
 @dataclass(frozen=True)
@@ -61,12 +120,14 @@ class DeviceKeys:
         sealing: Opens bundles.
         ssh_host: The SSH server's keys, newest last, at least one.
         ssh_user: The SSH client's keys, newest last.
+        prekeys: The supply of one-time keys, by number.
     """
 
     identity: PrivateKey = field(repr=False)
     sealing: SealingSecrets = field(repr=False)
     ssh_host: tuple[Ed25519PrivateKey, ...] = field(repr=False)
     ssh_user: tuple[Ed25519PrivateKey, ...] = field(repr=False)
+    prekeys: tuple[PrekeySecret, ...] = field(default=(), repr=False)
 
     @property
     def address(self) -> Address:
@@ -149,6 +210,7 @@ def load_device_keys(directory: Path) -> DeviceKeys:
         sealing=_load_sealing(directory / SEALING_FILE),
         ssh_host=host,
         ssh_user=_load_ssh_keys(directory / USER_DIRECTORY),
+        prekeys=_load_prekeys(directory / PREKEY_DIRECTORY),
     )
 
 
@@ -168,6 +230,82 @@ def add_user_key(directory: Path) -> Ed25519PrivateKey:
         DpkiError: It could not be written.
     """
     return _add(directory / USER_DIRECTORY)
+
+
+def erase_host_keys(directory: Path, public_blobs: Collection[bytes]) -> None:
+    """Remove the SSH server's private keys with these public key blobs, for good.
+
+    Their names go. On flash, and on file systems with a journal, overwriting would erase nothing
+    more: the old blocks stay until the device takes them back.
+
+    Raises:
+        DpkiError: One could not be removed.
+    """
+    for _, path in _numbered(directory / HOST_DIRECTORY):
+        if public_blobs and ssh_blob(_load_ssh_key(path).public_key()) in public_blobs:
+            with translated(path, "it is still there"):
+                path.unlink()
+                fsync_directory(path.parent)
+
+
+def add_prekeys(directory: Path, count: int) -> tuple[PrekeySecret, ...]:
+    """Make one-time keys until the supply has `count`, and return the new ones.
+
+    Their numbers are recorded as given before the keys are written: a crash may waste some, and no
+    number is ever two keys'.
+
+    Raises:
+        DpkiError: They could not be written.
+    """
+    folder = directory / PREKEY_DIRECTORY
+    make_private_directory(folder)
+    missing = count - len(_numbered(folder))
+    if missing <= 0:
+        return ()
+    first = _given(folder) + 1
+    write_atomic(folder / GIVEN_FILE, f"{first + missing - 1}\n".encode())
+    new = tuple(PrekeySecret.generate(first + i) for i in range(missing))
+    for prekey in new:
+        create_atomic(folder / f"{prekey.number}.key", prekey.dump())
+    return new
+
+
+def erase_prekey(directory: Path, number: int) -> None:
+    """Erase a one-time key; where it is gone already, nothing happens.
+
+    What was sealed for it can't be opened any more. On flash the medium may keep a copy until it
+    erases the block by itself.
+
+    Raises:
+        DpkiError: It could not be erased.
+    """
+    path = directory / PREKEY_DIRECTORY / f"{number}.key"
+    with translated(path, "the one-time key is still there"):
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            fsync_directory(path.parent)
+
+
+def _load_prekeys(directory: Path) -> tuple[PrekeySecret, ...]:
+    found: list[PrekeySecret] = []
+    for number, path in _numbered(directory):
+        try:
+            found.append(PrekeySecret.load(number, _load_private(path)))
+        except MalformedInput as error:
+            raise MalformedInput(f"{path} is damaged: {error.message}") from None
+    return tuple(found)
+
+
+def _given(directory: Path) -> int:
+    """Return the highest number that was ever given, from the record and from what is there."""
+    path = directory / GIVEN_FILE
+    recorded = 0
+    if path.exists():
+        text = load_bounded(path, limit=16)
+        if re.fullmatch(rb"[1-9][0-9]{0,9}\n", text) is None:
+            raise MalformedInput(f"{path} is damaged: it holds no number")
+        recorded = int(text)
+    return max(recorded, *(number for number, _ in _numbered(directory)), 0)
 
 
 def _write_all(directory: Path, keys: DeviceKeys) -> None:

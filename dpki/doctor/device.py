@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
 
+from dpki.agent.index import IndexedAuthority, load_index
 from dpki.agent.once import KEYS
 from dpki.agent.sshd import (
     InstalledFiles,
+    host_options,
+    parse_drop_in,
     render_drop_in,
-    strict_options,
+    settings_for,
     verify_effective,
     verify_krl,
 )
@@ -25,13 +26,14 @@ from dpki.certificates.krl import Krl, parse_krl
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FILE_NAME as CONFIG
 from dpki.config.device import DeviceConfig, load_device_config
+from dpki.config.sshd import Mode
 from dpki.devices.keys import load_device_keys
 from dpki.doctor.finding import AS_ROOT, Finding, Level, attempt, from_error
 from dpki.doctor.network import look_at_chain, look_at_gateway, unreachable
 from dpki.doctor.paths import Kind, judge, judge_folders, look_above, look_at
 from dpki.doctor.programs import look_at_openssh, look_at_python, look_at_system_python
 from dpki.errors import DpkiError, ServiceFailed
-from dpki.model import Address, DeviceState, from_timestamp
+from dpki.model import Address, DeviceState
 from dpki.verification.revocations import revocation_list
 
 
@@ -54,7 +56,8 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
         keys,
         *ward.installed_files(),
         ward.login_command(),
-        ward.login_index(),
+        *ward.login_index(),
+        ward.mode(),
         ward.krl(chain.snapshot),
         ward.drop_in(),
         *ward.effective(),
@@ -152,19 +155,31 @@ class _Ward:
         where = str(self.files.login_command)
         return attempt("login command", look, where=where, mend=self.run_agent)
 
-    def login_index(self) -> Finding:
-        """Whether logins are decided from something new enough."""
+    def login_index(self) -> list[Finding]:
+        """Whether logins are decided from something new enough, by each CA's own policy."""
         path = self.files.login_index
-        try:
-            index = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-            try:
-                meta = dict(index.execute("SELECT key, value FROM meta"))
-            finally:
-                index.close()
-        except (sqlite3.Error, ValueError, MemoryError) as error:
-            said = f"it can't be read, so nobody can log in: {error}"
-            return Finding("login index", Level.PROBLEM, said, str(path), self.run_agent)
-        return judge_index(meta, self.now, where=str(path), mend=self.run_agent)
+        index = load_index(path)
+        if index is None:
+            said = "it can't be read, or is of another version, so nobody can log in"
+            return [Finding("login index", Level.PROBLEM, said, str(path), self.run_agent)]
+        if not index.authorities:
+            said = "no user CA is trusted, so nobody can log in"
+            return [Finding("login index", Level.WARNING, said, str(path))]
+        return [
+            judge_index(authority, self.now, where=str(path), mend=self.run_agent)
+            for authority in index.authorities
+        ]
+
+    def mode(self) -> Finding:
+        """Who decides a login: sshd alone is less than what strict mode checks."""
+        mode = self.config.sshd.mode
+        if mode is Mode.STRICT:
+            return Finding("mode", Level.OK, "strict: each login is decided by what is anchored")
+        said = f"{mode.label}: sshd lets in what a CA signed, anchored or not"
+        if self.config.sshd.fence:
+            said = f"{mode.label}, fenced: an anchored serial lets in, whatever certificate has it"
+        mend = 'mode = "strict" in [sshd] of device.toml, if a command can run here'
+        return Finding("mode", Level.WARNING, said, mend=mend)
 
     def krl(self, snapshot: Snapshot | None) -> Finding:
         """Whether sshd can read the KRL, and whether it holds all that the chain revoked."""
@@ -201,7 +216,7 @@ class _Ward:
 
         def check(account: str) -> str:
             verify_effective(sshd.binary, sshd.config, options, [account])
-            return "strict mode is in force"
+            return f"{sshd.mode.label} mode is in force"
 
         findings = []
         for account in sorted(self.config.accounts):
@@ -241,36 +256,26 @@ class _Ward:
         ]
 
     def _options(self) -> list[tuple[str, str]]:
-        prefix = f"HostKey {self.files.host_key('')}"
         try:
-            lines = _read(self.config.sshd.drop_in).decode("utf-8", "replace").splitlines()
+            _, hosts = parse_drop_in(_read(self.config.sshd.drop_in))
         except DpkiError:
-            lines = []
-        hosts = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-        return strict_options(
-            self.files,
-            login_user=self.config.sshd.login_user,
-            host=hosts[0] if hosts else None,
-            has_break_glass=self.config.access.break_glass is not None,
-        )
+            hosts = []
+        return [*settings_for(self.files, self.config), *host_options(self.files, hosts)]
 
 
-def judge_index(meta: Mapping[str, int | None], now: datetime, *, where: str, mend: str) -> Finding:
-    """Return whether the login command still lets anybody in from this index."""
-    made, until = meta.get("chain_time"), meta.get("fresh_until")
-    if made is None:
-        return Finding("login index", Level.PROBLEM, "it does not say its age", where, mend)
-    said = f"it is of the chain at {from_timestamp(made):%Y-%m-%d %H:%M:%S} UTC"
+def judge_index(authority: IndexedAuthority, now: datetime, *, where: str, mend: str) -> Finding:
+    """Return whether holders of the CA's certificates can still log in by what is installed."""
+    part, made, until = "login index", authority.chain_time, authority.fresh_until
+    said = f"CA {authority.id}: of the chain at {made:%Y-%m-%d %H:%M:%S} UTC"
     if until is None:
-        return Finding("login index", Level.OK, f"{said}, and never too old", where)
-    if now > from_timestamp(until):
-        return Finding(
-            "login index", Level.PROBLEM, f"{said}: too old, nobody gets in", where, mend
-        )
-    if now - from_timestamp(made) > (from_timestamp(until) - from_timestamp(made)) / 2:
+        said += ", and open for ever without the chain (outage = open)"
+        return Finding(part, Level.WARNING, said, where)
+    if now > until:
+        return Finding(part, Level.PROBLEM, f"{said}: too old, nobody gets in", where, mend)
+    if now - made > (until - made) / 2:
         left = f"{said}: more than half of what is allowed is gone"
-        return Finding("login index", Level.WARNING, left, where, mend)
-    return Finding("login index", Level.OK, said, where)
+        return Finding(part, Level.WARNING, left, where, mend)
+    return Finding(part, Level.OK, said, where)
 
 
 def judge_krl(installed: Krl, snapshot: Snapshot, *, where: str, mend: str) -> Finding:

@@ -13,9 +13,10 @@ from dpki.chain.events import batch_path, fetch_batches, fetch_issued
 from dpki.chain.rpc import Reader, fetch_block
 from dpki.chain.snapshot import Snapshot, extend_snapshot, fetch_snapshot
 from dpki.errors import CouldNotCheck, MalformedInput, WrongContext
-from dpki.model import Address, DomainId
+from dpki.model import Address, DomainId, Hash32
 from dpki.verification.policies import Anchoring, find_authority, judge
 from dpki.verification.proof import CertificateProof, parse_proof
+from dpki.verification.proof_bundle import Position
 from dpki.verification.verdict import Finding, Verdict
 
 BACKDATING = timedelta(hours=1)
@@ -56,7 +57,7 @@ def verify_certificate(
     except MalformedInput as error:
         return Finding(Verdict.REFUSED, error.message)
     if parsed_proof is not None:
-        _verify_proof_fits(parsed_proof, parsed, domain_id)
+        verify_proof_fits(parsed_proof, parsed, domain_id)
     try:
         with connect_agreed(rpc, domain_id, quorum) as chain:
             moment = now if now is not None else datetime.now(UTC)
@@ -85,7 +86,12 @@ def check(
         finding = _judge_at(reader, snapshot, certificate, anchoring, now)
         if finding.verdict is not Verdict.NOT_ANCHORED:
             return finding
-    return _judge_at(reader, snapshot, certificate, _search(reader, snapshot, certificate), now)
+    authority = find_authority(certificate, snapshot)
+    searched = None
+    if authority is not None and authority.is_issued(certificate.serial):
+        found = search_position(reader, domain, snapshot.block.number, certificate)
+        searched = Anchoring(found.entry.device, found.path)
+    return _judge_at(reader, snapshot, certificate, searched, now)
 
 
 def _judge_at(
@@ -102,34 +108,34 @@ def _judge_at(
     return judge(certificate, anchoring, snapshot, now)
 
 
-def _search(reader: Reader, snapshot: Snapshot, certificate: SshCertificate) -> Anchoring | None:
-    """Find the batch that holds the certificate's serial, from when it became valid on.
+def search_position(
+    reader: Reader, domain: Domain, head: int, certificate: SshCertificate
+) -> Position:
+    """Find what was anchored under a certificate's serial, from when it became valid on.
+
+    Args:
+        head: The number of the last block to look at.
 
     Returns:
-        Its claimed place, whatever the entry says: that it is this certificate is `judge`'s to
-        find. None where the serial was never issued.
+        What the events say: an entry that may be another certificate's, and its place. That the
+        chain committed to it is for the caller to find.
 
     Raises:
-        CouldNotCheck: The serial was issued, and the endpoint does not show where.
+        CouldNotCheck: The reader does not show where. That the serial was issued is known.
     """
-    authority = find_authority(certificate, snapshot)
-    if authority is None or not authority.is_issued(certificate.serial):
-        return None
-    domain, head = snapshot.domain, snapshot.block.number
+    ca, serial = certificate.authority_id, certificate.serial
     likely = _first_block_since(
         reader, domain.block.number, head, certificate.valid_after - BACKDATING
     )
     for start, end in ((likely, head), (domain.block.number, likely - 1)):
-        for event in fetch_issued(
-            reader, domain, start, end, ca=authority.id, serial=certificate.serial
-        ):
+        for event in fetch_issued(reader, domain, start, end, ca=ca, serial=serial):
             block = event.block_number
-            for batch in fetch_batches(reader, domain, block, block, ca=authority.id):
-                if batch.holds(certificate.serial):
-                    path = batch_path(batch, domain, certificate.serial)
-                    return Anchoring(batch.entry(certificate.serial).device, path)
+            for batch in fetch_batches(reader, domain, block, block, ca=ca):
+                if batch.holds(serial):
+                    entry = replace(batch.entry(serial), locator=Hash32.zero())
+                    return Position(entry, batch_path(batch, domain, serial))
     raise CouldNotCheck(
-        f"serial {certificate.serial} was issued, but {reader.name} does not show in which batch",
+        f"serial {serial} was issued, but {reader.name} does not show in which batch",
         hint="ask another RPC endpoint; this one lacks or withholds events",
     )
 
@@ -147,9 +153,14 @@ def _first_block_since(reader: Reader, low: int, high: int, time: datetime) -> i
     return low
 
 
-def _verify_proof_fits(
+def verify_proof_fits(
     proof: CertificateProof, certificate: SshCertificate, domain_id: DomainId
 ) -> None:
+    """Check that a proof file is this certificate's, before it is used.
+
+    Raises:
+        WrongContext: It is another's.
+    """
     if proof.domain != domain_id:
         raise WrongContext(f"the proof is for another trust domain, {proof.domain}")
     if (proof.authority, proof.serial) != (certificate.authority_id, certificate.serial):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dpki.chain.quorum import Evidence
 from dpki.errors import CheckedFalse, CouldNotCheck
-from dpki.model import AuthorityId, Block
+from dpki.model import AuthorityId, Block, Hash32
 
 
 class Verdict(enum.Enum):
@@ -27,6 +27,46 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True)
+class CheckpointEvidence:
+    """What stands behind a proof that was checked without a network.
+
+    Attributes:
+        block_hash: Of the block whose state was proven.
+        witnesses: Who signed that this block is the chain's; empty where whoever checks says so.
+        known: How many witnesses whoever checks knows.
+    """
+
+    block_hash: Hash32
+    witnesses: tuple[str, ...] = ()
+    known: int = 0
+
+    level = "checkpoint"
+    """As `Evidence.level`."""
+
+    aside = ()
+    """As `Evidence.aside`: no endpoint was asked."""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        by = (
+            f"{len(self.witnesses)} of {self.known} witnesses vouch ({', '.join(self.witnesses)})"
+            if self.witnesses
+            else "you vouch yourself"
+        )
+        return f"checkpoint: proven, without a network, for block {self.block_hash}, for which {by}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "level": self.level,
+            "said": str(self),
+            "block_hash": str(self.block_hash),
+            "witnesses": list(self.witnesses),
+            "witnesses_known": self.known,
+        }
+
+
+@dataclass(frozen=True)
 class Finding:
     """A verdict, the one reason for it, and what it was found from.
 
@@ -43,7 +83,7 @@ class Finding:
     authority: AuthorityId | None = None
     serial: int | None = None
     block: Block | None = None
-    evidence: Evidence | None = None
+    evidence: Evidence | CheckpointEvidence | None = None
 
     @property
     def exit_status(self) -> int:

@@ -20,6 +20,7 @@ from dpki.verification.proof import CertificateProof, encode_proof
 from dpki.verification.verdict import Finding, Verdict
 from tests.fakes.chain import START, FakeChain
 from tests.fakes.rpc_server import answering, serving
+from tests.proving_world import ProvingWorld, with_nodes
 from tests.world import DOMAIN, Ca
 
 
@@ -162,3 +163,27 @@ def test_an_endpoint_that_withholds_the_domain_gives_no_verdict(
 def test_what_is_no_certificate_is_refused_without_asking_anybody() -> None:
     finding = verify_certificate(b"hello", domain_id=DOMAIN.id, rpc=["http://127.0.0.1:1"])
     assert (finding.verdict, finding.exit_status) == (Verdict.REFUSED, 3)
+
+
+class TestProofBundles:
+    """A file that lacks something says neither yes nor no."""
+
+    def test_what_is_missing_could_not_be_checked(self) -> None:
+        world = ProvingWorld()
+        bundle = world.bundle(world.issue())
+        for place in range(len(bundle.nodes)):
+            nodes = [*bundle.nodes[:place], *bundle.nodes[place + 1 :]]
+            with pytest.raises(CouldNotCheck) as caught:
+                world.check(with_nodes(bundle, nodes))
+            assert not isinstance(caught.value, CheckedFalse)
+
+    def test_an_endpoint_without_proofs_makes_no_bundle_and_no_verdict(self) -> None:
+        world = ProvingWorld()
+        certificate = world.issue()
+
+        def refuse(method: str, params: Sequence[object], honest: object) -> object:
+            return {} if method == "eth_getProof" else honest
+
+        world.chain.lie = refuse
+        with pytest.raises(CouldNotCheck, match="no endpoint proves"):
+            world.export(certificate)

@@ -166,6 +166,7 @@ def test_an_index_that_is_too_old(device: Device) -> None:
     device.anchor(certificate)
     device.update()
     enters(device, key)
+    device.users.registered_at -= timedelta(hours=25)
     device.now -= timedelta(hours=25)
     device.update()
     refused_by_the_command(device, key, "index is too old")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from dpki.agent.observation import HostPair, Known, Observation, Unconfirmed, Wa
 from dpki.certificates.krl import Krl, parse_krl
 from dpki.config.device import Access as AccessConfig
 from dpki.config.device import DeviceConfig, Grant, Outage
+from dpki.config.sshd import Mode, Sshd
 from dpki.model import Address, AuthorityState, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
 from tests.world import DOMAIN, NOBODY, NOW, Ca, block, snapshot
@@ -172,11 +173,117 @@ def test_a_device_that_is_none_lets_nobody_in(scene: Scene, state: DeviceState) 
     assert any("nobody is let in" in problem for problem in plan.problems)
 
 
+def fresh_until(scene: Scene, ca: Ca) -> datetime | None:
+    (found,) = [a.fresh_until for a in scene.plan().index.authorities if a.id == ca.id]
+    return found
+
+
+def test_single_cas_may_have_another_outage_policy(scene: Scene) -> None:
+    other = Ca.users()
+    scene.others.append(other)
+    access = replace(scene.config.access, authorities={other.id: Outage.OPEN})
+    scene.config = replace(scene.config, access=access)
+    assert fresh_until(scene, other) is None
+    assert fresh_until(scene, scene.users) == NOW + timedelta(hours=24)
+
+
+def test_a_successor_has_the_policy_of_the_latest_ca_before_it_that_has_one(scene: Scene) -> None:
+    second, third, fourth = Ca.users(), Ca.users(), Ca.users()
+    second.parent, third.parent, fourth.parent = scene.users.id, second.id, third.id
+    scene.others += [second, third, fourth]
+    named = {scene.users.id: Outage.OPEN, third.id: Outage.CLOSED}
+    access = replace(scene.config.access, authorities=named)
+    scene.config = replace(scene.config, access=access, successors=True)
+    closed = NOW + timedelta(hours=24)
+    cas = (scene.users, second, third, fourth)
+    assert [fresh_until(scene, ca) for ca in cas] == [None, None, closed, closed]
+    scene.config = replace(scene.config, successors=False)
+    assert [fresh_until(scene, ca) for ca in cas] == [None, closed, closed, closed]
+
+
+def test_what_had_expired_by_the_chains_clock_is_forgotten(scene: Scene) -> None:
+    """A device whose clock has stopped would else let it in until its index is made anew."""
+    old, new = scene.anchored(), scene.anchored()
+    scene.known[0] = replace(scene.known[0], entry=replace(scene.known[0].entry, not_after=NOW))
+    assert scene.plan().index.certificates == (new,)
+    assert old not in scene.plan().index.certificates
+
+
+class TestFilesMode:
+    """Without a login command: what sshd must be told by other means."""
+
+    def refused(self, scene: Scene) -> list[int]:
+        krl = parse_krl(scene.plan().krl)
+        return [serial for serial in range(1, 10) if krl.is_revoked(scene.users.blob, serial)]
+
+    @pytest.fixture
+    def files(self, scene: Scene) -> Scene:
+        scene.config = replace(scene.config, sshd=Sshd(mode=Mode.FILES))
+        for device in (NOBODY, OTHER, DEVICE, NOBODY):
+            scene.anchored(device)
+        return scene
+
+    def test_what_is_anchored_for_another_device_stands_in_the_krl(self, files: Scene) -> None:
+        assert self.refused(files) == [2]
+
+    def test_in_strict_mode_it_need_not(self, files: Scene) -> None:
+        files.config = replace(files.config, sshd=Sshd())
+        assert self.refused(files) == []
+
+    def test_the_fence_refuses_every_serial_that_was_not_seen_anchored(self, files: Scene) -> None:
+        files.config = replace(files.config, sshd=Sshd(mode=Mode.FILES, fence=True))
+        files.users.revoked.add(3)
+        assert self.refused(files) == [2, 3, 5, 6, 7, 8, 9]
+        assert parse_krl(files.plan().krl).is_revoked(files.users.blob, 2**64 - 1)
+        assert not parse_krl(files.plan().krl).is_revoked(files.users.blob, 0), "it can't be"
+        files.anchored()
+        assert self.refused(files) == [2, 3, 6, 7, 8, 9]
+
+    def test_the_fence_stands_round_no_host_ca(self, files: Scene) -> None:
+        files.config = replace(files.config, sshd=Sshd(mode=Mode.FILES, fence=True))
+        assert not parse_krl(files.plan().krl).is_revoked(files.hosts.blob, 7)
+
+
+class TestPresentable:
+    """Which of its host certificates a device may go on showing beside the newest."""
+
+    @pytest.fixture
+    def lead(self, scene: Scene) -> Known:
+        certificate, _ = scene.hosts.issue(DEVICE)
+        entry = Entry(certificate.hash, DEVICE, certificate.valid_before, Hash32.zero())
+        scene.known.append(Known(scene.hosts.id, certificate.serial, entry, 50))
+        return scene.known[-1]
+
+    def test_one_that_counts(self, scene: Scene, lead: Known) -> None:
+        scene.anchored(DEVICE)
+        assert scene.plan().presentable == {lead.entry.certificate_hash}
+
+    def test_a_revoked_one(self, scene: Scene, lead: Known) -> None:
+        scene.hosts.revoked.add(lead.serial)
+        assert scene.plan().presentable == frozenset()
+
+    def test_an_expired_one(self, scene: Scene, lead: Known) -> None:
+        scene.known[0] = replace(lead, entry=replace(lead.entry, not_after=NOW))
+        assert scene.plan().presentable == frozenset()
+
+    def test_one_of_a_suspended_ca(self, scene: Scene, lead: Known) -> None:
+        scene.hosts.state = AuthorityState.SUSPENDED
+        assert scene.plan().presentable == frozenset()
+
+    def test_another_devices(self, scene: Scene, lead: Known) -> None:
+        scene.known[0] = replace(lead, entry=replace(lead.entry, device=OTHER))
+        assert scene.plan().presentable == frozenset()
+
+    def test_of_a_retired_device(self, scene: Scene, lead: Known) -> None:
+        scene.device_state = DeviceState.RETIRED
+        assert scene.plan().presentable == frozenset()
+
+
 def test_the_index_goes_stale_when_the_operator_chose_closed(scene: Scene) -> None:
-    assert scene.plan().index.fresh_until == NOW + timedelta(hours=24)
+    assert fresh_until(scene, scene.users) == NOW + timedelta(hours=24)
     access = replace(scene.config.access, outage=Outage.OPEN)
     scene.config = replace(scene.config, access=access)
-    assert scene.plan().index.fresh_until is None
+    assert fresh_until(scene, scene.users) is None
 
 
 def test_a_stale_chain_is_said(scene: Scene) -> None:

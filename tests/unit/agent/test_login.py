@@ -17,6 +17,7 @@ from dpki.agent.index import (
     IndexedCertificate,
     LoginIndex,
     encode_index,
+    load_index,
 )
 from dpki.certificates.ssh import SshCertificate
 from dpki.model import AuthorityKind, to_timestamp
@@ -37,6 +38,10 @@ class Desk:
         self.index = replace(self.index, **fields)  # type: ignore[arg-type]
         self.path.write_bytes(encode_index(self.index))
 
+    def change_ca(self, **fields: object) -> None:
+        (ca,) = self.index.authorities
+        self.change(authorities=(replace(ca, **fields),))  # type: ignore[arg-type]
+
     def ask(
         self, monkeypatch: pytest.MonkeyPatch, blob: bytes | None = None, account: str = "ops"
     ) -> int:
@@ -54,14 +59,18 @@ def indexed(certificate: SshCertificate) -> IndexedCertificate:
     )
 
 
+def indexed_ca(users: Ca) -> IndexedAuthority:
+    return IndexedAuthority(
+        users.id, users.blob, users.maximum_lifetime, NOW, NOW + timedelta(hours=24)
+    )
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     users = Ca.users()
     certificate = users.sign()
     index = LoginIndex(
-        chain_time=NOW,
-        fresh_until=NOW + timedelta(hours=24),
-        authorities=(IndexedAuthority(users.id, users.blob, users.maximum_lifetime),),
+        authorities=(indexed_ca(users),),
         certificates=(indexed(certificate),),
         access=(Access("ops", users.id, "ops"), Access("ops", users.id, "device:0x01")),
     )
@@ -144,8 +153,7 @@ def test_another_expiry_than_the_anchored_one(
 def test_longer_than_the_ca_may_issue(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = IndexedAuthority(desk.users.id, desk.users.blob, timedelta(hours=1))
-    desk.change(authorities=(short,))
+    desk.change_ca(maximum_lifetime=timedelta(hours=1))
     refused(desk, monkeypatch, capsys, "validity")
 
 
@@ -158,20 +166,60 @@ def test_expired_by_the_chains_clock(
     capsys: pytest.CaptureFixture[str],
     chain_time: datetime,
 ) -> None:
-    desk.change(chain_time=chain_time, fresh_until=None)
+    desk.change_ca(chain_time=chain_time, fresh_until=None)
     refused(desk, monkeypatch, capsys, "expired")
 
 
 def test_an_index_that_is_too_old_admits_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.change(fresh_until=NOW - timedelta(seconds=1))
+    desk.change_ca(fresh_until=NOW - timedelta(seconds=1))
     refused(desk, monkeypatch, capsys, "too old")
 
 
 def test_an_operator_who_chose_to_stay_open(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.change(chain_time=NOW - timedelta(days=300), fresh_until=None)
+    desk.change_ca(chain_time=NOW - timedelta(days=300), fresh_until=None)
     assert desk.ask(monkeypatch) == 0
+
+
+def test_each_ca_has_its_own_outage_policy(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One CA's users are locked out by an outage, another's are not."""
+    stale = NOW - timedelta(hours=25)
+    closed = replace(indexed_ca(desk.users), chain_time=stale, fresh_until=NOW - timedelta(hours=1))
+    other = Ca.users()
+    opened = replace(indexed_ca(other), chain_time=stale, fresh_until=None)
+    certificate = other.sign()
+    desk.change(
+        authorities=(closed, opened),
+        certificates=(indexed(desk.certificate), indexed(certificate)),
+        access=(Access("ops", desk.users.id, "ops"), Access("ops", other.id, "ops")),
+    )
+    refused(desk, monkeypatch, capsys, "too old")
+    assert desk.ask(monkeypatch, certificate.blob) == 0
+
+
+def test_the_index_of_another_version_admits_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(login, "INDEX_VERSION", login.INDEX_VERSION + 1)
+    refused(desk, monkeypatch, capsys, "another version")
+
+
+def test_what_is_written_is_what_is_read(desk: Desk, tmp_path: Path) -> None:
+    found = load_index(desk.path)
+    assert found is not None
+    assert encode_index(found) == desk.path.read_bytes()
+    assert (found.authorities, found.certificates) == (
+        desk.index.authorities,
+        desk.index.certificates,
+    )
+    assert set(found.access) == set(desk.index.access)
+    for damage in (b"", b"text", desk.path.read_bytes()[:200]):
+        desk.path.write_bytes(damage)
+        assert load_index(desk.path) is None
+    assert load_index(tmp_path / "none") is None
 
 
 def test_a_host_certificate_is_no_users(
@@ -234,7 +282,7 @@ def test_arguments_that_are_none(
 
 def test_it_runs_under_the_systems_python_with_nothing_but_itself(desk: Desk) -> None:
     script = Path(login.__file__)
-    desk.change(fresh_until=None)
+    desk.change_ca(fresh_until=None)
     encoded = base64.b64encode(desk.certificate.blob).decode()
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", "-E", script, desk.path, "ops", encoded],

@@ -4,7 +4,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from dpki.certificates.keys import ssh_blob
-from dpki.certificates.krl import Krl, Revocations, build_krl, parse_krl
+from dpki.certificates.krl import (
+    Krl,
+    Revocations,
+    build_krl,
+    parse_krl,
+    refuse_the_same,
+    unite_krls,
+)
 from dpki.certificates.wire import string, uint32, uint64
 from dpki.errors import DpkiError, MalformedInput, UsageError
 
@@ -116,6 +123,34 @@ class TestBuild:
         monkeypatch.setattr("dpki.certificates.krl._encode", lambda krl: EMPTY)
         with pytest.raises(DpkiError, match="does not read back"):
             build(Revocations(CA, [1]))
+
+
+class TestUnite:
+    def test_what_either_refuses_is_refused(self) -> None:
+        first = build(Revocations(CA, [1, 5]), Revocations(OTHER, (), 4), keys=[KEY])
+        second = build(Revocations(CA, [range(2, 5)]), version=6, comment="newer")
+        united = unite_krls(parse_krl(first), parse_krl(second))
+        assert runs(united) == {CA: ((1, 5),), OTHER: ((1, 3),)}
+        assert parse_krl(united).keys == {KEY}
+        assert (parse_krl(united).version, parse_krl(united).comment) == (6, "newer")
+
+    def test_nothing_united_is_a_mistake(self) -> None:
+        with pytest.raises(UsageError):
+            unite_krls()
+
+    def test_two_that_refuse_the_same_may_differ_in_age_alone(self) -> None:
+        older = build(Revocations(CA, [7]))
+        newer = build(Revocations(CA, [7]), version=2**63, generated=NOW.replace(year=2030))
+        assert older != newer
+        assert refuse_the_same(older, newer)
+        for other in (
+            build(Revocations(CA, [8])),
+            build(Revocations(CA, [7]), keys=[KEY]),
+            build(Revocations(CA, [7]), comment="another domain"),
+            older[:-1],
+            b"",
+        ):
+            assert not refuse_the_same(older, other)
 
 
 class TestParse:

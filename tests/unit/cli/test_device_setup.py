@@ -9,6 +9,7 @@ from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.cli.device_setup import Wishes, make_config, set_up
 from dpki.config.device import Grant
 from dpki.config.finality import Finality
+from dpki.config.sshd import CommandHook, PidHook, SystemdHook
 from dpki.errors import ConfigError, UsageError
 from tests.world import DOMAIN, Ca
 
@@ -56,8 +57,20 @@ class TestConfig:
         assert config.accounts["root"] == (Grant(CA, "ops"), Grant(CA, "admins"))
         assert config.access.break_glass == rescue.read_text().strip()
         assert config.sshd.directory == Path("/x/sshd")
-        assert config.sshd.reload == ("kill", "-HUP", "1")
+        assert config.sshd.reload == CommandHook(("kill", "-HUP", "1"))
         assert config.directories == (Path("/media/x"),)
+
+    @pytest.mark.parametrize(
+        ("text", "hook"),
+        [
+            ("systemd:sshd.service", SystemdHook("sshd.service")),
+            ("pid:/run/sshd.pid", PidHook(Path("/run/sshd.pid"))),
+            ("none", CommandHook(())),
+            ("rc-service sshd reload", CommandHook(("rc-service", "sshd", "reload"))),
+        ],
+    )
+    def test_how_sshd_is_told(self, text: str, hook: object) -> None:
+        assert make_config(replace(PLAIN, reload=text)).sshd.reload == hook
 
     def test_relative_paths_are_made_absolute(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -76,7 +89,7 @@ class TestConfig:
         monkeypatch.setattr("os.geteuid", lambda: uid)
         sshd = make_config(PLAIN).sshd
         assert sshd.login_user == (user or pwd.getpwuid(uid).pw_name)
-        assert sshd.reload == (("systemctl", "reload", "ssh") if uid == 0 else ())
+        assert sshd.reload == (SystemdHook("ssh.service") if uid == 0 else CommandHook(()))
 
     def test_finality_is_the_chain_s(self) -> None:
         assert make_config(PLAIN).chain.authority_finality == "latest"
@@ -120,7 +133,7 @@ class TestConfig:
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "device.toml").write_text("mine")
     with pytest.raises(ConfigError, match="exists already"):
-        set_up(tmp_path, make_config(PLAIN))
+        set_up(tmp_path, make_config(PLAIN), 0)
     assert [path.name for path in tmp_path.iterdir()] == ["device.toml"]
     assert (tmp_path / "device.toml").read_text() == "mine"
 

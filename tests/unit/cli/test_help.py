@@ -132,6 +132,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "timelock cancel",
         "device init",
         "device rekey",
+        "device topup",
         "device enroll",
         "device update",
         "device list",

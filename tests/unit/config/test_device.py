@@ -11,7 +11,6 @@ from dpki.config.device import (
     DeviceConfig,
     Grant,
     Outage,
-    Sshd,
     dump_device_config,
     load_device_config,
     parse_allowances,
@@ -20,6 +19,7 @@ from dpki.config.device import (
     verify_break_glass,
 )
 from dpki.config.finality import Finality
+from dpki.config.sshd import CommandHook, Mode, PidHook, Sshd, SystemdHook
 from dpki.errors import ConfigError, DpkiError, InvalidPrincipal, MalformedInput, UsageError
 from dpki.model import Address, AuthorityId, DomainId, Hash32
 
@@ -39,8 +39,15 @@ FULL = DeviceConfig(
     rpc=("https://a.example", "https://b.example"),
     gateways=("https://gateway.example",),
     directories=(Path("/media/bundles"),),
-    sshd=Sshd(directory=Path("/tmp/x"), login_user="nobody", reload=()),
-    access=Access(KEY, False, Outage.OPEN, timedelta(hours=3)),
+    sshd=Sshd(
+        directory=Path("/tmp/x"),
+        login_user="nobody",
+        reload=PidHook(Path("/run/sshd.pid")),
+        mode=Mode.FILES,
+        fence=True,
+        overlap=timedelta(hours=6),
+    ),
+    access=Access(KEY, False, Outage.OPEN, timedelta(hours=3), {CA: Outage.CLOSED}),
     accounts={
         "root": (Grant(CA, "ops"), Grant(CA, "a/b")),
         "machine$": (Grant(CA, "x"),),
@@ -94,6 +101,9 @@ def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:
     assert config.accounts == {}
     assert config.chain == Finality(1, "finalized")
     assert config.sshd.login_user == "nobody"
+    assert config.sshd.mode is Mode.STRICT
+    assert not config.sshd.fence
+    assert config.sshd.overlap == timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +119,15 @@ def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:
         (MINIMAL.replace("console_access = true", ""), "no way in during an outage"),
         (MINIMAL.replace("true", "false"), "no way in during an outage"),
         (MINIMAL + "outage = 'maybe'", "access.outage must be closed or open"),
+        (MINIMAL + f"[access.authorities]\n'{CA}' = 'maybe'", "must be closed or open"),
+        (MINIMAL + "[access.authorities]\nusers = 'open'", "access.authorities.users is wrong"),
+        (MINIMAL + "[sshd]\nmode = 'reduced'", "sshd.mode must be strict or files"),
+        (MINIMAL + "[sshd]\nfence = true", "sshd.fence is for files mode"),
+        (MINIMAL + "[sshd]\noverlap = 'long'", "sshd.overlap is wrong"),
+        (MINIMAL + "[sshd]\nreload = 'systemctl reload ssh'", "sshd.reload is wrong"),
+        (MINIMAL + "[sshd]\nreload = 'systemd:a b'", "sshd.reload is wrong"),
+        (MINIMAL + "[sshd]\nreload = 'pid:sshd.pid'", "sshd.reload is wrong"),
+        (MINIMAL + "[sshd]\nreload = 1", "sshd.reload must be a list of strings"),
         (MINIMAL + "maximum_age = '0h'", "access.maximum_age is wrong"),
         (MINIMAL + "break_glass = 'x'", "access.break_glass is wrong"),
         (MINIMAL + "[sshd]\ndirectory = 'etc'", "sshd.directory must be a plain absolute path"),
@@ -193,3 +212,45 @@ class TestBreakGlass:
     def test_refuses_everything_but_one_plain_key(self, line: str) -> None:
         with pytest.raises(DpkiError):
             verify_break_glass(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "hook"),
+    [
+        ("'systemd:sshd.service'", SystemdHook("sshd.service")),
+        ("'pid:/run/sshd.pid'", PidHook(Path("/run/sshd.pid"))),
+        ("'none'", CommandHook(())),
+        ("[]", CommandHook(())),
+        ("['rc-service', 'sshd', 'reload']", CommandHook(("rc-service", "sshd", "reload"))),
+    ],
+)
+def test_how_sshd_is_told(text: str, hook: object) -> None:
+    config = parse_device_config(MINIMAL + f"[sshd]\nreload = {text}")
+    assert config.sshd.reload == hook
+    assert parse_device_config(dump_device_config(config)) == config
+
+
+class TestOutage:
+    """`closed` needs another way in; the policy may be another one for single CAs."""
+
+    @pytest.mark.parametrize(
+        ("default", "single", "closes"),
+        [
+            ("closed", "closed", True),
+            ("closed", "open", True),
+            ("open", "closed", True),
+            ("open", "open", False),
+        ],
+    )
+    def test_nothing_closes_without_another_way_in(
+        self, default: str, single: str, closes: bool
+    ) -> None:
+        text = MINIMAL.replace("console_access = true", f"outage = '{default}'")
+        text += f"[access.authorities]\n'{CA}' = '{single}'\n"
+        if closes:
+            with pytest.raises(ConfigError, match="no way in during an outage"):
+                parse_device_config(text)
+        else:
+            parse_device_config(text)
+        for way in ("console_access = true", f"break_glass = '{KEY}'"):
+            parse_device_config(text.replace("[access]", f"[access]\n{way}"))

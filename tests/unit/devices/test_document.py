@@ -12,12 +12,14 @@ from dpki.bundle.seal import SealingKeys
 from dpki.certificates.keys import ssh_blob
 from dpki.devices.document import (
     MAXIMUM_KEYS,
+    MAXIMUM_PREKEYS,
     KeyDocument,
+    Prekey,
     encode_key_document,
     make_key_document,
     parse_key_document,
 )
-from dpki.devices.keys import generate_device_keys
+from dpki.devices.keys import PrekeySecret, generate_device_keys
 from dpki.errors import MalformedInput
 from tests.vectors_of import load_vectors
 
@@ -71,6 +73,8 @@ def test_of_many_keys_the_newest_are_listed() -> None:
     "change",
     [
         {"v": 2},
+        {"v": 3},
+        {"prekeys": []},
         {"extra": 1},
         {"salt": bytes(15)},
         {"salt": "text"},
@@ -112,4 +116,66 @@ def test_a_line_of_text_is_no_blob() -> None:
 
 def test_size_is_limited() -> None:
     with pytest.raises(MalformedInput, match="more than the"):
-        parse_key_document(dumps({**FIELDS, "salt": bytes(1 << 15)}))
+        parse_key_document(dumps({**FIELDS, "salt": bytes(1 << 16)}))
+
+
+class TestPrekeys:
+    KEYS = dataclasses.replace(
+        KEYS, prekeys=tuple(PrekeySecret.generate(number) for number in (1, 2, 7))
+    )
+    DOCUMENT = make_key_document(KEYS)
+    FIELDS = loads_strict(encode_key_document(DOCUMENT), 1 << 15)
+    ONE, TWO, SEVEN = FIELDS["prekeys"]
+
+    @pytest.mark.parametrize("case", load_vectors("enrollment-2")["cases"])
+    def test_vectors(self, case: dict[str, Any]) -> None:
+        document = parse_key_document(case["document"])
+        assert [[p.number, p.ssh, p.x25519] for p in document.prekeys] == case["prekeys"]
+        assert encode_key_document(document) == case["document"]
+        assert document.digest == case["key_document"]
+
+    def test_are_public_keys_by_number(self) -> None:
+        assert parse_key_document(encode_key_document(self.DOCUMENT)) == self.DOCUMENT
+        secrets = self.KEYS.prekeys
+        assert self.DOCUMENT.prekeys == tuple(
+            Prekey(s.number, s.ssh_public, s.x25519_public) for s in secrets
+        )
+        assert self.DOCUMENT.prekeys[0].blob == ssh_blob(secrets[0].ssh.public_key())
+
+    def test_without_any_it_is_the_document_of_before(self) -> None:
+        without = dataclasses.replace(self.DOCUMENT, prekeys=())
+        assert loads_strict(encode_key_document(without), 1 << 15)["v"] == 1
+        assert self.FIELDS["v"] == 2
+
+    def test_the_oldest_go_first(self) -> None:
+        many = tuple(PrekeySecret.generate(n + 1) for n in range(MAXIMUM_PREKEYS + 1))
+        document = make_key_document(dataclasses.replace(KEYS, prekeys=many))
+        assert [p.number for p in document.prekeys] == list(range(1, MAXIMUM_PREKEYS + 1))
+        assert parse_key_document(encode_key_document(document)) == document
+
+    @pytest.mark.parametrize(
+        "prekeys",
+        [
+            [],
+            [[1]],
+            ["text"],
+            [[*ONE, 1]],
+            [["1", *ONE[1:]]],
+            [[0, *ONE[1:]]],
+            [[1 << 32, *ONE[1:]]],
+            [TWO, ONE],
+            [ONE, ONE],
+            [ONE, [2, *ONE[1:]]],
+            [ONE, [2, ONE[1], TWO[2]]],
+            [ONE, [2, TWO[1], ONE[2]]],
+            [ONE, [2, TWO[1], ONE[1]]],
+            [[1, ONE[1][:-1], ONE[2]]],
+            [[1, ONE[1], ONE[2][:-1]]],
+            [[1, ONE[1], bytes(32)]],
+            [[n + 1, n.to_bytes(32), (n + 9).to_bytes(32)] for n in range(MAXIMUM_PREKEYS + 1)],
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_malformed(self, prekeys: list[object]) -> None:
+        with pytest.raises(MalformedInput):
+            parse_key_document(dumps({**self.FIELDS, "prekeys": prekeys}))

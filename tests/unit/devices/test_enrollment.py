@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from dpki.devices.enrollment import (
     make_enrollment_request,
     parse_request,
     request_digest,
+    request_line,
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys
@@ -29,9 +31,11 @@ from dpki.errors import (
     WrongDomain,
 )
 from dpki.model import Address, DomainId, Hash32
+from dpki.typed_data import recover_signer
 from tests.vectors_of import load_vectors
 
-V = load_vectors("enrollment")
+V = load_vectors("enrollment-2")
+V1 = load_vectors("enrollment")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE = NOW + timedelta(hours=1)
 DOMAIN = DomainId(31337, Address(b"\1" * 20), Hash32(b"\2" * 32))
@@ -52,25 +56,45 @@ def flipped(data: bytes, position: int = -1) -> bytes:
 
 
 class TestVectors:
-    @pytest.mark.parametrize("case", V["cases"], ids=lambda case: case["type"])
+    @pytest.mark.parametrize("case", V["cases"], ids=lambda case: case["fingerprint"])
     def test_request(self, case: dict[str, Any]) -> None:
         registry = Address.parse(V["device_registry"])
         request = parse_request(case["request"])
         assert encode_request(request) == case["request"]
+        assert request_line(request) == case["line"]
+        assert parse_request(case["line"].encode() + b"\n") == request
+        assert request.fingerprint == case["fingerprint"]
         assert request.signature == case["signature"]
-        digest = request_digest(
-            RequestKind(case["type"]),
-            request.domain.chain_id,
-            registry,
-            Address.parse(V["device"]),
-            Hash32(case["key_document"]),
-            case["nonce"],
-            datetime.fromtimestamp(case["deadline"], UTC),
-        )
-        assert digest == case["eip712_digest"]
+        assert list(request.proofs) == case["proofs"]
+        assert digest_of(V, case) == case["eip712_digest"]
         verified = verify_request(request, DomainId.parse(V["domain"]), registry, NOW)
         assert str(verified.device) == V["device"]
         assert verified.key_document == case["key_document"]
+
+    @pytest.mark.parametrize("case", V1["cases"], ids=lambda case: case["type"])
+    def test_what_is_signed_has_not_changed(self, case: dict[str, Any]) -> None:
+        assert digest_of(V1, case) == case["eip712_digest"]
+        assert recover_signer(case["signature"], case["eip712_digest"]) == Address.parse(
+            V1["device"]
+        )
+
+    @pytest.mark.parametrize("case", V1["cases"], ids=lambda case: case["type"])
+    def test_requests_without_proofs_are_of_the_past(self, case: dict[str, Any]) -> None:
+        with pytest.raises(MalformedInput, match="does not prove") as caught:
+            parse_request(case["request"])
+        assert "make a new request" in caught.value.hint
+
+
+def digest_of(vectors: dict[str, Any], case: dict[str, Any]) -> bytes:
+    return request_digest(
+        RequestKind(case["type"]),
+        DomainId.parse(vectors["domain"]).chain_id,
+        Address.parse(vectors["device_registry"]),
+        Address.parse(vectors["device"]),
+        Hash32(case["key_document"]),
+        case["nonce"],
+        datetime.fromtimestamp(case["deadline"], UTC),
+    )
 
 
 class TestSecondOpinion:
@@ -230,7 +254,7 @@ class TestParse:
     @pytest.mark.parametrize(
         "change",
         [
-            {"v": 2},
+            {"v": 3},
             {"more": 1},
             {"type": "enrol"},
             {"type": "update"},
@@ -244,6 +268,10 @@ class TestParse:
             {"deadline": (1 << 64) - 1},
             {"signature": bytes(64)},
             {"signature": bytes(66)},
+            {"proofs": [bytes(63)]},
+            {"proofs": [bytes(65)]},
+            {"proofs": ["x" * 64]},
+            {"proofs": b""},
         ],
         ids=str,
     )
@@ -265,4 +293,34 @@ class TestParse:
 
     def test_size_is_limited(self) -> None:
         with pytest.raises(MalformedInput, match="more than the"):
-            parse_request(dumps({**self.FIELDS, "document": bytes(1 << 16)}))
+            parse_request(dumps({**self.FIELDS, "document": bytes(1 << 17)}))
+
+    def test_a_line_of_text_is_the_same_request(self) -> None:
+        line = request_line(REQUEST)
+        assert line.isascii()
+        assert len(line.split()) == 1
+        assert parse_request(line.encode()) == parse_request(f"{line}\n".encode()) == REQUEST
+
+    @pytest.mark.parametrize("position", [12, 13, 500, -1])
+    def test_a_mistyped_line(self, position: int) -> None:
+        line = bytearray(request_line(REQUEST).encode())
+        line[position] = ord("*")
+        with pytest.raises(MalformedInput):
+            parse_request(bytes(line))
+
+    @pytest.mark.parametrize("length", [0, 13, 14, 15, 200, -1, -2, -3])
+    def test_a_line_that_is_cut_off(self, length: int) -> None:
+        with pytest.raises(MalformedInput):
+            parse_request(request_line(REQUEST).encode()[:length])
+
+
+class TestFingerprint:
+    def test_is_short_and_of_the_whole_request(self) -> None:
+        assert re.fullmatch(r"([a-z2-7]{4}-){3}[a-z2-7]{4}", REQUEST.fingerprint)
+        others = [
+            dataclasses.replace(REQUEST, signature=flipped(REQUEST.signature)),
+            dataclasses.replace(REQUEST, document=flipped(REQUEST.document)),
+            dataclasses.replace(REQUEST, deadline=DEADLINE + timedelta(seconds=1)),
+            dataclasses.replace(REQUEST, proofs=REQUEST.proofs[::-1]),
+        ]
+        assert REQUEST.fingerprint not in {other.fingerprint for other in others}

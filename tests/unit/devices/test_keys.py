@@ -8,11 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from eth_keys.backends.coincurve import CoinCurveECCBackend
 
+from dpki.bundle.codec import dumps
 from dpki.certificates.keys import ssh_blob
 from dpki.devices.keys import (
     DeviceKeys,
+    PrekeySecret,
     add_host_key,
+    add_prekeys,
     add_user_key,
+    erase_host_keys,
+    erase_prekey,
     generate_device_keys,
     load_device_keys,
     save_device_keys,
@@ -239,3 +244,114 @@ def test_keys_print_without_their_secrets(keys: DeviceKeys) -> None:
     assert keys.identity.to_hex()[2:] not in shown
     assert keys.sealing.x25519.hex() not in shown
     assert repr(keys.sealing.x25519)[2:-1] not in shown
+
+
+class TestPrekeys:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "keys"
+        save_device_keys(folder, generate_device_keys())
+        return folder
+
+    def numbers(self, folder: Path) -> list[int]:
+        return [prekey.number for prekey in load_device_keys(folder).prekeys]
+
+    def test_a_device_has_none_at_first(self, folder: Path) -> None:
+        assert self.numbers(folder) == []
+
+    def test_the_supply_is_filled_up(self, folder: Path) -> None:
+        added, loaded = add_prekeys(folder, 3), load_device_keys(folder).prekeys
+        assert [prekey.dump() for prekey in added] == [prekey.dump() for prekey in loaded]
+        assert self.numbers(folder) == [1, 2, 3]
+        assert add_prekeys(folder, 2) == add_prekeys(folder, 3) == ()
+        erase_prekey(folder, 2)
+        assert [prekey.number for prekey in add_prekeys(folder, 4)] == [4, 5]
+        assert self.numbers(folder) == [1, 3, 4, 5]
+
+    def test_no_number_is_given_twice(self, folder: Path) -> None:
+        add_prekeys(folder, 3)
+        for number in (1, 2, 3):
+            erase_prekey(folder, number)
+        assert self.numbers(folder) == []
+        add_prekeys(folder, 1)
+        assert self.numbers(folder) == [4]
+
+    def test_a_crash_between_record_and_keys_wastes_numbers(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise DpkiError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("dpki.devices.keys.create_atomic", fail)
+            with pytest.raises(DpkiError, match="full"):
+                add_prekeys(folder, 3)
+        add_prekeys(folder, 1)
+        assert self.numbers(folder) == [4]
+
+    def test_a_lost_record_is_made_up_from_the_keys(self, folder: Path) -> None:
+        add_prekeys(folder, 3)
+        (folder / "prekeys" / "given").unlink()
+        add_prekeys(folder, 4)
+        assert self.numbers(folder) == [1, 2, 3, 4]
+
+    def test_erasing_twice_is_no_error(self, folder: Path) -> None:
+        erase_prekey(folder, 1)
+        add_prekeys(folder, 1)
+        erase_prekey(folder, 1)
+        erase_prekey(folder, 1)
+        assert self.numbers(folder) == []
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("given", b"0\n"),
+            ("given", b"three\n"),
+            ("given", b"1"),
+            ("1.key", b""),
+            ("1.key", dumps({"v": 1, "ssh": bytes(31), "x25519": bytes(32)})),
+            ("1.key", dumps({"v": 1, "ssh": bytes(32), "x25519": bytes(33)})),
+            ("1.key", dumps({"v": 2, "ssh": bytes(32), "x25519": bytes(32)})),
+        ],
+        ids=str,
+    )
+    def test_damaged(self, folder: Path, name: str, content: bytes) -> None:
+        add_prekeys(folder, 1)
+        path = folder / "prekeys" / name
+        path.write_bytes(content)
+        use = (
+            (lambda: add_prekeys(folder, 2))
+            if name == "given"
+            else (lambda: load_device_keys(folder))
+        )
+        with pytest.raises(MalformedInput, match=str(path)):
+            use()
+
+    def test_others_may_not_read_them(self, folder: Path) -> None:
+        add_prekeys(folder, 1)
+        path = folder / "prekeys" / "1.key"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        path.chmod(0o640)
+        with pytest.raises(DpkiError, match="can be read by others"):
+            load_device_keys(folder)
+
+    def test_print_without_their_secrets(self) -> None:
+        prekey = PrekeySecret.generate(7)
+        assert repr(prekey) == "PrekeySecret(number=7)"
+
+
+def test_old_host_keys_are_erased_and_their_numbers_not_given_again(tmp_path: Path) -> None:
+    save_device_keys(tmp_path / "keys", generate_device_keys())
+    add_host_key(tmp_path / "keys")
+    before = load_device_keys(tmp_path / "keys").host_blobs
+    erase_host_keys(tmp_path / "keys", [])
+    assert load_device_keys(tmp_path / "keys").host_blobs == before
+    erase_host_keys(tmp_path / "keys", before[:1])
+    erase_host_keys(tmp_path / "keys", before[:1])
+    assert load_device_keys(tmp_path / "keys").host_blobs == before[1:]
+    add_host_key(tmp_path / "keys")
+    assert [path.name for path in sorted((tmp_path / "keys/ssh_host").iterdir())] == [
+        "2.key",
+        "3.key",
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpki.agent.index import IndexedAuthority
 from dpki.certificates.krl import Revocations, build_krl, parse_krl
 from dpki.chain.snapshot import Snapshot
 from dpki.doctor.device import judge_enrolment, judge_index, judge_krl
@@ -14,7 +15,7 @@ from dpki.doctor.finding import Finding, Level
 from dpki.doctor.keys import GAS_OF_A_CERTIFICATE, judge_balance, judge_key
 from dpki.doctor.network import judge_clock
 from dpki.doctor.programs import judge_version
-from dpki.model import Address, AuthorityState, DeviceState, to_timestamp
+from dpki.model import Address, AuthorityState, DeviceState
 from dpki.verification.revocations import revocation_list
 from tests.world import NOW, Ca, snapshot
 
@@ -76,10 +77,10 @@ def test_another_key_under_a_ca_s_name_is_found() -> None:
 
 
 def index_after(hours: float, *, allowed: float | None = 24) -> Finding:
-    made = to_timestamp(NOW)
-    until = None if allowed is None else made + int(allowed * 3600)
-    meta = {"version": 1, "chain_time": made, "fresh_until": until}
-    return judge_index(meta, NOW + timedelta(hours=hours), where="index", mend="run")
+    until = None if allowed is None else NOW + timedelta(hours=allowed)
+    users = Ca.users()
+    ca = IndexedAuthority(users.id, users.blob, users.maximum_lifetime, NOW, until)
+    return judge_index(ca, NOW + timedelta(hours=hours), where="index", mend="run")
 
 
 @pytest.mark.parametrize(
@@ -90,12 +91,10 @@ def test_an_index_grows_old(hours: float, level: Level) -> None:
     assert index_after(hours).level is level
 
 
-def test_an_index_that_stays_open_does_not() -> None:
-    assert index_after(10_000, allowed=None).level is Level.OK
-
-
-def test_an_index_without_a_time_is_a_problem() -> None:
-    assert judge_index({}, NOW, where="", mend="run").level is Level.PROBLEM
+def test_an_index_that_stays_open_does_not_and_says_so() -> None:
+    found = index_after(10_000, allowed=None)
+    assert found.level is Level.WARNING
+    assert "open for ever" in found.said
 
 
 class TestKrl:

@@ -1,0 +1,196 @@
+"""`dpki device init | rekey | topup`: on a device, its keys and its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpki.cli.device_request import describe_request, say_request
+from dpki.cli.options import (
+    DeviceDirectory,
+    DomainOption,
+    JsonOption,
+    QuorumOption,
+    RpcOption,
+    example,
+)
+from dpki.cli.output import Output
+from dpki.errors import UsageError
+
+PrekeysOption = Annotated[
+    int,
+    typer.Option("--prekeys", min=0, max=256, metavar="N", help="One-time keys in the supply."),
+]
+QrOption = Annotated[
+    bool, typer.Option("--qr", help="Show the request as a QR code (needs --prekeys 0 to fit).")
+]
+RequestOutOption = Annotated[
+    Path | None, typer.Option("--out", help="The request file; default: in the folder.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        "init",
+        epilog=example(
+            'dpki device init --dir /etc/dpki --domain "$DOMAIN" --rpc https://rpc.example \\',
+            "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub",
+        ),
+    )(init)
+    app.command("rekey", epilog=example("dpki device rekey --dir /etc/dpki --out update.request"))(
+        rekey
+    )
+    app.command("topup", epilog=example("dpki device topup --dir /etc/dpki --prekeys 64"))(topup)
+
+
+def init(
+    directory: DeviceDirectory,
+    domain: DomainOption,
+    rpc: RpcOption,
+    quorum: QuorumOption = None,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option("--gateway", metavar="URL", help="IPFS gateway; may be repeated."),
+    ] = None,
+    store: Annotated[
+        list[Path] | None,
+        typer.Option("--directory", help="Folder that bundles may come from; may be repeated."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="ACCOUNT=CA/PRINCIPAL",
+            help="Who may log in where; CA is an id; may be repeated.",
+        ),
+    ] = None,
+    successors: Annotated[
+        bool,
+        typer.Option(
+            "--follow-successors",
+            help="What --allow gives a CA goes to its successors too, see `dpki ca rotate`.",
+        ),
+    ] = False,
+    break_glass: Annotated[
+        Path | None,
+        typer.Option("--break-glass", help="Public key that gets in when all else fails."),
+    ] = None,
+    console_access: Annotated[
+        bool, typer.Option("--console-access", help="No such key: there is a console.")
+    ] = False,
+    sshd_dir: Annotated[
+        Path | None, typer.Option("--sshd-dir", help="Folder for what sshd reads.")
+    ] = None,
+    sshd_config: Annotated[
+        Path | None, typer.Option("--sshd-config", help="sshd's main configuration.")
+    ] = None,
+    drop_in: Annotated[
+        Path | None, typer.Option("--drop-in", help="File that the agent writes for sshd.")
+    ] = None,
+    reload: Annotated[
+        str | None,
+        typer.Option("--reload", metavar="HOW", help="systemd:UNIT, pid:FILE, none, or a command."),
+    ] = None,
+    prekeys: PrekeysOption = 16,
+    qr: QrOption = False,
+    json: JsonOption = False,
+) -> None:
+    """On a device: make keys and a request. Prints the address.
+
+    Keys are made here and stay here; the request is for the admin, see `dpki device enroll`. It
+    proves that this device has the keys in it, and carries a supply of one-time keys.
+    """
+    from dpki.cli.device_setup import Wishes, make_config, set_up
+
+    output = Output(json=json)
+    if qr and prekeys:
+        raise UsageError(
+            "a request with one-time keys is too long for a QR code",
+            hint="add --prekeys 0, and fill the supply up later: dpki device topup",
+        )
+    wishes = Wishes(
+        domain=domain,
+        rpc=tuple(rpc),
+        quorum=quorum,
+        gateways=tuple(gateway or ()),
+        directories=tuple(store or ()),
+        allow=tuple(allow or ()),
+        successors=successors,
+        break_glass=break_glass,
+        console_access=console_access,
+        sshd_directory=sshd_dir,
+        sshd_config=sshd_config,
+        drop_in=drop_in,
+        reload=reload,
+    )
+    folder = directory.absolute()
+    config = make_config(wishes)
+    with output.working("finding the trust domain"):
+        request, path = set_up(folder, config, prekeys)
+    output.say(f"this is device {request.device}; its private keys are in {folder} and stay there")
+    output.say(f"next, for the admin: dpki device enroll {path} --name NAME")
+    say_request(output, request, qr=qr)
+    output.result(describe_request(request, path), request.device)
+
+
+def rekey(
+    directory: DeviceDirectory,
+    out: RequestOutOption = None,
+    qr: QrOption = False,
+    json: JsonOption = False,
+) -> None:
+    """On a device: make the next SSH host key.
+
+    With it a request for the admin, see `dpki device update`. Prints the request's file.
+    """
+    from dpki.devices.keys import add_host_key
+
+    _request_update(Output(json=json), directory, out, add_host_key, qr=qr)
+
+
+def topup(
+    directory: DeviceDirectory,
+    prekeys: PrekeysOption = 16,
+    out: RequestOutOption = None,
+    qr: QrOption = False,
+    json: JsonOption = False,
+) -> None:
+    """On a device: fill up its supply of one-time keys.
+
+    With it a request that anybody may relay, see `dpki device update`. Prints the request's file.
+    """
+    from dpki.devices.keys import add_prekeys
+
+    def fill(folder: Path) -> None:
+        add_prekeys(folder, prekeys)
+
+    _request_update(Output(json=json), directory, out, fill, qr=qr)
+
+
+def _request_update(
+    output: Output,
+    directory: Path,
+    out: Path | None,
+    change: Callable[[Path], object],
+    *,
+    qr: bool,
+) -> None:
+    from dpki.certificates.keys import ssh_fingerprint
+    from dpki.cli.device_setup import make_update
+    from dpki.devices.document import parse_key_document
+
+    folder = directory.absolute()
+    path = (out or folder / "update.request").absolute()
+    with output.working("asking the chain"):
+        request = make_update(folder, path, change)
+    document = parse_key_document(request.document)
+    newest = ssh_fingerprint(document.ssh_host[-1])
+    output.say(f"its newest SSH host key is {newest}; {len(document.prekeys)} one-time keys")
+    output.say(f"next, for the admin: dpki device update {path}")
+    say_request(output, request, qr=qr)
+    described = describe_request(request, path)
+    output.result(described | {"fingerprint": newest, "prekeys": len(document.prekeys)}, path)
