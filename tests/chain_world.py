@@ -50,6 +50,7 @@ class ChainWorld:
     hosts: Ca = field(default_factory=Ca.hosts)
     issuer: IssuerKey = field(default_factory=IssuerKey.generate)
     confirmations: int = 1
+    finality: str = "latest"
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     def __post_init__(self) -> None:
@@ -141,7 +142,7 @@ class ChainWorld:
             domain=self.domain.id,
             rpc=("unused",),
             access=Access(console_access=True),
-            chain=Finality(authority_finality="latest", confirmations=self.confirmations),
+            chain=Finality(authority_finality=self.finality, confirmations=self.confirmations),
         )
         with open_state(folder) as state:
             return observe(

@@ -5,7 +5,6 @@ The chain is one of a real node, and stands still: what changes is who tells abo
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -25,13 +24,13 @@ from dpki.chain import connect, logs
 from dpki.chain.panel import Panel
 from dpki.chain.quorum import Evidence
 from dpki.chain.rpc import Endpoint
-from dpki.config.device import Access, DeviceConfig, Grant, Sshd, save_device_config
+from dpki.config.device import Access, DeviceConfig, Grant, save_device_config
+from dpki.config.sshd import CommandHook, Sshd
 from dpki.devices.keys import save_device_keys
 from dpki.errors import DpkiError
 from dpki.verification.check import verify_certificate
-from dpki.verification.verdict import Finding
 from tests.chain_world import ChainWorld, world_on
-from tests.lying import LyingEndpoint, Scene
+from tests.lying import STALLING, LyingEndpoint, Scene
 
 ACCOUNT = "root"
 
@@ -83,7 +82,8 @@ class Victim:
         return directory
 
     def configure(self, directory: Path, rpc: Sequence[str], quorum: int | None = None) -> None:
-        save_device_config(directory, replace(self._config(directory), rpc=tuple(rpc), quorum=quorum))
+        config = replace(self._config(directory), rpc=tuple(rpc), quorum=quorum)
+        save_device_config(directory, config)
 
     def _config(self, directory: Path) -> DeviceConfig:
         main = directory / "sshd_config"
@@ -93,7 +93,13 @@ class Victim:
             domain=self.world.domain.id,
             rpc=(self.node,),
             directories=(self.world.directory / "store",),
-            sshd=Sshd(directory / "dpki", main, drop_in, login_user="nobody", reload=()),
+            sshd=Sshd(
+                directory=directory / "dpki",
+                config=main,
+                drop_in=drop_in,
+                login_user="nobody",
+                reload=CommandHook(()),
+            ),
             access=Access(console_access=True),
             accounts={ACCOUNT: (Grant(self.world.users.id, "ops"),)},
         )
@@ -112,20 +118,22 @@ class Victim:
         ]
         return State(
             frozenset(serials),
-            frozenset(c.serial for c in self.users if self._is_revoked(files.krl, c)),
+            self._revoked(files.krl),
             hosts[0].serial if hosts else None,
             len(files.user_authorities.read_text().splitlines()),
         )
 
-    def _is_revoked(self, krl: Path, certificate: SshCertificate) -> bool:
+    def _revoked(self, krl: Path) -> frozenset[int]:
+        paths = [self.path(certificate) for certificate in self.users]
         said = subprocess.run(
-            ["ssh-keygen", "-Q", "-f", krl, self.path(certificate)],
-            capture_output=True,
-            text=True,
-            check=False,
+            ["ssh-keygen", "-Q", "-f", krl, *paths], capture_output=True, text=True, check=False
         )
-        assert said.returncode in (0, 1), said.stderr
-        return "REVOKED" in said.stdout
+        lines = said.stdout.splitlines()
+        assert len(lines) == len(paths), said.stderr
+        revoked = [line.endswith("REVOKED") for line in lines]
+        return frozenset(
+            c.serial for c, is_revoked in zip(self.users, revoked, strict=True) if is_revoked
+        )
 
     def path(self, certificate: SshCertificate) -> Path:
         path = self.world.directory / f"user-{certificate.serial}-cert.pub"
@@ -133,11 +141,15 @@ class Victim:
             path.write_text(ssh_line(certificate) + "\n")
         return path
 
-    def verify(self, serial: int, rpc: Sequence[str], quorum: int | None) -> Finding:
-        """Ask as `dpki verify` does about one of the users' certificates."""
-        return verify_certificate(
-            self.users[serial - 1].blob, domain_id=self.world.domain.id, rpc=rpc, quorum=quorum
-        )
+    def verify(self, serial: int, rpc: Sequence[str], quorum: int | None) -> str:
+        """Ask as `dpki verify` does about a certificate; return verdict, or name of the error."""
+        try:
+            found = verify_certificate(
+                self.users[serial - 1].blob, domain_id=self.world.domain.id, rpc=rpc, quorum=quorum
+            )
+        except DpkiError as error:
+            return type(error).__name__
+        return found.verdict.value
 
     def run_agent(self, directory: Path) -> tuple[int, Evidence | None]:
         """Run as `dpki agent once` does; return its exit status, and what it went by."""
@@ -149,9 +161,7 @@ class Victim:
 
 
 @contextmanager
-def open_victim(
-    node: str, directory: Path, finalize: Callable[[], object]
-) -> Iterator[Victim]:
+def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> Iterator[Victim]:
     """Make a chain and a device on a node.
 
     Args:
@@ -188,12 +198,13 @@ def open_victim(
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def impatient(lie: str) -> Iterator[None]:
     """Let who asks wait for less long: the deadlines are tried elsewhere, and add up here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connect, "Endpoint", partial(Endpoint, deadline=timedelta(seconds=1)))
-        patch.setattr(connect, "Panel", partial(Panel, patience=timedelta(seconds=0.4)))
-        patch.setattr(logs, "SEARCH", timedelta(seconds=0.5))
+        patch.setattr(logs, "SEARCH", timedelta(seconds=0.2))
+        if lie in STALLING:
+            patch.setattr(connect, "Endpoint", partial(Endpoint, deadline=timedelta(seconds=1)))
+            patch.setattr(connect, "Panel", partial(Panel, patience=timedelta(seconds=0.4)))
         yield
 
 

@@ -21,7 +21,6 @@ from dpki.chain import layout
 from dpki.chain.domain import Domain
 from dpki.chain.events import BATCH_ISSUED, CERTIFICATE_ISSUED
 from dpki.chain.rpc import Call, Reader, RpcError
-from dpki.errors import EndpointUnavailable
 from dpki.model import Address, AuthorityId, to_timestamp
 from tests.fakes.proving import Tell, truth
 from tests.fakes.rpc_server import RpcServer, Script, response
@@ -320,9 +319,14 @@ TALES: dict[str, Callable[[Scene], Tell]] = {
     "the head is of last year": newest(
         lambda s, true: {"timestamp": later(s, -timedelta(days=365))}, TAGS
     ),
+    "nothing of late is final": lambda s: (
+        lambda call, answer: (
+            s.block(hex(s.domain.block.number)) if call.params[:1] == ["finalized"] else answer()
+        )
+    ),
     "the head is of no year": newest(lambda s, true: {"timestamp": hex(2**64 - 1)}, TAGS),
-    "there are no blocks": lambda s: lambda call, answer: (
-        None if call.method in BLOCKS else answer()
+    "there are no blocks": lambda s: (
+        lambda call, answer: None if call.method in BLOCKS else answer()
     ),
     "the chain is another": of("eth_chainId", lambda _: "0x46f"),
     # Events.
@@ -398,6 +402,14 @@ WIRES: dict[str, Script] = {
     "answers are nested by the thousand": _always(response(b"[" * 100_000)),
     "answers are no JSON": _always(response(b"<html>Welcome to our hotel</html>")),
 }
+
+STALLING = {
+    "an answer comes by a byte a second",
+    "nothing is answered",
+    "all answers are 429",
+    "all answers are 500",
+}
+"""The lies for which somebody is waited for, or asked again after a while."""
 
 LIES = (*TALES, *ARRANGEMENTS, *WIRES)
 
