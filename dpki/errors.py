@@ -10,7 +10,10 @@ Exit statuses (docs/architecture.md): 1 failure, 2 usage or configuration, 3 che
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class DpkiError(Exception):
@@ -27,6 +30,10 @@ class DpkiError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def details(self) -> Mapping[str, object]:
+        """Return what a program may want to know besides, as plain data."""
+        return {}
 
 
 # --- 2: usage or configuration -------------------------------------------------------------------
@@ -81,6 +88,10 @@ class WrongDomain(CheckedFalse):
 
 class ProofInvalid(CheckedFalse):
     """A block header or a state proof does not lead to the hash that it should."""
+
+
+class WouldContradict(CheckedFalse):
+    """A witness was asked to sign a checkpoint that contradicts one that it signed."""
 
 
 class Expired(CheckedFalse):

@@ -211,6 +211,16 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def state_folder(name: str) -> Path:
+    """Return one of the user's folders for what may be lost: `$XDG_STATE_HOME/dpki/<name>`.
+
+    Without that variable below `~/.local/state` (XDG Base Directory Specification 0.8).
+    """
+    chosen = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(chosen) if chosen.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "dpki" / name
+
+
 def make_private_directory(path: Path) -> None:
     """Create the folder and its parents for the owner only; an existing one is left as it is.
 

@@ -56,6 +56,63 @@ def hold(path: Path, turn: Turn | None = None, patience: timedelta = PATIENCE) -
         os.close(descriptor)
 
 
+def _acquire_at_once(descriptor: int, path: Path) -> None:
+    # Who only looks whether somebody holds it (`find_holder`) does so for a moment.
+    end = time.monotonic() + 4 * _PAUSE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() < end:
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            raise DpkiError(
+                f"{_holder(descriptor)} is at work in {path.parent}",
+                hint="wait until it is done, or stop it; dpki agent status works meanwhile",
+            ) from error
+        return
+
+
+@contextmanager
+def hold_alone(path: Path, doing: str) -> Iterator[None]:
+    """Hold the lock file for the block, where nobody does: whoever does may do so for years.
+
+    Args:
+        doing: What others are told that we do.
+
+    Raises:
+        DpkiError: Another process holds it; says which.
+    """
+    with translated(path, "nothing was begun"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire_at_once(descriptor, path)
+        _sign_in(descriptor, doing)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def find_holder(path: Path) -> str | None:
+    """Return who holds the lock file now; None where nobody does.
+
+    Raises:
+        DpkiError: The file can't be looked at.
+    """
+    if not path.exists():
+        return None
+    with translated(path, "nothing was changed"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def _acquire(descriptor: int, path: Path, turn: Turn, end: float) -> None:
     is_told = False
     while True:

@@ -78,8 +78,12 @@ class ChainWorld:
         )
 
     @property
+    def store_directory(self) -> Path:
+        return self.directory / "store"
+
+    @property
     def store(self) -> DirectoryStore:
-        return DirectoryStore(self.directory / "store")
+        return DirectoryStore(self.store_directory)
 
     def sign_user(self, serial: int | None = None) -> SshCertificate:
         """Return a user certificate with the next serial, or another."""

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from eth_abi.abi import encode as abi_encode
 
 from dpki.agent import login
+from dpki.agent.hints import Subscriptions
 from dpki.agent.index import (
     Access,
     IndexedAuthority,
@@ -29,8 +30,9 @@ from dpki.agent.index import (
     LoginIndex,
     encode_index,
 )
+from dpki.agent.kept import Kept, encode_kept, parse_kept
 from dpki.agent.memory import Mark, Memory, Seen
-from dpki.agent.observation import Known
+from dpki.agent.observation import Known, Unconfirmed, WatchedBatch
 from dpki.agent.record import (
     Held,
     Hold,
@@ -40,7 +42,9 @@ from dpki.agent.record import (
     parse_hold,
     parse_record,
 )
+from dpki.agent.report import LastReport, parse_report, save_report
 from dpki.agent.rotation import Pair
+from dpki.agent.schedule import Hint
 from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
@@ -68,12 +72,14 @@ from dpki.certificates.ssh import (
 from dpki.chain import decode, rlp
 from dpki.chain.header import parse_header, verify_header
 from dpki.chain.proofs import Node, NodePool, verify_words
+from dpki.chain.quorum import Evidence
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
 from dpki.config.profile import dump_profile, parse_profile
 from dpki.config.urls import verify_url
 from dpki.config.values import verify_multiaddr, verify_secret_source
+from dpki.config.witnesses import Witness
 from dpki.council.actions import Speaker
 from dpki.council.history import Choice
 from dpki.council.parameter_file import load_parameters
@@ -111,7 +117,16 @@ from dpki.issuance.journal import Journal, NewCertificate
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
-from dpki.model import Address, AuthorityId, AuthorityKind, Block, DomainId, Entry, Hash32
+from dpki.model import (
+    Address,
+    AuthorityId,
+    AuthorityKind,
+    Block,
+    DeviceState,
+    DomainId,
+    Entry,
+    Hash32,
+)
 from dpki.model import Path as MerklePath
 from dpki.note import SignedNote, VerifierKey
 from dpki.signer.uri import Pkcs11Uri
@@ -135,6 +150,7 @@ from tests.fakes.chain import FakeChain
 from tests.fakes.state import State
 from tests.proving_world import ProvingWorld
 from tests.raw_certificates import fido_blob
+from tests.world import Ca, snapshot
 
 Opened = TypeVar("Opened")
 Parse = Callable[[bytes], object]
@@ -274,6 +290,16 @@ ops = ["{ca}/ops"]
 [chain]
 confirmations = 1
 authority_finality = "finalized"
+[following]
+interval = "12s"
+[metrics]
+listen = "127.0.0.1:9477"
+[domains.other]
+domain = "{other}"
+rpc = ["http://127.0.0.1:8546"]
+subscribe = ["ws://127.0.0.1:8546"]
+[domains.other.accounts]
+ops = ["{ca}/ops"]
 """
 _DEVNET = {
     "version": 1,
@@ -391,7 +417,7 @@ def _journal(path: Path) -> object:
 def _agent_database(path: Path) -> object:
     with ExitStack() as stack:
         state = _unchanged(path, lambda: stack.enter_context(open_state(path.parent)))
-        return state.memory(), state.known(), state.coverage(CA_ID), state.report()
+        return state.memory(), state.known(), state.coverage(CA_ID)
 
 
 def _login_index(path: Path) -> object:
@@ -452,12 +478,44 @@ def _agent_databases() -> tuple[bytes, ...]:
     mark = Mark(Block(7, CONTEXT, NOW), {CA_ID: 2}, {KEYS.address: 1})
     entry = Entry(CONTEXT, Address.zero(), NOW + HOUR, CONTEXT)
     with tempfile.TemporaryDirectory() as folder:
-        with open_state(Path(folder)) as state:
-            with state.transaction():
-                state.save_memory(Memory({CA_ID: Seen(frozenset({1, 9}), 1, False)}, mark, None))
-                state.save_known(CA_ID, Coverage(2, 7), [Known(CA_ID, 1, entry, 7)])
-            state.save_report({"block": 7})
+        with open_state(Path(folder)) as state, state.transaction():
+            state.save_memory(Memory({CA_ID: Seen(frozenset({1, 9}), 1, False)}, mark, None))
+            state.save_known(CA_ID, Coverage(2, 7), [Known(CA_ID, 1, entry, 7)])
         return (_small(Path(folder, "agent.db")),)
+
+
+def _agent_report() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_report(Path(folder), LastReport({"block": {"number": 7}}, ("block 7",)))
+        return Path(folder, "report.json").read_bytes()
+
+
+def _kept() -> Kept:
+    users = Ca.users()
+    users.issue()
+    users.revoked.add(1)
+    users.watched()
+    seen = snapshot(users, devices={KEYS.address: DeviceState.ACTIVE})
+    waits = Unconfirmed(WatchedBatch(users.id, 2, 1, 50), "awaiting watchdogs: 20 of 40")
+    return Kept(seen, seen.block, (waits,), ("it waits",), _CERTIFICATES[0], Evidence(3, 2), NOW)
+
+
+def _subscription(data: bytes) -> object:
+    """Take a message after the endpoint has answered both subscriptions."""
+    hints: list[Hint] = []
+    subscriptions = Subscriptions("endpoint", (), hints.append, lambda: None)
+    for answer in _MESSAGES[:2]:
+        subscriptions.take(answer)
+    subscriptions.take(data)
+    return hints
+
+
+_MESSAGES = (
+    b'{"jsonrpc": "2.0", "id": 1, "result": "0x1"}',
+    b'{"jsonrpc": "2.0", "id": 2, "result": "0x2"}',
+    b'{"jsonrpc": "2.0", "method": "eth_subscription", "params": {"subscription": "0x2"}}',
+    b'{"jsonrpc": "2.0", "id": 2, "error": {"code": -32601, "message": "no"}}',
+)
 
 
 def _login_indices() -> tuple[bytes, ...]:
@@ -478,7 +536,8 @@ _HOLD = Hold(Held("0" * 16, ("1" * 16,)), Held("ab", ("cd",)))
 
 
 def _toml(template: str) -> bytes:
-    return template.format(domain=DOMAIN, ca=CA_ID).encode()
+    other = DomainId(1, DOMAIN.address, DOMAIN.block_hash)
+    return template.format(domain=DOMAIN, other=other, ca=CA_ID).encode()
 
 
 def _profiles() -> tuple[bytes, ...]:
@@ -601,6 +660,11 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
+    "agent-report": Parser(
+        lambda data: parse_report(data, Path("report.json")), (_agent_report(),)
+    ),
+    "agent-kept": Parser(parse_kept, (encode_kept(_kept()),)),
+    "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
@@ -620,6 +684,7 @@ PARSERS: Mapping[str, Parser] = {
     "signed-note": Parser(SignedNote.parse, (_NOTE,)),
     "checkpoint": Parser(lambda data: verify_checkpoint(data, [_WITNESS]), (_NOTE,)),
     "checkpoint-text": Parser(_text(Checkpoint.parse), (SignedNote.parse(_NOTE).text.encode(),)),
+    "witness": Parser(_text(Witness.parse), _texts(f"{_WITNESS}=https://a.example/x")),
     "witness-key": Parser(_text(VerifierKey.parse), _texts(_WITNESS)),
     "devnet-state": Parser(
         _file(lambda path: load_state(path.parent), FILE), (json.dumps(_DEVNET).encode(),)

@@ -9,14 +9,13 @@ from datetime import datetime, timedelta
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain import layout, merkle
 from dpki.chain.panel import Panel
-from dpki.chain.proven import ProvenReader
 from dpki.chain.rpc import fetch_block
 from dpki.model import Address, Block, DeviceState, Entry, Hash32
 from dpki.verification.export import Exported, export_at
 from dpki.verification.offline import OfflineFinding, TrustedBlock, check_proof_bundle
 from dpki.verification.proof import CertificateProof
 from dpki.verification.proof_bundle import ProofBundle, encode_proof_bundle, parse_proof_bundle
-from tests.fakes.proving import ProvingChain, sources, truth
+from tests.fakes.proving import ProvingChain, Source, Tell, sources, truth
 from tests.world import NOBODY, Ca
 
 DEVICE = Address(b"\xdd" * 20)
@@ -72,8 +71,8 @@ class ProvingWorld:
         self.chain.put(self.chain.domain.devices, slot, DeviceState.RETIRED | 1 << 8)
         self.chain.mine()
 
-    def reader(self) -> ProvenReader:
-        return ProvenReader(Panel(sources(self.chain, truth, truth), 2, self.chain.chain_id))
+    def panel(self, *tells: Tell, quorum: int = 1) -> Panel[Source]:
+        return Panel(sources(self.chain, *tells), quorum, self.chain.chain_id)
 
     def export(
         self,
@@ -82,13 +81,13 @@ class ProvingWorld:
         proof: CertificateProof | None = None,
         block: Block | None = None,
         at: datetime | None = None,
-        reader: ProvenReader | None = None,
+        panel: Panel[Source] | None = None,
     ) -> Exported:
         """Return a certificate's proof bundle at the newest block, or another."""
-        reader = reader or self.reader()
-        agreed = fetch_block(reader, "latest" if block is None else block.number)
+        panel = panel or self.panel(truth, truth, quorum=2)
+        agreed = fetch_block(panel, "latest" if block is None else block.number)
         assert agreed is not None
-        return export_at(reader, self.chain.domain, agreed, certificate, proof, at)
+        return export_at(panel, self.chain.domain, agreed, certificate, proof, at)
 
     def bundle(self, certificate: SshCertificate) -> ProofBundle:
         return parse_proof_bundle(self.export(certificate).bundle)

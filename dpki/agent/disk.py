@@ -46,7 +46,7 @@ def entries(directory: Path) -> list[Path]:
 def contents(files: InstalledFiles) -> dict[Path, bytes]:
     """Return every file that sshd, or its login command, may read, by its path."""
     paths = [*entries(files.directory), *entries(files.accounts)]
-    own = (files.record, files.hold)
+    own = (files.record, files.hold, files.lock)
     return {path: read(path) or b"" for path in paths if path not in own}
 
 

@@ -8,8 +8,8 @@ mixed up; the drop-in that names them is replaced in one step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib.resources import files as package_files
@@ -18,7 +18,8 @@ from pathlib import Path
 from dpki.agent import disk
 from dpki.agent.accounts import account_files
 from dpki.agent.decide import Plan
-from dpki.agent.drift import Fingerprint, config_files, fingerprint
+from dpki.agent.drift import Fingerprint, fingerprint
+from dpki.agent.enforcement import Enforcement
 from dpki.agent.freshness import refreshed
 from dpki.agent.index import LoginIndex, encode_index, load_index
 from dpki.agent.presenting import Presented, Presenter, pair_name
@@ -34,11 +35,9 @@ from dpki.agent.record import (
 from dpki.agent.reload import reload_sshd
 from dpki.agent.sshd import (
     InstalledFiles,
-    check_candidate,
     mode_of,
     parse_drop_in,
     render_drop_in,
-    verify_effective,
     verify_krl,
 )
 from dpki.agent.steps import Remove, Step, Wanted, Write, additions, removals, same_refusals
@@ -46,11 +45,12 @@ from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
-from dpki.errors import ConfigError, ServiceFailed
-from dpki.files import PRIVATE, PUBLIC, remove_leftovers, translated, write_atomic, written_beside
+from dpki.errors import ConfigError
+from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic, written_beside
+from dpki.locks import Turn, hold
 
-RECHECK = timedelta(minutes=10)
-"""How long sshd's answer is believed while no file that it reads was touched."""
+PATIENCE = timedelta(minutes=1)
+"""How long somebody else may be at the files."""
 
 DROP_IN = "drop-in"
 
@@ -120,10 +120,14 @@ class Installer:
     config: DeviceConfig
     systemd: Systemd | None = None
     clock: Callable[[], float] = time.monotonic
+    enforcement: Enforcement = field(init=False, repr=False)
     _before: _Before | None = field(default=None, init=False, repr=False)
-    _verified: tuple[Fingerprint, float, tuple[str, ...]] | None = field(
-        default=None, init=False, repr=False
-    )
+
+    def __post_init__(self) -> None:
+        """Begin with the accounts that the configuration names."""
+        self.enforcement = Enforcement(
+            self.config.sshd, frozenset(self.config.accounts), self.clock
+        )
 
     @property
     def files(self) -> InstalledFiles:
@@ -139,10 +143,13 @@ class Installer:
             DpkiError: A file could not be written or checked; what was not replaced is as it was.
         """
         before, self._before = self._before, None
-        if before is None or self._is_check_due() or not before.is_still(plan, self._touched()):
-            run = _Run(self)
-            index, result = run.install(plan)
-            self._before = _Before(plan, index, self._touched(), result)
+        if before is None or self.enforcement.is_due or not before.is_still(plan, self._touched()):
+            # Of several domains, the configuration's first is not the only one that names accounts.
+            named = {access.account for access in plan.index.access}
+            self.enforcement.accounts = frozenset(self.config.accounts) | named
+            with self._alone():
+                index, result = _Run(self).install(plan)
+                self._before = _Before(plan, index, self._touched(), result)
             return result
         self._before = before
         return replace(before.result, changed=(), reloaded=False, restored=())
@@ -154,58 +161,24 @@ class Installer:
             ConfigError, DpkiError: As `install` says.
         """
         self._before = None
-        return _Run(self).present()
+        with self._alone():
+            return _Run(self).present()
 
-    def replace_drop_in(self, options: Sequence[tuple[str, str]]) -> None:
-        """Replace the drop-in, and bring the old one back if the new one does not take effect.
-
-        The old one is written beside it before: taking it back then needs no room on a disk that
-        may have become full.
-        """
-        sshd, text = self.config.sshd, render_drop_in(options)
-        path = sshd.drop_in
-        check_candidate(sshd.binary, sshd.config, text, self.files.krl)
-        before = disk.read(path)
-        with translated(path):
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with written_beside(path, before or b"", mode=PUBLIC) as earlier:
-            try:
-                write_atomic(path, text, mode=PUBLIC)
-                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
-            except BaseException:
-                with translated(path, "look at it, and restart sshd only when it is right"):
-                    if before is None:
-                        path.unlink(missing_ok=True)
-                    else:
-                        earlier.replace(path)
-                raise
-        self._verified = (self._configured(), self.clock(), ())
-
-    def drift(self, options: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-        """Return what sshd does not enforce; asks it only when a file was touched, or it is due."""
-        sshd, seen = self.config.sshd, self._configured()
-        if self._verified is None or self._verified[0] != seen or self._is_check_due():
-            drift: tuple[str, ...] = ()
-            try:
-                verify_effective(sshd.binary, sshd.config, options, self.config.accounts)
-            except (ConfigError, ServiceFailed) as error:
-                drift = (f"{error.message}; {error.hint}" if error.hint else error.message,)
-            self._verified = (seen, self.clock(), drift)
-        return self._verified[2]
-
-    def _is_check_due(self) -> bool:
-        verified = self._verified
-        return verified is None or self.clock() - verified[1] >= RECHECK.total_seconds()
-
-    def _configured(self) -> Fingerprint:
-        return fingerprint([*config_files(self.config.sshd.config), self.config.sshd.binary])
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the folder in order, and to ourselves: somebody may bring something back by hand."""
+        _verify_spelling(self.config)
+        disk.prepare(self.files.directory)
+        with hold(self.files.lock, Turn("dpki agent"), PATIENCE):
+            yield
 
     def _touched(self) -> Fingerprint:
         """Return what changes when somebody touches a file of ours, or of sshd's configuration."""
         files = self.files
         ours = [*disk.entries(files.directory), *disk.entries(files.accounts)]
+        ours.remove(files.lock)
         folders = [files.directory, files.accounts, self.config.sshd.drop_in]
-        return fingerprint([*ours, *folders]) + self._configured()
+        return fingerprint([*ours, *folders]) + self.enforcement.look()
 
 
 def install(plan: Plan, config: DeviceConfig, *, systemd: Systemd | None = None) -> Installed:
@@ -217,11 +190,9 @@ class _Run:
     """Going through everything, once."""
 
     def __init__(self, installer: Installer) -> None:
-        """Make sure of the folder, and find out what was done before."""
+        """Find out what was done before."""
         self.installer = installer
         self.config, self.files = installer.config, installer.files
-        _verify_spelling(self.config)
-        disk.prepare(self.files.directory)
         drop_in = self.config.sshd.drop_in
         remove_leftovers(drop_in.parent, drop_in.name)
         # As it was: what has changed since is told from it.
@@ -327,10 +298,10 @@ class _Run:
         sshd, text = self.config.sshd, presented.text
         if not disk.is_installed(sshd.drop_in, text, PUBLIC):
             self._note_foreign(DROP_IN, sshd.drop_in, PUBLIC)
-            self.installer.replace_drop_in(presented.options)
+            self.installer.enforcement.replace_drop_in(presented.options, self.files.krl)
             self.changed.append(sshd.drop_in.name)
         self._keep_hold(presented.hold)
-        drift = self.installer.drift(presented.options)
+        drift = self.installer.enforcement.drift(presented.options)
         told = digest(text).hex()
         is_new = told != self.record.told
         if is_new:

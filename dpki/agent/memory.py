@@ -121,14 +121,7 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
     """
     if snapshot.block.time > now + CLOCK_TOLERANCE:
         return memory
-    seen = dict(memory.seen)
-    for authority in snapshot.authorities.values():
-        before = seen.get(authority.id, Seen())
-        seen[authority.id] = Seen(
-            before.revoked | authority.revoked,
-            max(before.revoked_below, authority.revoked_below),
-            before.is_retired or authority.state is AuthorityState.RETIRED,
-        )
+    seen = remember_removals(memory, snapshot, now).seen
     floor, candidate = memory.floor, memory.candidate
     if candidate is not None and candidate.block.number <= finalized.number:
         floor, candidate = candidate, None
@@ -147,6 +140,24 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
         )
         candidate = Mark(snapshot.block, serials, nonces, watches, accepted)
     return Memory(seen, floor, candidate)
+
+
+def remember_removals(memory: Memory, snapshot: Snapshot, now: datetime) -> Memory:
+    """Return the memory with what the snapshot takes away, and nothing else of it.
+
+    A block from the future is remembered in nothing.
+    """
+    if snapshot.block.time > now + CLOCK_TOLERANCE:
+        return memory
+    seen = dict(memory.seen)
+    for authority in snapshot.authorities.values():
+        before = seen.get(authority.id, Seen())
+        seen[authority.id] = Seen(
+            before.revoked | authority.revoked,
+            max(before.revoked_below, authority.revoked_below),
+            before.is_retired or authority.state is AuthorityState.RETIRED,
+        )
+    return replace(memory, seen=seen)
 
 
 def with_memory(snapshot: Snapshot, memory: Memory) -> Snapshot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain.snapshot import Snapshot
@@ -88,6 +88,7 @@ class Observation:
         problems: What could not be found out, a sentence each.
         unconfirmed: User certificates that count only once watchdogs confirmed them.
         waiting: Host certificates likewise, a sentence each.
+        pending: How many anchored certificates count only some blocks later.
     """
 
     snapshot: Snapshot
@@ -97,3 +98,17 @@ class Observation:
     problems: tuple[str, ...]
     unconfirmed: tuple[Unconfirmed, ...] = ()
     waiting: tuple[str, ...] = ()
+    pending: int = 0
+
+    def holds_in(self, snapshot: Snapshot, now: datetime) -> bool:
+        """Whether all of it holds at a later block too, where no certificate was anchored since.
+
+        Not while anything waits, is missing or has run out: that is looked for each time.
+        """
+        host = self.host
+        return (
+            self.snapshot.authorities == snapshot.authorities
+            and self.snapshot.devices == snapshot.devices
+            and not (self.problems or self.unconfirmed or self.waiting or self.pending)
+            and (host is None or max(now, snapshot.block.time) < host.certificate.valid_before)
+        )

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.memory import Memory, newest_final, remember, verify_floor, with_memory
+from dpki.agent.finality import drop_orphaned_candidate, fetch_finalized
+from dpki.agent.memory import newest_final, remember, verify_floor, with_memory
 from dpki.agent.observation import (
     HostPair,
     Known,
@@ -27,14 +28,14 @@ from dpki.bundle.locator import digest_from_locator
 from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.domain import Domain
-from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
-from dpki.model import AuthorityKind, Block, Hash32
+from dpki.model import AuthorityKind, Hash32
 from dpki.store.base import BlockSource
 from dpki.store.publish import Backoff, fetch_first
 from dpki.verification.policies import Anchoring, judge
@@ -58,16 +59,26 @@ def observe(
     state: AgentState,
     directory: Path,
     now: datetime,
+    *,
+    before: Observation | None = None,
+    search: bool = True,
 ) -> Observation:
     """Look at chain and stores, and remember what must never be forgotten.
+
+    Args:
+        before: What was observed last, to save what would only be found again: given by whoever
+            looks every few seconds, and now and then not.
+        search: Whether to search the chain from the domain's first block on where there is no host
+            certificate.
 
     Raises:
         CouldNotCheck: The chain could not be read, or contradicts what is known to be final.
             Nothing was remembered.
     """
-    memory = _drop_orphaned_candidate(reader, state.memory())
+    remembered = state.memory()
+    memory = drop_orphaned_candidate(reader, remembered)
     finalized = newest_final(
-        memory, _fetch_finalized(reader, domain, config.chain.authority_finality)
+        memory, fetch_finalized(reader, domain, config.chain.authority_finality)
     )
     fresh = fetch_snapshot(
         reader,
@@ -81,19 +92,26 @@ def observe(
     problems: list[str] = []
     look = Reading(reader, snapshot, finalized, keys, state)
     with state.transaction():
-        state.save_memory(memory)
-        look.read_all(problems)
+        if memory != remembered:
+            state.save_memory(memory)
+        is_moved = look.read_all(problems)
         if memory.floor is not None:
             state.settle(memory.floor.accepted)
-        state.forget_expired(now)
+        # By the earlier of the two: a clock that jumps ahead must not make us forget.
+        state.forget_expired(min(now, snapshot.block.time))
+    is_still = not (is_moved or problems or state.watched())
+    if before is not None and is_still and before.holds_in(snapshot, now):
+        return replace(before, snapshot=snapshot, finalized=finalized)
     settled = for_additions(reader, snapshot, config.chain.confirmations)
     unconfirmed = still_unconfirmed(reader, settled, state.watched())
     opener = _Opener(reader, snapshot, settled, keys, sources, directory / BUNDLES, now)
     confirmed = snapshot.block.number - config.chain.confirmations + 1
-    known = tuple(k for k in state.known() if k.block <= confirmed)
+    everything = state.known()
+    known = tuple(k for k in everything if k.block <= confirmed)
     host = opener.best(known, problems)
-    if host is None and look.reread_hosts(problems):
-        known = tuple(k for k in state.known() if k.block <= confirmed)
+    if host is None and search and look.reread_hosts(problems):
+        everything = state.known()
+        known = tuple(k for k in everything if k.block <= confirmed)
         host = opener.best(known, problems)
     opener.forget_others(known)
     with state.transaction():
@@ -109,37 +127,8 @@ def observe(
         tuple(dict.fromkeys(problems)),
         unconfirmed,
         tuple(dict.fromkeys(opener.waiting)),
+        len(everything) - len(known),
     )
-
-
-def _drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
-    """Return the memory without a candidate whose block a reorg has thrown out.
-
-    Raises:
-        CouldNotCheck: The floor itself is not on this chain.
-    """
-    for mark in (memory.floor, memory.candidate):
-        if mark is None:
-            continue
-        block = fetch_block(reader, mark.block.number)
-        if block is not None and block.hash == mark.block.hash:
-            continue
-        if mark is memory.floor:
-            raise CouldNotCheck(
-                f"block {mark.block.number}, which was final, is not on the chain of {reader.name}",
-                hint="the endpoint is stale, on a fork, or lying; use another one. If it was those"
-                " used before that lied, move agent.db away: what was revoked is learnt anew",
-            )
-        return Memory(memory.seen, memory.floor, None)
-    return memory
-
-
-def _fetch_finalized(reader: Reader, domain: Domain, tag: str) -> Block:
-    """Return the newest final block, at least the domain's own, which the operator vouches for."""
-    block = fetch_block(reader, tag)
-    if block is None or block.number < domain.block.number:
-        return domain.block
-    return block
 
 
 class _Unconfirmed(CheckedFalse):
@@ -239,7 +228,8 @@ class _Opener:
             if finding.reason == extended.awaited(*batch):
                 raise _Unconfirmed(finding.reason)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
-        return HostPair(certificate, self._private_key(bundle, certificate), finding)
+        key = self._private_key(bundle, certificate)
+        return HostPair(certificate, key, finding, bundle.overlap)
 
     def _private_key(self, bundle: Bundle, certificate: SshCertificate) -> bytes:
         if bundle.key is None:

@@ -29,17 +29,17 @@ class Reading:
     keys: DeviceKeys
     state: AgentState
 
-    def read_all(self, problems: list[str]) -> None:
-        """Read what matters here of every CA, and add what could not be.
+    def read_all(self, problems: list[str]) -> bool:
+        """Read what matters here of every CA, and add what could not be; return whether any.
 
         Whoever withholds or forges what can be checked is not believed about this device's own
         certificates either, which can't be: those are read again the next time.
         """
         before = {id: self.state.coverage(id) for id in self.snapshot.authorities}
-        is_doubtful = False
+        is_moved = is_doubtful = False
         for authority in self.snapshot.authorities.values():
             try:
-                self.read(authority)
+                is_moved |= self.read(authority)
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
                 is_doubtful = True
@@ -48,9 +48,10 @@ class Reading:
                 earlier = before[authority.id]
                 start = self.snapshot.domain.block.number if earlier is None else earlier.block
                 self.state.rewind(authority.id, start)
+        return is_moved
 
-    def read(self, authority: Authority) -> None:
-        """Read a CA's certificates that matter here and are not known yet.
+    def read(self, authority: Authority) -> bool:
+        """Read a CA's certificates that matter here and are not known yet; return whether any.
 
         Of a user CA all, each batch recomputed against its commitment, without a gap: that is what
         login decides from. Of a host CA those of this device, as leads: each proves itself by the
@@ -69,13 +70,16 @@ class Reading:
             self.state.forget_coverage(authority.id)
             coverage = start
         # A reorg may have thrown out what was known, and put nothing in its place.
-        self.state.forget_from(authority.id, authority.next_serial)
+        is_moved = self.state.forget_from(authority.id, authority.next_serial)
         if coverage.serial >= authority.next_serial:
-            return
+            return is_moved
         if authority.kind is AuthorityKind.SSH_USER:
             self._read_users(authority, coverage)
         elif authority.kind is AuthorityKind.SSH_HOST:
             self._read_hosts(authority, coverage)
+        else:
+            return is_moved
+        return True
 
     def reread_hosts(self, problems: list[str]) -> bool:
         """Search for this device's certificates from the domain's first block on.

@@ -69,6 +69,11 @@ class InstalledFiles:
         """The settings of the drop-in before this one; sshd does not read it."""
         return self.directory / "previous.conf"
 
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes these files; sshd does not read it."""
+        return self.directory / "lock"
+
     def host_key(self, name: str) -> Path:
         """Private host key; named after its certificate, so that a pair is never mixed up."""
         return self.directory / f"host-{name}"

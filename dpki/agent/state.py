@@ -92,7 +92,7 @@ class AgentState:
         with self._reading():
             rows = self._connection.execute("SELECT * FROM seen")
             seen = {
-                AuthorityId(authority): Seen(_parse_bitmap(revoked), below, bool(retired))
+                AuthorityId(authority): Seen(parse_bitmap(revoked), below, bool(retired))
                 for authority, revoked, below, retired in rows
             }
             return Memory(seen, self._mark("floor"), self._mark("candidate"))
@@ -138,12 +138,6 @@ class AgentState:
             )
             return bool(found)
 
-    def report(self) -> dict[str, object] | None:
-        """Return the last run's report as it was recorded, for `dpki agent status`."""
-        with self._reading():
-            text = self._note("report")
-            return None if text is None else dict(json.loads(text))
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do everything inside or nothing of it."""
@@ -163,7 +157,7 @@ class AgentState:
         self._connection.executemany(
             "REPLACE INTO seen VALUES (?, ?, ?, ?)",
             [
-                (bytes(id), _bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
+                (bytes(id), encode_bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
                 for id, seen in memory.seen.items()
             ],
         )
@@ -216,13 +210,16 @@ class AgentState:
         """Read the CA's certificates from the domain's first block again the next time."""
         self._connection.execute("DELETE FROM coverage WHERE authority = ?", (bytes(authority),))
 
-    def forget_from(self, authority: AuthorityId, serial: int) -> None:
-        """Forget the CA's certificates from a serial on: the chain holds none."""
+    def forget_from(self, authority: AuthorityId, serial: int) -> bool:
+        """Forget the CA's certificates from a serial on, and return whether there were any."""
         of = (bytes(authority), serial)
-        self._connection.execute("DELETE FROM certificate WHERE authority = ? AND serial >= ?", of)
+        gone = self._connection.execute(
+            "DELETE FROM certificate WHERE authority = ? AND serial >= ?", of
+        )
         self._connection.execute(
             "DELETE FROM watched WHERE authority = ? AND first_serial >= ?", of
         )
+        return gone.rowcount > 0
 
     def rewind(self, authority: AuthorityId, block: int) -> None:
         """Read the CA's certificates after that block again the next time."""
@@ -246,11 +243,6 @@ class AgentState:
         self._connection.execute(
             f"DELETE FROM watched WHERE NOT EXISTS (SELECT 1 FROM certificate WHERE {_HOLDS})"
         )
-
-    def save_report(self, report: dict[str, object]) -> None:
-        """Record the run's report."""
-        with self.transaction():
-            self._save_note("report", json.dumps(report))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -311,14 +303,16 @@ def open_state(directory: Path) -> Iterator[AgentState]:
         connection.close()
 
 
-def _bitmap(serials: frozenset[int]) -> bytes:
+def encode_bitmap(serials: frozenset[int]) -> bytes:
+    """Return serials as bits, the lowest first."""
     bits = bytearray(max(serials, default=0) // 8 + 1)
     for serial in serials:
         bits[serial // 8] |= 1 << serial % 8
     return bytes(bits)
 
 
-def _parse_bitmap(bits: bytes) -> frozenset[int]:
+def parse_bitmap(bits: bytes) -> frozenset[int]:
+    """Return the serials that `encode_bitmap` made the bits of."""
     return frozenset(
         8 * index + bit
         for index, byte in enumerate(bits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.bundle.seal import MAXIMUM_PLAINTEXT, SealingKeys, SealingSecrets, open_sealed, seal
@@ -11,6 +12,7 @@ from dpki.errors import MalformedInput, WrongContext
 from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, DomainId, Hash32, Path
 
 _VERSION = 1
+_WITH_OVERLAP = 2
 _WHAT = "bundle"
 _REQUIRED = {
     "v": int,
@@ -21,6 +23,8 @@ _REQUIRED = {
     "path": list,
 }
 _OPTIONAL = {"key": bytes}
+_OVERLAP = {"overlap": int}
+_LONGEST_OVERLAP = (1 << 32) - 1
 _MAXIMUM_SERIAL = (1 << 32) - 1
 _MAXIMUM_SIBLINGS = (MAXIMUM_BATCH - 1).bit_length()
 
@@ -34,12 +38,15 @@ class Bundle:
         key: An unencrypted OpenSSH private key file; None where the device made its own.
         path: The certificate's place in its batch.
         context: From `bundle_context`: what domain, CA, serial and device it is for.
+        overlap: How long the certificate before this one stays in use beside it, in whole seconds;
+            None where its CA's profile does not say.
     """
 
     certificate: bytes
     key: bytes | None = field(repr=False)
     path: Path
     context: Hash32
+    overlap: timedelta | None = None
 
 
 def bundle_context(domain: DomainId, ca: AuthorityId, serial: int, device: Address) -> Hash32:
@@ -49,9 +56,12 @@ def bundle_context(domain: DomainId, ca: AuthorityId, serial: int, device: Addre
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
-    """Return the bundle's plaintext."""
+    """Return the bundle's plaintext.
+
+    Of version 1, which every agent reads, unless it says an overlap.
+    """
     value: dict[str, object] = {
-        "v": _VERSION,
+        "v": _VERSION if bundle.overlap is None else _WITH_OVERLAP,
         "context": bytes(bundle.context),
         "certificate": bundle.certificate,
         "first": bundle.path.first_serial,
@@ -60,6 +70,8 @@ def encode_bundle(bundle: Bundle) -> bytes:
     }
     if bundle.key is not None:
         value["key"] = bundle.key
+    if bundle.overlap is not None:
+        value["overlap"] = int(bundle.overlap.total_seconds())
     return dumps(value)
 
 
@@ -70,8 +82,10 @@ def parse_bundle(data: bytes) -> Bundle:
         MalformedInput: It is anything else than what `encode_bundle` writes.
     """
     value = loads_strict(data, MAXIMUM_PLAINTEXT)
-    verify_version(value, _WHAT, _VERSION)
-    fields = fields_of(value, _WHAT, required=_REQUIRED, optional=_OPTIONAL)
+    is_second = isinstance(value, dict) and value.get("v") == _WITH_OVERLAP
+    verify_version(value, _WHAT, _WITH_OVERLAP if is_second else _VERSION)
+    required = _REQUIRED | _OVERLAP if is_second else _REQUIRED
+    fields = fields_of(value, _WHAT, required=required, optional=_OPTIONAL)
     first, count, siblings = fields["first"], fields["count"], fields["path"]
     if not (1 <= count <= MAXIMUM_BATCH and 1 <= first <= _MAXIMUM_SERIAL - count + 1):
         raise MalformedInput("the bundle's batch is empty, too large, or beyond the last serial")
@@ -79,8 +93,15 @@ def parse_bundle(data: bytes) -> Bundle:
         raise MalformedInput("the bundle's path is not a short list of hashes")
     if not fields["certificate"] or fields.get("key") == b"":
         raise MalformedInput("the bundle's certificate or key is empty")
+    overlap = None
+    if is_second:
+        if not 1 <= fields["overlap"] <= _LONGEST_OVERLAP:
+            raise MalformedInput("the bundle's overlap is none")
+        overlap = timedelta(seconds=fields["overlap"])
     path = Path(first, count, tuple(Hash32(sibling) for sibling in siblings))
-    return Bundle(fields["certificate"], fields.get("key"), path, Hash32(fields["context"]))
+    return Bundle(
+        fields["certificate"], fields.get("key"), path, Hash32(fields["context"]), overlap
+    )
 
 
 def seal_bundle(bundle: Bundle, keys: SealingKeys) -> bytes:

@@ -88,6 +88,8 @@ class Profile:
         key_types: Types of the keys that it certifies.
         key_id: The parts of key ids, in their order: see `key_id`.
         reason_required: Whether nothing is issued without a reason.
+        overlap: How long a device keeps the certificate before a new one in use beside it; None to
+            leave it to the device. Hosts only.
 
     Raises:
         UsageError: Something that OpenSSH doesn't know, or that makes no sense for the kind.
@@ -101,6 +103,7 @@ class Profile:
     key_types: frozenset[str] = KEY_TYPES
     key_id: tuple[str, ...] = KEY_ID_PARTS
     reason_required: bool = False
+    overlap: timedelta | None = None
 
     DEFAULT_USER_EXTENSIONS: ClassVar[frozenset[str]] = frozenset({"permit-pty"})
 
@@ -131,6 +134,11 @@ class Profile:
         verify_key_id_parts(self.key_id)
         if self.reason_required and "reason" not in self.key_id:
             raise UsageError("a reason is required, but key ids have none")
+        if self.overlap is not None:
+            if is_user:
+                raise UsageError("only devices keep a certificate beside the one after it")
+            if self.overlap < timedelta(seconds=1):
+                raise UsageError("the overlap must be at least a second")
 
     @property
     def requires_verification(self) -> bool:

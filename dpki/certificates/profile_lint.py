@@ -57,6 +57,9 @@ def explain(profile: Profile) -> tuple[str, ...]:
         lines.append("holders may come from any address")
     if profile.requires_verification:
         lines.append("each use asks for the FIDO token's PIN or fingerprint")
+    if profile.overlap is not None:
+        span = _span(profile.overlap)
+        lines.append(f"devices keep the certificate before a new one in use for {span}")
     lines.append(_explain_keys(profile))
     lines.append(_explain_key_id(profile))
     return tuple(lines)

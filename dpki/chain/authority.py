@@ -183,11 +183,6 @@ class Head:
             raise contradiction(source, f"the issuing state of authority {ca}")
         return head
 
-    def key_slots(self, contracts: Contracts) -> list[Slot]:
-        """Return the places of the public key's words beyond the head."""
-        slots = layout.public_key_slots(self.ca, self.key_length)
-        return [(contracts.authorities, slot) for slot in slots]
-
     def rest_slots(self, contracts: Contracts) -> list[Slot]:
         """Return the places of the words that `complete` takes.
 
@@ -202,7 +197,13 @@ class Head:
                 " follows",
                 hint="ask another RPC endpoint",
             )
-        return [*self.key_slots(contracts), *self._revocation_slots(contracts, range(words))]
+        return [
+            *(
+                (contracts.authorities, slot)
+                for slot in layout.public_key_slots(self.ca, self.key_length)
+            ),
+            *self._revocation_slots(contracts, range(words)),
+        ]
 
     def complete(self, source: Reader, words: Iterable[bytes]) -> Authority:
         """Return the CA with all of its revocations.
@@ -227,19 +228,23 @@ class Head:
 
     def excerpt_slots(self, contracts: Contracts, serial: int) -> list[Slot]:
         """Return the places of the words that `excerpt` takes."""
-        words = self._words_of(serial)
-        return [*self.key_slots(contracts), *self._revocation_slots(contracts, words)]
+        return list(self._revocation_slots(contracts, self._words_of(serial)))
 
-    def excerpt(self, source: Reader, serial: int, words: Iterable[bytes]) -> AuthorityExcerpt:
+    def excerpt(
+        self, source: Reader, public_key: bytes, serial: int, words: Sequence[bytes]
+    ) -> AuthorityExcerpt:
         """Return the CA with the one revocation word that holds a serial, if it was issued.
+
+        Args:
+            public_key: Its key, which need not be read: the CA's id is its hash.
 
         Raises:
             CouldNotCheck: The words don't add up.
         """
-        stream = iter(words)
-        public_key = self._public_key(source, stream)
+        if len(public_key) != self.key_length:
+            raise contradiction(source, f"the length of the public key of authority {self.ca}")
         indices = self._words_of(serial)
-        revoked = self._revoked(stream, indices)
+        revoked = self._revoked(iter(words), indices)
         issued = all(1 <= s < self.issuer.next_serial for s in revoked)
         if len(revoked) > self.issuer.revoked_count or not issued:
             raise contradiction(source, f"the number of revocations of authority {self.ca}")

@@ -23,6 +23,10 @@ def comparable(call: Call, answer: object, source: str) -> object:
         return None if answer is None else block_object(decode.block(answer, source))
     if call.method == "eth_getLogs":
         return [_log(item, source) for item in decode.sequence(answer, source)]
+    if call.method == "eth_getTransactionByHash" and answer is not None:
+        fields = decode.mapping(answer, source)
+        # The rest is written in as many ways as there are kinds of transactions.
+        return {name: _hex(fields.get(name), source) for name in _OF_TRANSACTION}
     return answer
 
 
@@ -38,6 +42,13 @@ def written(value: object, source: str) -> str:
         raise decode.nonsense(source, "an answer that can't be written down") from error
 
 
+_OF_TRANSACTION = ("hash", "blockHash", "from", "to")
+
+
+def _hex(value: object, source: str) -> str | None:
+    return None if value is None else f"0x{decode.data(value, source).hex()}"
+
+
 def _log(item: object, source: str) -> dict[str, object]:
     """Return what of an event matters to us, in one spelling."""
     log = decode.mapping(item, source)
@@ -49,6 +60,7 @@ def _log(item: object, source: str) -> dict[str, object]:
         "blockNumber": hex(decode.quantity(log.get("blockNumber"), source)),
         "blockHash": str(decode.hash32(log.get("blockHash"), source)),
         "logIndex": hex(decode.quantity(log.get("logIndex"), source)),
+        "transactionHash": _hex(log.get("transactionHash"), source),
         "removed": log.get("removed") is True,
     }
 

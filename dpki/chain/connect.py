@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from dpki.chain.domain import Domain, fetch_domain
+from dpki.chain.failover import Failover
 from dpki.chain.panel import Panel
 from dpki.chain.proven import ProvenReader
 from dpki.chain.quorum import Evidence, default_quorum
 from dpki.chain.rpc import Endpoint, Reader
-from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, UsageError, WrongDomain
+from dpki.errors import UsageError
 from dpki.model import DomainId
-
-_NONE_HINT = "name one with --rpc URL"
 
 
 @dataclass(frozen=True)
 class Connection:
     """A way to a trust domain.
 
+    It may be kept for months: endpoints that fail are set aside and asked again, connections are
+    opened again, and what is remembered is bounded. One thread at a time may use it.
+
     Attributes:
-        evidence: Returns what stands behind everything that was read so far.
+        evidence: Returns what stands behind what was read since the newest block was last asked
+            for.
     """
 
     reader: Reader
@@ -51,46 +54,39 @@ def connect_agreed(
     needed = default_quorum(len(urls)) if quorum is None else quorum
     if needed == 1:
         with connect(urls, domain_id) as (reader, domain):
-            yield Connection(reader, domain, lambda: Evidence(len(urls), 1))
+            yield Connection(reader, domain, reader.evidence)
         return
-    with connect_proven(urls, domain_id, needed) as (proven, domain):
-        yield Connection(proven, domain, proven.evidence)
+    with open_panel(urls, needed, domain_id.chain_id) as panel:
+        proven = ProvenReader(panel)
+        yield Connection(proven, fetch_domain(proven, domain_id), proven.evidence)
 
 
 @contextmanager
-def connect_proven(
-    urls: Sequence[str], domain_id: DomainId, quorum: int | None = None
-) -> Iterator[tuple[ProvenReader, Domain]]:
-    """Yield a reader of proven storage words, and the domain; see `connect_agreed`.
-
-    With a quorum of one, the words are proven for a block whose hash one endpoint told.
+def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Panel[Endpoint]]:
+    """Yield a panel of endpoints of which `quorum` must agree.
 
     Raises:
-        As `connect_agreed` does.
+        UsageError: There are fewer endpoints than must agree.
     """
-    needed = default_quorum(len(urls)) if quorum is None else quorum
-    if not urls:
-        raise ConfigError("no RPC endpoint is configured", hint=_NONE_HINT)
-    if needed > len(urls):
+    if quorum > len(urls):
         raise UsageError(
-            f"{needed} endpoints must agree, and there are only {len(urls)}",
+            f"{quorum} endpoints must agree, and there are only {len(urls)}",
             hint="name more with --rpc URL, or ask for fewer",
         )
-    panel = Panel([Endpoint(url) for url in urls], needed, domain_id.chain_id)
+    panel = Panel([Endpoint(url) for url in urls], quorum, chain_id)
     try:
-        proven = ProvenReader(panel)
-        yield proven, fetch_domain(proven, domain_id)
+        yield panel
     finally:
         for endpoint in panel.idle():
             endpoint.close()
 
 
 @contextmanager
-def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint, Domain]]:
-    """Yield the first endpoint that answers for the domain, and the domain.
+def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Failover, Domain]]:
+    """Yield a reader that believes the first endpoint that answers for the domain, and the domain.
 
     Endpoints are tried in order: one that is down, or on another chain, costs its deadline and
-    nothing else.
+    nothing else. When it fails later, the next takes its place.
 
     Raises:
         WrongDomain: Every endpoint is on another chain.
@@ -98,22 +94,6 @@ def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Endpoint
         EndpointUnavailable: None answered for it; the message names each with its reason.
         ConfigError: There is none to try.
     """
-    if not urls:
-        raise ConfigError("no RPC endpoint is configured", hint=_NONE_HINT)
-    failures: list[CouldNotCheck | WrongDomain] = []
-    for url in urls:
-        with Endpoint(url) as endpoint:
-            try:
-                domain = fetch_domain(endpoint, domain_id)
-            except (CouldNotCheck, WrongDomain) as error:
-                failures.append(error)
-                continue
-            yield endpoint, domain
-            return
-    if len(failures) == 1:
-        raise failures[0]
-    reasons = "; ".join(error.message for error in failures)
-    hint = failures[0].hint
-    if all(isinstance(error, WrongDomain) for error in failures):
-        raise WrongDomain(f"no endpoint holds this trust domain: {reasons}", hint=hint)
-    raise EndpointUnavailable(f"no endpoint answered for this trust domain: {reasons}", hint=hint)
+    with ExitStack() as stack:
+        reader = Failover([stack.enter_context(Endpoint(url)) for url in urls], domain_id)
+        yield reader, reader.domain

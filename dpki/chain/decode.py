@@ -15,7 +15,7 @@ from dpki.model import Block, Hash32, from_timestamp
 
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")
 _BLOCKS = 2**63
-_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
+_DATA = re.compile(r"0x[0-9a-fA-F]*")
 
 
 def nonsense(source: str, what: str) -> EndpointUnavailable:
@@ -34,7 +34,7 @@ def quantity(value: object, source: str) -> int:
 
 def data(value: object, source: str) -> bytes:
     """Return hexadecimal bytes."""
-    if not isinstance(value, str) or not _DATA.fullmatch(value):
+    if not isinstance(value, str) or len(value) % 2 or not _DATA.fullmatch(value):
         raise nonsense(source, "bytes are malformed")
     return bytes.fromhex(value[2:])
 

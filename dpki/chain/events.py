@@ -101,7 +101,7 @@ def fetch_issued(
         None if serial is None else f"0x{serial:064x}",
     ]
     found = tuple(
-        _issued(log, reader.name)
+        parse_issued(log, reader.name)
         for log in _fetch_logs(reader, domain, from_block, to_block, topics)
     )
     for event in found:
@@ -138,7 +138,7 @@ def fetch_batches(
     batches: list[Batch] = []
     for log in _fetch_logs(reader, domain, from_block, to_block, topics):
         if log.topics[:1] == (CERTIFICATE_ISSUED,):
-            event = _issued(log, reader.name)
+            event = parse_issued(log, reader.name)
             key = (event.ca, event.serial, event.block_hash)
             if key in entries:
                 raise decode.nonsense(reader.name, f"serial {event.serial} was anchored twice")
@@ -232,7 +232,12 @@ def _fetch_logs(
     return fetch_logs(reader, domain.certificates, start, to_block, topics)
 
 
-def _issued(log: Log, source: str) -> IssuedCertificate:
+def parse_issued(log: Log, source: str) -> IssuedCertificate:
+    """Return the CertificateIssued event in a log.
+
+    Raises:
+        EndpointUnavailable: It is none.
+    """
     if len(log.topics) != 4 or log.topics[0] != CERTIFICATE_ISSUED or len(log.data) != 96:
         raise decode.nonsense(source, "a CertificateIssued event is malformed")
     device, serial = log.topics[2], int.from_bytes(log.topics[3])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
@@ -68,14 +69,19 @@ class Excerpt:
 
 
 def fetch_excerpt(
-    reader: Reader, contracts: Contracts, block: Block, ca: AuthorityId, serial: int
+    reader: Reader, contracts: Contracts, block: Block, public_key: bytes, serial: int
 ) -> Excerpt:
     """Return what is there about one serial of one CA.
+
+    Args:
+        public_key: The CA's SubjectPublicKeyInfo. Its hash is the CA's id, so that the chain need
+            not be asked for it.
 
     Raises:
         EndpointUnavailable: No answer, or nonsense.
         CouldNotCheck: The answers don't add up.
     """
+    ca = AuthorityId(sha256(public_key).digest())
     storage = Storage(reader, block)
     words = storage.read(head_slots(contracts, ca))
     authority = None
@@ -83,7 +89,7 @@ def fetch_excerpt(
     if any(map(any, words)):
         head = Head.decode(reader, ca, words)
         rest = storage.read(head.excerpt_slots(contracts, serial))
-        authority = head.excerpt(reader, serial, rest)
+        authority = head.excerpt(reader, public_key, serial, rest)
     return Excerpt(contracts, block, ca, authority, _NONE, _NONE, _NONE)
 
 

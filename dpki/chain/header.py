@@ -105,6 +105,19 @@ def verify_header(answer: object, expected: Hash32) -> Header:
         raise ProofInvalid(f"a block header is malformed: {error.message}", hint=_HINT) from error
 
 
+def header_fields(shown: object) -> dict[str, object]:
+    """Return the fields of a block object that are a header's, to be verified later.
+
+    What is no field of one, or too long, is left out: an answer may be megabytes long.
+    """
+    fields = shown if isinstance(shown, dict) else {}
+    return {
+        name: value
+        for name in (*_FIELDS, *_LATER)
+        if isinstance(value := fields.get(name), str) and len(value) <= 2 + 2 * MAXIMUM_FIELD
+    }
+
+
 def parse_header(encoded: bytes) -> Header:
     """Parse an encoded header, whose hash the caller then compares with one that it believes.
 

@@ -5,7 +5,7 @@ Logs are an endpoint's word and nothing more; whoever reads them holds them agai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,13 +24,21 @@ SEARCH = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Log:
-    """A log of the contract that was asked about."""
+    """A log of a contract that was asked about.
+
+    Attributes:
+        index: Its place among all logs of its block.
+        contract: Whose it is.
+        transaction: The transaction that it was made in; None where the endpoint does not say.
+    """
 
     topics: tuple[Hash32, ...]
     data: bytes
     block_number: int
     block_hash: Hash32
     index: int
+    contract: Address
+    transaction: Hash32 | None = None
 
 
 def fetch_logs(
@@ -57,14 +65,8 @@ def fetch_logs(
                 hint="search fewer blocks, or ask another RPC endpoint",
             )
         end = min(start + span - 1, to_block)
-        query = {
-            "address": str(contract),
-            "topics": topics,
-            "fromBlock": hex(start),
-            "toBlock": hex(end),
-        }
         try:
-            answer = reader.call("eth_getLogs", [query])
+            answer = fetch_range(reader, [contract], start, end, topics)
         except RpcError:
             # Endpoints say "too many" in as many words as there are endpoints; what a smaller range
             # can't cure surfaces at a single block.
@@ -72,18 +74,47 @@ def fetch_logs(
                 raise
             span = (end - start + 1) // 2
             continue
-        found += _parse_logs(answer, contract, start, end, reader.name)
+        found += answer
         start, span = end + 1, min(2 * span, RANGE)
     return found
 
 
+def fetch_range(
+    reader: Reader,
+    contracts: Sequence[Address],
+    start: int,
+    end: int,
+    topics: Sequence[object] = (),
+) -> list[Log]:
+    """Return the contracts' logs of the blocks, both ends included, by one question.
+
+    Raises:
+        RpcError: The endpoint refuses: it is too much at once, perhaps.
+        EndpointUnavailable: No answer, or nonsense.
+    """
+    # One contract is asked for by itself: not every endpoint takes a list.
+    asked = [str(contract) for contract in contracts]
+    query = {
+        "address": asked[0] if len(asked) == 1 else asked,
+        "topics": list(topics),
+        "fromBlock": hex(start),
+        "toBlock": hex(end),
+    }
+    answer = reader.call("eth_getLogs", [query])
+    return list(_parse_logs(answer, frozenset(contracts), start, end, reader.name))
+
+
 def _parse_logs(
-    answer: object, contract: Address, start: int, end: int, source: str
+    answer: object, contracts: Container[bytes], start: int, end: int, source: str
 ) -> Iterable[Log]:
     """Return the logs of one answer: what was asked for, and in order."""
     last = (-1, -1)
     for item in decode.sequence(answer, source):
         fields = decode.mapping(item, source)
+        contract = decode.data(fields.get("address"), source)
+        transaction = fields.get("transactionHash")
+        if contract not in contracts:
+            raise decode.nonsense(source, "events of another contract")
         log = Log(
             topics=tuple(
                 decode.hash32(t, source) for t in decode.sequence(fields.get("topics"), source)
@@ -92,16 +123,11 @@ def _parse_logs(
             block_number=decode.quantity(fields.get("blockNumber"), source),
             block_hash=decode.hash32(fields.get("blockHash"), source),
             index=decode.quantity(fields.get("logIndex"), source),
+            contract=Address(contract),
+            transaction=None if transaction is None else decode.hash32(transaction, source),
         )
         place = (log.block_number, log.index)
-        if (
-            decode.data(fields.get("address"), source) != contract
-            or fields.get("removed") is True
-            or not start <= log.block_number <= end
-            or place <= last
-        ):
-            raise decode.nonsense(
-                source, "events of another contract, out of range, removed or out of order"
-            )
+        if fields.get("removed") is True or not start <= log.block_number <= end or place <= last:
+            raise decode.nonsense(source, "events out of range, removed or out of order")
         last = place
         yield log

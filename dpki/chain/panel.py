@@ -8,33 +8,36 @@ another is asked in its place, and it is set aside.
 from __future__ import annotations
 
 import json
-import queue
-import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import timedelta
 from typing import Generic, TypeVar
 
 from dpki.chain import decode
+from dpki.chain.asking import Asking
 from dpki.chain.comparable import block_object, comparable, written
+from dpki.chain.header import header_fields
 from dpki.chain.quorum import (
     FINALITY_LAG,
     LAG,
     Evidence,
     Fault,
-    Standing,
     Tally,
     candidates,
     judge_head,
-    preference,
     tally,
 )
-from dpki.chain.rpc import Call, Reader, RpcError, fetch_block
+from dpki.chain.recent import Recent
+from dpki.chain.rpc import Call, Reader, RpcError, fetch_shown_block
+from dpki.chain.standings import Standings
 from dpki.errors import DpkiError, EndpointUnavailable, ProofInvalid, UsageError
 from dpki.model import Block, Hash32
 
 PATIENCE = timedelta(seconds=2)
 """How long endpoints may take before another is asked as well."""
+
+BLOCKS = 256
+"""Blocks that are remembered to be agreed on."""
 
 TAGS = ("latest", "safe", "finalized")
 
@@ -46,6 +49,9 @@ Source = TypeVar("Source", bound=Reader)
 
 class Panel(Generic[Source]):
     """Endpoints of which `quorum` must agree. A `Reader`; not for several threads at once.
+
+    It may be kept for months: what it remembers is bounded, and so are the threads that wait for an
+    endpoint. One that failed has to show again which chain it serves.
 
     Args:
         sources: The endpoints. Whoever made them closes them.
@@ -72,13 +78,12 @@ class Panel(Generic[Source]):
         self._sources = tuple(sources)
         self._quorum = quorum
         self._chain_id = chain_id
-        self._patience = patience.total_seconds()
-        self._clock = clock
-        self._standings = [Standing()] * len(sources)
+        self._standings = Standings([source.name for source in sources], clock)
         self._heads: dict[tuple[int, str], int] = {}
         self._on_chain: set[int] = set()
-        self._agreed: dict[Hash32, Block] = {}
-        self._workers: list[tuple[int, threading.Thread]] = []
+        self._agreed = Recent[Hash32, Block](BLOCKS)
+        self._shown: dict[str, tuple[Hash32, dict[str, object]]] = {}
+        self._asking = Asking(self._sources, patience)
 
     @property
     def name(self) -> str:
@@ -87,25 +92,20 @@ class Panel(Generic[Source]):
 
     def evidence(self, *, proven: bool, why_not: str = "") -> Evidence:
         """Return what stands behind the answers; see `Evidence`."""
-        now = self._clock()
-        aside = tuple(
-            f"{source.name}: {standing.fault.value}"
-            for source, standing in zip(self._sources, self._standings, strict=True)
-            if standing.fault is not None and standing.is_aside(now)
-        )
-        return Evidence(len(self._sources), self._quorum, proven, why_not, aside)
+        return Evidence(len(self._sources), self._quorum, proven, why_not, self._standings.aside())
 
     def idle(self) -> list[Source]:
         """Return the endpoints that nobody waits for any more, fit to be closed."""
-        for _, worker in self._workers:
-            # One that has answered is about to end.
-            worker.join(timeout=0.05)
-        busy = {place for place, worker in self._workers if worker.is_alive()}
+        busy = self._asking.busy()
         return [source for place, source in enumerate(self._sources) if place not in busy]
 
     def agreed_block(self, hash: Hash32) -> Block | None:
         """Return the block of this hash, if enough endpoints agreed that it is on the chain."""
         return self._agreed.get(hash)
+
+    def shown(self, hash: Hash32) -> list[dict[str, object]]:
+        """Return what endpoints said that the header of this block holds, if it was lately."""
+        return [fields for of, fields in tuple(self._shown.values()) if of == hash]
 
     def call(self, method: str, params: Sequence[object] = ()) -> object:
         """Return what enough endpoints answer; see `Reader.call`."""
@@ -143,7 +143,7 @@ class Panel(Generic[Source]):
         Raises:
             EndpointUnavailable: No endpoint gave one.
         """
-        order = preference(self._standings, self._clock())
+        order = self._standings.order()
         answers, failures = self._gather(ask, order, 1, lambda answers, _: bool(answers))
         for answer in answers.values():
             # Where no answer holds, it may be the chain that is newer than we are.
@@ -157,13 +157,13 @@ class Panel(Generic[Source]):
         """Return the newest block, of those with the tag, that enough endpoints agree on."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, tag)
+            return self._fetch(source, tag)
 
         def is_heard(answers: Mapping[int, object], is_late: bool) -> bool:
             return is_late and len(answers) >= self._quorum
 
-        order = preference(self._standings, self._clock())
-        good = [place for place in order if not self._standings[place].is_aside(self._clock())]
+        order = self._standings.order()
+        good = [place for place in order if not self._standings.is_aside(place)]
         first = good if len(good) >= self._quorum else order
         heads, failures = self._gather(ask, first, len(first), is_heard)
         agreed = self._agree(tag, heads, failures)
@@ -204,7 +204,7 @@ class Panel(Generic[Source]):
         """Count who has which block of a number: as their head, and those with a later one."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, number)
+            return self._fetch(source, number)
 
         def together(answers: Mapping[int, Block | None]) -> dict[int, Block]:
             return {**heads, **{p: block for p, block in answers.items() if block is not None}}
@@ -220,14 +220,21 @@ class Panel(Generic[Source]):
         """Return the block of a number, if enough endpoints agree on it."""
 
         def ask(source: Reader) -> Block | None:
-            return fetch_block(source, number)
+            return self._fetch(source, number)
 
         block = self._vote(ask)
         return None if block is None else self._remember(block)
 
-    def _remember(self, block: Block) -> Block:
-        self._agreed[block.hash] = block
+    def _fetch(self, source: Reader, which: int | str) -> Block | None:
+        shown = fetch_shown_block(source, which)
+        if shown is None:
+            return None
+        block, answer = shown
+        self._shown[source.name] = (block.hash, header_fields(answer))
         return block
+
+    def _remember(self, block: Block) -> Block:
+        return self._agreed.put(block.hash, block)
 
     def _judge(
         self, tag: str, heads: Mapping[int, Block], agreed: Block, dissenters: Container[int]
@@ -238,9 +245,11 @@ class Panel(Generic[Source]):
             fault = judge_head(head, agreed, self._heads.get((place, tag)), lag)
             if place in dissenters:
                 fault = Fault.FORKED
-            if fault is None:
+            if fault is None or fault is Fault.BACKWARDS:
+                # A chain that began anew is not held against it for ever.
                 self._heads[place, tag] = head.number
-                self._forgive(place)
+            if fault is None:
+                self._standings.forgive(place)
             else:
                 self._punish(place, fault)
 
@@ -249,7 +258,7 @@ class Panel(Generic[Source]):
         quorum = self._quorum
         votes, failures = self._gather(
             ask,
-            preference(self._standings, self._clock()),
+            self._standings.order(),
             quorum,
             lambda answers, _: tally(answers, quorum).is_settled,
             checked=checked,
@@ -260,7 +269,7 @@ class Panel(Generic[Source]):
                 if place in result.dissenters:
                     self._punish(place, Fault.CONTRADICTS)
                 else:
-                    self._forgive(place)
+                    self._standings.forgive(place)
             return result.agreed[0]
         for failure in failures.values():
             # A question that is refused may be put differently; callers know how.
@@ -280,64 +289,23 @@ class Panel(Generic[Source]):
         """Ask endpoints side by side until it is enough, or none is left.
 
         Args:
-            order: Whom to ask, best first.
-            first: How many to ask at once; each failure, each silence of `patience`, and each
-                disagreement brings in one more.
-            is_enough: From the answers, and whether patience was over, to whether to stop.
             checked: Whether an endpoint must have shown to be on the right chain.
 
         Returns:
-            Answers and failures by endpoint.
+            Answers and failures by endpoint; for the rest, see `Asking.gather`.
         """
-        inbox: queue.SimpleQueue[tuple[int, Answer | None, DpkiError | None]] = queue.SimpleQueue()
 
-        def work(place: int) -> None:
-            answer: Answer | None = None
-            failure: DpkiError | None = EndpointUnavailable("the question was not put")
-            try:
-                if checked:
-                    self._verify_chain(place)
-                answer, failure = ask(self._sources[place]), None
-            except DpkiError as error:
-                failure = error
-            finally:
-                inbox.put((place, answer, failure))
+        def at(place: int) -> Answer:
+            if checked:
+                self._verify_chain(place)
+            return ask(self._sources[place])
 
-        def start(count: int) -> None:
-            for place in waiting[:count]:
-                # A daemon: one that stalls must not hold up the end of the program.
-                worker = threading.Thread(target=work, args=(place,), daemon=True)
-                worker.start()
-                self._workers.append((place, worker))
-            pending.update(waiting[:count])
-            del waiting[:count]
-
-        self._workers = [(place, one) for place, one in self._workers if one.is_alive()]
-        waiting, pending, late = list(order), set[int](), set[int]()
-        answers: dict[int, Answer] = {}
-        failures: dict[int, DpkiError] = {}
-        start(first)
-        while pending:
-            try:
-                place, answer, failure = inbox.get(timeout=self._patience)
-            except queue.Empty:
-                late |= pending
-                start(1)
-            else:
-                pending.discard(place)
-                if failure is None:
-                    answers[place] = answer  # type: ignore[assignment]
-                else:
-                    failures[place] = failure
-                    self._note(place, failure)
-                    start(1)
-            if is_enough(answers, bool(late)):
-                break
-            if not pending:
-                start(1)
-        for place in late & pending:
+        asked = self._asking.gather(at, order, first, is_enough)
+        for place, failure in asked.failures.items():
+            self._note(place, failure)
+        for place in asked.late:
             self._punish(place, Fault.SLOW)
-        return answers, failures
+        return asked.answers, asked.failures
 
     def _verify_chain(self, place: int) -> None:
         if place in self._on_chain:
@@ -359,10 +327,9 @@ class Panel(Generic[Source]):
             self._punish(place, Fault.SILENT)
 
     def _punish(self, place: int, fault: Fault) -> None:
-        self._standings[place] = self._standings[place].after(fault, self._clock())
-
-    def _forgive(self, place: int) -> None:
-        self._standings[place] = self._standings[place].forgiven(self._clock())
+        # Whatever stands behind its name may be another now.
+        self._on_chain.discard(place)
+        self._standings.punish(place, fault)
 
     def _split(self, number: int, votes: Mapping[int, object]) -> EndpointUnavailable:
         names = ", ".join(self._sources[place].name for place in votes)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from eth_hash.auto import keccak
 
 from dpki.chain import decode, rlp
-from dpki.errors import CouldNotCheck, EndpointUnavailable, MalformedInput, ProofInvalid
+from dpki.errors import EndpointUnavailable, MalformedInput, ProofInvalid
 from dpki.model import Address, Hash32
 
 MAXIMUM_NODE = 1024
@@ -110,9 +110,9 @@ class NodePool:
             raise _invalid("its nodes are no list, or more than a way can have")
         return [self._nodes.get(text) or self._parse(text) for text in map(_text, written)]
 
-    def encoded(self) -> list[bytes]:
+    def met(self) -> Iterable[Node]:
         """Return the nodes that were met so far."""
-        return [node.raw for node in self._nodes.values()]
+        return self._nodes.values()
 
     def _parse(self, text: str) -> Node:
         if len(text) > 2 + 2 * MAXIMUM_NODE:
@@ -150,73 +150,20 @@ def prove(root: Hash32, key: bytes, nodes: Sequence[Node]) -> bytes | None:
         used += following is not None and following.raw == reference
         return Node.parse(reference)
 
-    value = _walk(root, key, next_node)
+    value = walk(root, key, next_node)
     if used != len(nodes):
         raise _invalid("nodes are left over")
     return value
 
 
-class NodeSet:
-    """Nodes in no order, found by their hashes: what a file holds.
-
-    Args:
-        nodes: Encoded; each longer than those that stand in their parents.
-    """
-
-    def __init__(self, nodes: Iterable[bytes]) -> None:
-        self._nodes = {node.hash: node for node in map(Node.parse, nodes)}
-        self._used: set[bytes] = set()
-
-    def account(self, state_root: Hash32, address: Address) -> Account | None:
-        """Return an account of the state; see `prove_account`.
-
-        Raises:
-            CouldNotCheck: A node on the way to it is not here.
-            ProofInvalid: The way does not end as one does.
-        """
-        return _account(self._prove(state_root, address))
-
-    def word(self, storage_root: Hash32, slot: int) -> bytes:
-        """Return a storage word; see `prove_word`.
-
-        Raises:
-            CouldNotCheck: A node on the way to it is not here.
-            ProofInvalid: The way does not end as one does.
-        """
-        return _word(self._prove(storage_root, slot.to_bytes(32)))
-
-    @property
-    def needed(self) -> tuple[bytes, ...]:
-        """The nodes that lay on a way so far, sorted."""
-        return tuple(sorted(self._nodes[hash].raw for hash in self._used))
-
-    @property
-    def has_others(self) -> bool:
-        """Whether there are nodes that lay on no way so far."""
-        return len(self._used) < len(self._nodes)
-
-    def _prove(self, root: Hash32, key: bytes) -> bytes | None:
-        return None if root == EMPTY_ROOT else _walk(root, key, self._find)
-
-    def _find(self, reference: bytes) -> Node:
-        if len(reference) < 32:
-            return Node.parse(reference)
-        node = self._nodes.get(reference)
-        if node is None:
-            raise CouldNotCheck(
-                "the proof lacks a part of the state that the question is about",
-                hint="something was lost on the way, or it is a proof of something else: get it"
-                " anew",
-            )
-        self._used.add(reference)
-        return node
-
-
-def _walk(root: Hash32, key: bytes, find: Callable[[bytes], Node]) -> bytes | None:
+def walk(root: Hash32, key: bytes, find: Callable[[bytes], Node]) -> bytes | None:
     """Return what a trie that is not empty holds under a key; None where the way ends elsewhere.
 
     Args:
         find: Returns the node that a reference names: a hash, or the node itself.
+
+    Raises:
+        ProofInvalid: The way does not end as one does.
     """
     path = keccak(key).hex()
     position, reference = 0, bytes(root)
@@ -245,10 +192,15 @@ def prove_account(state_root: Hash32, address: Address, nodes: Sequence[Node]) -
     Raises:
         ProofInvalid: The nodes are not the way to it.
     """
-    return _account(prove(state_root, address, nodes))
+    return account_of(prove(state_root, address, nodes))
 
 
-def _account(value: bytes | None) -> Account | None:
+def account_of(value: bytes | None) -> Account | None:
+    """Return the account that stands in a trie; None for one that does not.
+
+    Raises:
+        ProofInvalid: It is no account.
+    """
     if value is None:
         return None
     try:
@@ -269,16 +221,44 @@ def prove_word(storage_root: Hash32, slot: int, nodes: Sequence[Node]) -> bytes:
     Raises:
         ProofInvalid: The nodes are not the way to it.
     """
-    return _word(prove(storage_root, slot.to_bytes(32), nodes))
+    return word_of(prove(storage_root, slot.to_bytes(32), nodes))
 
 
-def _word(value: bytes | None) -> bytes:
+def word_of(value: bytes | None) -> bytes:
+    """Return the storage word that stands in a trie; zero for one that does not.
+
+    Raises:
+        ProofInvalid: It is no word.
+    """
     if value is None:
         return bytes(32)
     try:
         return rlp.integer(rlp.decode_bytes(value), 32).to_bytes(32)
     except MalformedInput as error:
         raise _invalid(f"a storage word is malformed: {error.message}") from error
+
+
+def verify_storage_root(
+    answer: object, state_root: Hash32, address: Address, pool: NodePool
+) -> Hash32:
+    """Return the root of an account's storage out of an answer to `eth_getProof`, proven.
+
+    Args:
+        answer: The answer, decoded from JSON.
+        state_root: Of the block that was asked about, already believed.
+        pool: Nodes that were met already.
+
+    Raises:
+        ProofInvalid: It is an answer to another question, malformed, or proves nothing.
+    """
+    try:
+        fields = decode.mapping(answer, "the endpoint")
+        if decode.data(fields.get("address"), "the endpoint") != address:
+            raise _invalid("it is of another contract")
+        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
+        return EMPTY_ROOT if account is None else account.storage_root
+    except EndpointUnavailable as error:
+        raise _invalid(error.message) from error
 
 
 def verify_words(
@@ -299,15 +279,12 @@ def verify_words(
     Raises:
         ProofInvalid: It is an answer to another question, malformed, or proves nothing.
     """
+    root = verify_storage_root(answer, state_root, address, pool)
     try:
         fields = decode.mapping(answer, "the endpoint")
-        if decode.data(fields.get("address"), "the endpoint") != address:
-            raise _invalid("it is of another contract")
         entries = decode.sequence(fields.get("storageProof"), "the endpoint")
         if len(entries) != len(slots):
             raise _invalid(f"it has {len(entries)} slots, and {len(slots)} were asked for")
-        account = prove_account(state_root, address, pool.nodes(fields.get("accountProof")))
-        root = EMPTY_ROOT if account is None else account.storage_root
         return [
             _verify_word(decode.mapping(entry, "the endpoint"), root, slot, pool)
             for entry, slot in zip(entries, slots, strict=True)

@@ -173,6 +173,8 @@ class Evidence:
         proven: Whether every word of its state was proven against that block.
         why_not: Why not, where it was not.
         aside: Endpoints that were set aside, each with the reason.
+        signed: Which witnesses signed what, in words, where they were asked. With a quorum of 0
+            they stand in for the endpoints' agreement on the block.
     """
 
     endpoints: int
@@ -180,6 +182,7 @@ class Evidence:
     proven: bool = False
     why_not: str = ""
     aside: tuple[str, ...] = ()
+    signed: str = ""
 
     @property
     def level(self) -> str:
@@ -190,6 +193,11 @@ class Evidence:
 
     def __str__(self) -> str:
         """Return it in words."""
+        if self.quorum == 0:
+            return f"proven: {self.signed}, its state is proven"
+        return f"{self._endpoints()}; {self.signed}" if self.signed else self._endpoints()
+
+    def _endpoints(self) -> str:
         if self.quorum == 1:
             return "trusting one endpoint"
         agreed = f"{self.quorum} of {self.endpoints} endpoints agree on the block"
@@ -206,4 +214,5 @@ class Evidence:
             "quorum": self.quorum,
             "why_reduced": self.why_not or None,
             "set_aside": list(self.aside),
+            "witnesses": self.signed or None,
         }

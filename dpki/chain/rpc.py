@@ -280,6 +280,12 @@ def fetch_block(reader: Reader, which: int | str | Hash32) -> Block | None:
     Raises:
         EndpointUnavailable: No answer, or one that is not the block that was asked for.
     """
+    shown = fetch_shown_block(reader, which)
+    return None if shown is None else shown[0]
+
+
+def fetch_shown_block(reader: Reader, which: int | str | Hash32) -> tuple[Block, object] | None:
+    """Return a block, and the object that it was shown as; see `fetch_block`."""
     if isinstance(which, Hash32):
         answer = reader.call("eth_getBlockByHash", [str(which), False])
     else:
@@ -293,7 +299,7 @@ def fetch_block(reader: Reader, which: int | str | Hash32) -> Block | None:
         isinstance(which, int) and block.number != which
     ):
         raise decode.nonsense(reader.name, "another block than the one asked for")
-    return block
+    return block, answer
 
 
 def printable(text: str, length: int = 200) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "Places",
     "Snapshot",
     "extend_snapshot",
+    "fetch_domain_block",
     "fetch_places",
     "fetch_snapshot",
 ]
@@ -121,9 +122,9 @@ def fetch_snapshot(
     """
     if confirmations < 1:
         raise UsageError(f"confirmations start at 1, not {confirmations}")
-    chosen = _fetch_block(reader, domain, block)
+    chosen = fetch_domain_block(reader, domain, block)
     if confirmations > 1:
-        chosen = _fetch_block(
+        chosen = fetch_domain_block(
             reader, domain, max(chosen.number - confirmations + 1, domain.block.number)
         )
     storage = Storage(reader, chosen)
@@ -222,7 +223,14 @@ def _progress(reader: Reader, batch: tuple[AuthorityId, int], word: bytes) -> la
         ) from error
 
 
-def _fetch_block(reader: Reader, domain: Domain, which: int | str) -> Block:
+def fetch_domain_block(reader: Reader, domain: Domain, which: int | str) -> Block:
+    """Return a block that is no older than the domain; see `fetch_block`.
+
+    Raises:
+        EndpointUnavailable: No answer, or nonsense.
+        CouldNotCheck: There is no such block.
+        WrongDomain: It is older.
+    """
     block = fetch_block(reader, which)
     if block is None:
         raise CouldNotCheck(

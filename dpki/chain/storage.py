@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from dpki.chain import decode
 from dpki.chain.rpc import Call, Reader
 from dpki.errors import CouldNotCheck
-from dpki.model import Address, Block
+from dpki.model import Address, Block, Hash32
 
 Slot = tuple[Address, int]
 """A word's place: contract and slot."""
+
+
+@runtime_checkable
+class WordReader(Protocol):
+    """A reader that has storage words as such: thousands of them need not be written as JSON."""
+
+    def words(self, block: Hash32, slots: Sequence[Slot]) -> list[bytes]:
+        """Return a block's storage words, one a slot, in order.
+
+        Raises:
+            EndpointUnavailable: No answer, or nonsense.
+        """
+        ...
 
 
 class Storage:
@@ -18,16 +32,23 @@ class Storage:
 
     def __init__(self, reader: Reader, block: Block) -> None:
         self.reader = reader
-        # requireCanonical: a block that a reorg has thrown out must not be answered from.
-        self._at = {"blockHash": str(block.hash), "requireCanonical": True}
+        self._block = block
 
     def read(self, slots: Sequence[Slot]) -> list[bytes]:
         """Return one word a slot, in order."""
-        calls = [
-            Call("eth_getStorageAt", [str(contract), f"0x{slot:064x}", self._at])
-            for contract, slot in slots
-        ]
-        return [decode.word(answer, self.reader.name) for answer in self.reader.batch(calls)]
+        if isinstance(self.reader, WordReader):
+            return self.reader.words(self._block.hash, slots)
+        return read_words(self.reader, self._block.hash, slots)
+
+
+def read_words(reader: Reader, block: Hash32, slots: Sequence[Slot]) -> list[bytes]:
+    """Return a block's storage words, asked for as such; see `WordReader.words`."""
+    # requireCanonical: a block that a reorg has thrown out must not be answered from.
+    at = {"blockHash": str(block), "requireCanonical": True}
+    calls = [
+        Call("eth_getStorageAt", [str(contract), f"0x{slot:064x}", at]) for contract, slot in slots
+    ]
+    return [decode.word(answer, reader.name) for answer in reader.batch(calls)]
 
 
 def contradiction(source: Reader, what: str) -> CouldNotCheck:

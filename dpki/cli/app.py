@@ -11,6 +11,7 @@ import typer
 
 from dpki.cli import (
     agent,
+    audit,
     backup,
     bundle,
     ca,
@@ -43,7 +44,20 @@ app = typer.Typer(
     # Plain help: rich's takes longer to import than everything else together.
     rich_markup_mode=None,
 )
-for module in (devnet, wallet, domain, council, timelock, ca, device, ssh, bundle, agent, watchdog):
+for module in (
+    devnet,
+    wallet,
+    domain,
+    council,
+    timelock,
+    ca,
+    device,
+    ssh,
+    bundle,
+    agent,
+    watchdog,
+    audit,
+):
     app.add_typer(module.app)
 for module in (init, deploy, verify, backup, doctor, explain):
     module.register(app)
@@ -148,6 +162,8 @@ LEFT = {
     "watchdog object": "run it again",
     "watchdog relay": "run it again; what counted is skipped",
     "watchdog request": "run it again; what was shown is found",
+    "audit run": "run it again; it goes on where it stood",
+    "audit publish": "run it again; what was signed is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",
 }
 """What an interrupted command may have left, and what to do then."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.once import KEYS
+from dpki.agent.follow import KEYS
 from dpki.chain.connect import connect
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.options import argument
@@ -23,12 +23,12 @@ from dpki.config.device import (
     parse_allowances,
     parse_device_config,
     save_device_config,
-    verify_break_glass,
 )
 from dpki.config.finality import Finality
 from dpki.config.presets import PRESETS
 from dpki.config.sshd import CommandHook, ReloadHook, Sshd, parse_hook
 from dpki.config.urls import verify_urls
+from dpki.config.values import verify_break_glass
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import (
     EnrollmentRequest,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 import typer
@@ -98,21 +99,32 @@ class Output:
         """Tell what went wrong and what to do next."""
         # A module's own subclass is nobody else's word.
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_"]
-        self.failure(kinds[0], error.message, error.hint, error.exit_status)
+        self.failure(kinds[0], error.message, error.hint, error.exit_status, error.details())
         # What a contract says has an explanation of its own.
         name = getattr(error, "name", kinds[0])
         if name not in ("DpkiError", "UsageError", "UnknownError"):
             self.say(f"  more: dpki explain {name}")
 
-    def failure(self, kind: str, message: str, hint: str, exit_status: int) -> None:
-        """Tell what went wrong, by words and, with `--json`, as a document."""
+    def failure(
+        self,
+        kind: str,
+        message: str,
+        hint: str,
+        exit_status: int,
+        details: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Tell what went wrong, by words and, with `--json`, as a document.
+
+        Args:
+            details: For the document, beside the words.
+        """
         self.say(f"error: {message}")
         if hint:
             self.say(f"  next: {hint}")
         fields = {"type": kind, "message": message, "hint": hint, "exit_status": exit_status}
         # Whoever gets the exit status and no words has a full disk to thank.
         with suppress(DpkiError, BrokenPipeError):
-            self.result({"error": fields})
+            self.result({"error": fields, **details})
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
@@ -124,6 +136,37 @@ class Output:
 
         with Console(stderr=True).status(what) as status, self._showing(status):
             yield
+
+    @contextmanager
+    def counting(self, what: str, things: str) -> Iterator[Callable[[int, int, int], None]]:
+        """Give a callback that shows, at a terminal, a bar and how many things were done.
+
+        It takes how far something is, how far it goes, and how many things that were.
+        """
+        if not sys.stderr.isatty():
+            yield lambda done, total, count: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]:,} " + things),
+            TimeElapsedColumn(),
+        )
+        with (
+            Bars(*columns, console=Console(stderr=True), transient=True) as bars,
+            self._showing(bars),
+        ):
+            task = bars.add_task(what, total=None, count=0)
+
+            def show(done: int, total: int, count: int) -> None:
+                bars.update(task, completed=done, total=total, count=count)
+
+            yield show
 
     @contextmanager
     def steps(self) -> Iterator[Progress]:

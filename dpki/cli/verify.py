@@ -62,8 +62,9 @@ def verify(
         list[str] | None,
         typer.Option(
             "--witness",
-            metavar="VKEY",
-            help="Public key of a witness of the checkpoint; may be repeated.",
+            metavar="KEY[=URL]",
+            help="Key of a witness of the checkpoint; without one, with =URL or =/FOLDER where its"
+            " checkpoints are: the newest that enough signed is asked about. May be repeated.",
         ),
     ] = None,
     witnesses: Annotated[

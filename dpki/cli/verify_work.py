@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,7 @@ from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.config.urls import verify_urls
 from dpki.errors import CouldNotCheck, UsageError
-from dpki.files import PUBLIC, load_bounded, write_atomic
+from dpki.files import PUBLIC, load_bounded, state_folder, write_atomic
 from dpki.issuance.release import proof_file
 from dpki.model import Block, DomainId, Hash32
 from dpki.verification.check import verify_certificate
@@ -20,6 +22,7 @@ from dpki.verification.proof_bundle import SIZE_LIMIT, is_proof_bundle, parse_pr
 from dpki.verification.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
+    from dpki.chain.connect import Connection
     from dpki.verification.offline import OfflineFinding, TrustedBlock
 
 CERTIFICATE_LIMIT = 64 * 1024
@@ -60,7 +63,11 @@ def run(request: Request, output: Output) -> Finding:
         raise UsageError(f"{request.file} is too large for a certificate")
     if request.export is not None:
         return _export(request, data, request.export, output)
-    request.refuse("a certificate that is not exported", "checkpoint", "witness", "witnesses", "at")
+    request.refuse("a certificate that is not exported", "checkpoint", "at")
+    if request.witness:
+        request.refuse("a question to witnesses", "quorum")
+    else:
+        request.refuse("a certificate without --witness", "witnesses")
     with output.working("asking the chain"):
         finding = verify_certificate(
             data,
@@ -68,11 +75,33 @@ def run(request: Request, output: Output) -> Finding:
             rpc=_rpc(request),
             quorum=request.quorum,
             proof=_proof(request),
+            connect=_by_witnesses(request) if request.witness else None,
         )
     output.say(finding.reason)
     _say_evidence(finding, output)
     output.result(finding.to_json(), finding.verdict.value)
     return finding
+
+
+def _by_witnesses(request: Request) -> Callable[[], AbstractContextManager[Connection]]:
+    """Return the way to the chain at a block that witnesses signed, which they are asked for."""
+    from dpki.config.witnesses import Witnesses, parse_named
+    from dpki.witness.archive import Archive
+    from dpki.witness.connect import connect_signed
+    from dpki.witness.gather import gather
+
+    named = argument(parse_named, request.witness)
+    needed = len(named) if request.witnesses is None else request.witnesses
+    if needed > len(named):
+        raise UsageError(f"{needed} witnesses must have signed, and {len(named)} are named")
+    witnesses, domain, rpc = Witnesses(named, needed), _domain(request), _rpc(request)
+
+    def connect() -> AbstractContextManager[Connection]:
+        said = gather(named, domain, Archive(state_folder("witnesses")), needed=needed)
+        checkpoint = said.required(witnesses)
+        return connect_signed(rpc, checkpoint, witnesses.signed(checkpoint.number))
+
+    return connect
 
 
 def _offline(request: Request, data: bytes, output: Output) -> Finding:

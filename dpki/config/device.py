@@ -6,24 +6,35 @@ import enum
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dpki.certificates.keys import parse_ssh_public_key
 from dpki.certificates.principals import verify_principals
 from dpki.config.durations import format_duration, parse_duration
 from dpki.config.finality import Finality, dump_finality, parse_finality
+from dpki.config.following import (
+    Following,
+    Metrics,
+    dump_following,
+    dump_metrics,
+    parse_following,
+    parse_metrics,
+)
 from dpki.config.sshd import Sshd, dump_sshd, is_plain_path, parse_sshd
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
-from dpki.config.urls import verify_urls
-from dpki.config.values import verify_account
+from dpki.config.urls import HTTP, SOCKETS, verify_urls
+from dpki.config.values import verify_account, verify_break_glass
+from dpki.config.witnesses import Witnesses, dump_witnesses, parse_witnesses
 from dpki.errors import ConfigError, UsageError
 from dpki.files import write_atomic
 from dpki.model import AuthorityId, DomainId
 
 FILE_NAME = "device.toml"
 VERSION = 1
+
+FIRST = "first"
+"""What the domain that stands at the top of the file is called among several."""
 
 
 class Outage(enum.Enum):
@@ -81,31 +92,67 @@ class Access:
 
 
 @dataclass(frozen=True)
-class DeviceConfig:
-    """Everything that somebody decided about one device.
+class DomainConfig:
+    """What somebody decided about one trust domain.
 
     Attributes:
         domain: The trust domain; with an endpoint, the root of all trust.
         rpc: JSON-RPC endpoints, at least one.
         quorum: How many of them must agree; None for half of them, rounded up.
+        subscribe: WebSocket endpoints that may say when to look; None for those of `rpc`.
         gateways: Trustless IPFS gateways.
         directories: Content-addressed folders that bundles may also come from.
         accounts: Local account to what lets somebody in; an account not named lets nobody in.
         successors: Whether what is granted to a CA goes to those that the governor registered to
             succeed it, too. Off, a new CA must be named here before it lets anybody in; on, the
             governor, and as long as one endpoint is believed also that, can name it.
+        witnesses: Whose word counts beside the endpoints', or instead; None for nobody's.
     """
 
     domain: DomainId
     rpc: tuple[str, ...]
     quorum: int | None = None
+    subscribe: tuple[str, ...] | None = None
     gateways: tuple[str, ...] = ()
     directories: tuple[Path, ...] = ()
-    sshd: Sshd = field(default_factory=Sshd)
-    access: Access = field(default_factory=Access)
     accounts: Mapping[str, tuple[Grant, ...]] = field(default_factory=dict)
     successors: bool = False
     chain: Finality = field(default_factory=Finality)
+    witnesses: Witnesses | None = None
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Return the WebSocket endpoints to listen to."""
+        if self.subscribe is not None:
+            return self.subscribe
+        return tuple(f"ws{url.removeprefix('http')}" for url in self.rpc)
+
+
+@dataclass(frozen=True)
+class DeviceConfig(DomainConfig):
+    """Everything that somebody decided about one device; the fields above are its first domain's.
+
+    Attributes:
+        sshd: Its OpenSSH server.
+        access: The way in when certificates can't decide.
+        following: How the agent follows the chain.
+        metrics: Where its figures can be had.
+        domains: Further trust domains, by the name that they have here.
+    """
+
+    sshd: Sshd = field(default_factory=Sshd)
+    access: Access = field(default_factory=Access)
+    following: Following = field(default_factory=Following)
+    metrics: Metrics = field(default_factory=Metrics)
+    domains: Mapping[str, DomainConfig] = field(default_factory=dict)
+
+    def each(self) -> dict[str, DeviceConfig]:
+        """Return the configuration as each domain sees it, by name, the first one's first."""
+        first = replace(self, domains={})
+        return {FIRST: first} | {
+            name: replace(first, **{f.name: getattr(other, f.name) for f in fields(DomainConfig)})
+            for name, other in self.domains.items()
+        }
 
 
 def load_device_config(directory: Path) -> DeviceConfig:
@@ -137,19 +184,48 @@ def parse_device_config(text: str, path: Path = Path(FILE_NAME)) -> DeviceConfig
 
 
 def _parse(table: Table) -> DeviceConfig:
+    first = _parse_domain(table)
     config = DeviceConfig(
+        **{f.name: getattr(first, f.name) for f in fields(DomainConfig)},
+        sshd=parse_sshd(table.table("sshd")),
+        access=_parse_access(table.table("access")),
+        following=parse_following(table.table("following")),
+        metrics=parse_metrics(table.table("metrics")),
+        domains=_parse_domains(table.table("domains")),
+    )
+    table.close()
+    ids = [each.domain for each in config.each().values()]
+    if len(set(ids)) != len(ids):
+        raise table.error("domains", "names a trust domain twice", hint="name each domain once")
+    return config
+
+
+def _parse_domains(table: Table) -> dict[str, DomainConfig]:
+    domains = {}
+    for name in table.names():
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", name) or name == FIRST:
+            raise table.error(
+                name, "is no name for a domain", hint="use a to z, 0 to 9 and -, at most 32"
+            )
+        below = table.table(name)
+        domains[name] = _parse_domain(below)
+        below.close()
+    return domains
+
+
+def _parse_domain(table: Table) -> DomainConfig:
+    config = DomainConfig(
         domain=table.parsed("domain", DomainId.parse),
         rpc=_urls(table, "rpc"),
         quorum=table.integer("quorum", minimum=1) if "quorum" in table else None,
+        subscribe=_urls(table, "subscribe", schemes=SOCKETS) if "subscribe" in table else None,
         gateways=_urls(table, "gateways", ()),
         directories=tuple(_path(table, "directories", d) for d in table.texts("directories", ())),
-        sshd=parse_sshd(table.table("sshd")),
-        access=_parse_access(table.table("access")),
         accounts=_parse_accounts(table.table("accounts")),
         successors=table.flag("successors", default=False),
         chain=parse_finality(table.table("chain")),
+        witnesses=parse_witnesses(table.table("witnesses")),
     )
-    table.close()
     if not config.rpc:
         raise table.error("rpc", "names no endpoint", hint='such as rpc = ["https://…"]')
     if config.quorum is not None and config.quorum > len(config.rpc):
@@ -182,21 +258,31 @@ def dump_device_config(config: DeviceConfig) -> str:
     return dump_toml(
         {
             "version": VERSION,
-            "domain": str(config.domain),
-            "rpc": config.rpc,
-            **({} if config.quorum is None else {"quorum": config.quorum}),
-            "gateways": config.gateways,
-            "directories": [str(path) for path in config.directories],
-            "successors": config.successors,
+            **_dump_domain(config),
             "sshd": dump_sshd(config.sshd),
             "access": access,
-            "accounts": {
-                account: [str(grant) for grant in grants]
-                for account, grants in config.accounts.items()
-            },
-            "chain": dump_finality(config.chain),
+            "following": dump_following(config.following),
+            "metrics": dump_metrics(config.metrics),
+            "domains": {name: _dump_domain(other) for name, other in config.domains.items()},
         }
     )
+
+
+def _dump_domain(config: DomainConfig) -> dict[str, Value]:
+    return {
+        "domain": str(config.domain),
+        "rpc": config.rpc,
+        **({} if config.quorum is None else {"quorum": config.quorum}),
+        **({} if config.subscribe is None else {"subscribe": config.subscribe}),
+        "gateways": config.gateways,
+        "directories": [str(path) for path in config.directories],
+        "successors": config.successors,
+        "accounts": {
+            account: [str(grant) for grant in grants] for account, grants in config.accounts.items()
+        },
+        "chain": dump_finality(config.chain),
+        **({} if config.witnesses is None else {"witnesses": dump_witnesses(config.witnesses)}),
+    }
 
 
 def parse_allowances(texts: Iterable[str]) -> dict[str, tuple[Grant, ...]]:
@@ -218,29 +304,6 @@ def parse_allowances(texts: Iterable[str]) -> dict[str, tuple[Grant, ...]]:
         if len(set(grants)) != len(grants):
             raise UsageError(f"account {account} is given the same principal twice")
     return accounts
-
-
-def verify_break_glass(line: str) -> str:
-    """Return a public key line, tidied, that holds exactly one key and no options.
-
-    Raises:
-        UsageError: It is no public key, is a certificate, or holds more than one line.
-        MalformedInput: The key itself is malformed.
-    """
-    line = line.strip()
-    words = line.split()
-    if not line.isprintable() or len(words) < 2 or not re.fullmatch(r"[a-z0-9@.-]+", words[0]):
-        raise UsageError(
-            "the break-glass key is not one line with a public key",
-            hint='it reads like "ssh-ed25519 AAAA… comment"; make one with ssh-keygen',
-        )
-    if "-cert-" in words[0]:
-        raise UsageError(
-            "the break-glass key is a certificate",
-            hint="it must be a plain public key: it has to work when certificates do not",
-        )
-    parse_ssh_public_key(line)
-    return line
 
 
 def _parse_access(table: Table) -> Access:
@@ -294,10 +357,16 @@ def _parse_accounts(table: Table) -> dict[str, tuple[Grant, ...]]:
     return accounts
 
 
-def _urls(table: Table, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+def _urls(
+    table: Table,
+    key: str,
+    default: tuple[str, ...] | None = None,
+    *,
+    schemes: tuple[str, ...] = HTTP,
+) -> tuple[str, ...]:
     texts = table.texts(key, default)
     with table.blame(key):
-        return verify_urls(texts)
+        return verify_urls(texts, schemes=schemes)
 
 
 def _path(table: Table, key: str, text: str) -> Path:

@@ -56,6 +56,7 @@ def dump_profile(profile: Profile) -> str:
         "key_types": sorted(profile.key_types),
         "key_id": profile.key_id,
         "reason_required": profile.reason_required,
+        **({} if profile.overlap is None else {"overlap": format_duration(profile.overlap)}),
         "principals": {"allow": profile.principals.allow, "deny": profile.principals.deny},
         "critical_options": {
             name: _option_value(name, value) for name, value in sorted(profile.critical_options)
@@ -78,6 +79,7 @@ def _parse(table: Table) -> Profile:
     key_types = table.texts("key_types", tuple(KEY_TYPES))
     key_id = table.texts("key_id", KEY_ID_PARTS)
     reason_required = table.flag("reason_required", False)
+    overlap = table.parsed("overlap", parse_duration) if "overlap" in table else None
     options = _parse_options(table.table("critical_options"))
     # One by one, so that each mistake is told by the key that it stands under.
     with table.blame("extensions"):
@@ -88,6 +90,8 @@ def _parse(table: Table) -> Profile:
         profile = replace(profile, key_id=key_id)
     with table.blame("reason_required"):
         profile = replace(profile, reason_required=reason_required)
+    with table.blame("overlap"):
+        profile = replace(profile, overlap=overlap)
     with table.blame("critical_options"):
         profile = replace(profile, critical_options=options)
     table.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from dpki.certificates.keys import parse_ssh_public_key
 from dpki.errors import UsageError
 
 SECRET_SOURCES = ("env:NAME", "file:/PATH", "command:PROGRAM ARGUMENT…", "prompt")
@@ -88,3 +89,26 @@ def verify_account(name: str) -> str:
             hint="lower-case letters, digits, _ - and ., at most 32, beginning with a letter or _",
         )
     return name
+
+
+def verify_break_glass(line: str) -> str:
+    """Return a public key line, tidied, that holds exactly one key and no options.
+
+    Raises:
+        UsageError: It is no public key, is a certificate, or holds more than one line.
+        MalformedInput: The key itself is malformed.
+    """
+    line = line.strip()
+    words = line.split()
+    if not line.isprintable() or len(words) < 2 or not re.fullmatch(r"[a-z0-9@.-]+", words[0]):
+        raise UsageError(
+            "the break-glass key is not one line with a public key",
+            hint='it reads like "ssh-ed25519 AAAA… comment"; make one with ssh-keygen',
+        )
+    if "-cert-" in words[0]:
+        raise UsageError(
+            "the break-glass key is a certificate",
+            hint="it must be a plain public key: it has to work when certificates do not",
+        )
+    parse_ssh_public_key(line)
+    return line

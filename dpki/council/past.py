@@ -41,6 +41,20 @@ def fetch_history(
         raise decode.nonsense(reader.name, "an event of the council is malformed") from error
 
 
+def read_event(name: str, time: int, values: Mapping[str, Any]) -> Event | None:
+    """Return an event as it moves weights; None for one that doesn't.
+
+    Args:
+        time: Its block's, in seconds.
+        values: As eth-abi decodes them.
+
+    Raises:
+        ValueError, KeyError, MalformedInput, UsageError: No council emits it like this.
+    """
+    read = _READ.get(name)
+    return None if read is None else read(time, values)
+
+
 def _times(reader: Reader, numbers: list[int]) -> Mapping[int, int]:
     calls = [Call("eth_getBlockByNumber", [hex(number), False]) for number in numbers]
     blocks = [decode.block(answer, reader.name) for answer in reader.batch(calls)]

@@ -72,7 +72,7 @@ def recompute(events: Iterable[Event], parameters: Parameters = DEFAULTS) -> Rec
         events: Of one council, all of them, from its founding on and in the chain's order.
         parameters: What holds until the first ParametersChanged.
     """
-    ledger = _Ledger(parameters)
+    ledger = Ledger(parameters)
     for event in events:
         ledger.take(event)
     ledger.check_written()
@@ -80,7 +80,9 @@ def recompute(events: Iterable[Event], parameters: Parameters = DEFAULTS) -> Rec
 
 
 @dataclass(frozen=True)
-class _Member:
+class Seated:
+    """A member: since when, in seconds, and what it weighs now."""
+
     account: Address
     role: Role
     since: int
@@ -88,7 +90,9 @@ class _Member:
 
 
 @dataclass
-class _Round:
+class Unsettled:
+    """A round that is not settled: who may vote, who did, and who was removed since."""
+
     kind: Kind
     proposer: Address
     opened: int
@@ -107,10 +111,18 @@ class _Round:
 
 
 @dataclass
-class _Ledger:
+class Ledger:
+    """A council's weights, event by event.
+
+    Attributes:
+        seats: Who sits where.
+        rounds: Those that are not settled, as far as weights depend on them.
+        differences: Where the chain's differ, so far.
+    """
+
     parameters: Parameters
-    seats: dict[int, _Member] = field(default_factory=dict)
-    rounds: dict[Hash32, _Round] = field(default_factory=dict)
+    seats: dict[int, Seated] = field(default_factory=dict)
+    rounds: dict[Hash32, Unsettled] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     written: Table | None = None
@@ -119,35 +131,36 @@ class _Ledger:
     time: int = 0
 
     def take(self, event: Event) -> None:
+        """Go on by one event, the next in the chain's order."""
         self.time = event.time
         match event:
             case MemberAdded():
                 weight = self.parameters.bounds(event.role).initial
-                self.seats[event.seat] = _Member(event.account, event.role, event.time, weight)
+                self.seats[event.seat] = Seated(event.account, event.role, event.time, weight)
             case MemberRemoved():
                 self.seats.pop(event.seat, None)
                 for unsettled in self.rounds.values():
                     unsettled.struck.add(event.account)
             case RoleChanged():
-                self.change_role(event.account, event.role)
+                self._change_role(event.account, event.role)
             case ParametersChanged():
-                self.change_parameters(event.parameters)
+                self._change_parameters(event.parameters)
             case WeightsChanged():
-                self.compare(event)
+                self._compare(event)
             case RoundOpened():
-                self.open(event)
+                self._open(event)
             case VoteCast():
-                self.vote(event)
+                self._vote(event)
             case RoundSettled():
-                self.settle(event)
+                self._settle(event)
 
-    def change_role(self, account: Address, role: Role) -> None:
+    def _change_role(self, account: Address, role: Role) -> None:
         weight = self.parameters.bounds(role).initial
         for seat, member in self.seats.items():
             if member.account == account:
                 self.seats[seat] = replace(member, role=role, weight=weight)
 
-    def change_parameters(self, parameters: Parameters) -> None:
+    def _change_parameters(self, parameters: Parameters) -> None:
         founding = self.written is None
         self.parameters = parameters
         for seat, member in self.seats.items():
@@ -155,37 +168,37 @@ class _Ledger:
             weight = bounds.initial if founding else bounds.clamp(member.weight)
             self.seats[seat] = replace(member, weight=weight)
 
-    def open(self, event: RoundOpened) -> None:
+    def _open(self, event: RoundOpened) -> None:
         self.check_written()
         if event.table != self.number:
-            self.differ(f"round {event.round} opened on table {event.table}, not the last one")
+            self._differ(f"round {event.round} opened on table {event.table}, not the last one")
         electorate = {member.account: seat for seat, member in self.seats.items()}
-        self.rounds[event.round] = _Round(
+        self.rounds[event.round] = Unsettled(
             event.kind, event.proposer, event.time, electorate, self.current()
         )
 
-    def vote(self, event: VoteCast) -> None:
+    def _vote(self, event: VoteCast) -> None:
         voted = self.rounds.get(event.round)
         if voted is None or event.voter not in voted.electorate:
-            self.differ(f"{event.voter} has no vote in round {event.round}")
+            self._differ(f"{event.voter} has no vote in round {event.round}")
             return
         voted.choices[event.voter] = event.choice
 
-    def settle(self, event: RoundSettled) -> None:
+    def _settle(self, event: RoundSettled) -> None:
         ended = self.rounds.pop(event.round, None)
         if ended is None:
-            self.differ(f"round {event.round} was settled without having been open")
+            self._differ(f"round {event.round} was settled without having been open")
             return
-        moved = self.weights_after(ended, event)
+        moved = self._weights_after(ended, event)
         if event.moved != bool(moved):
             words = "moved weights and should not have" if event.moved else "should move weights"
-            self.differ(f"round {event.round} {words}")
+            self._differ(f"round {event.round} {words}")
         if event.moved:
             self.last_moved = event.time
             for seat, weight in moved.items():
                 self.seats[seat] = replace(self.seats[seat], weight=weight)
 
-    def weights_after(self, ended: _Round, event: RoundSettled) -> dict[int, int]:
+    def _weights_after(self, ended: Unsettled, event: RoundSettled) -> dict[int, int]:
         """Return the weights by seat that settling a round changes."""
         if ended.proposer in ended.struck and event.outcome is not Outcome.EXECUTED:
             return {}
@@ -201,13 +214,13 @@ class _Ledger:
         after: dict[int, int] = {}
         for seat, member in self.seats.items():
             if ended.electorate.get(member.account) == seat and member.account not in ended.struck:
-                weight = self.weight_after(ended, event, member, attended=attended)
+                weight = self._weight_after(ended, event, member, attended=attended)
                 if weight != member.weight:
                     after[seat] = weight
         return after
 
-    def weight_after(
-        self, ended: _Round, event: RoundSettled, member: _Member, *, attended: bool
+    def _weight_after(
+        self, ended: Unsettled, event: RoundSettled, member: Seated, *, attended: bool
     ) -> int:
         choice = ended.choices.get(member.account, Choice.NONE)
         stance = stance_of(
@@ -222,22 +235,22 @@ class _Ledger:
         bounds = self.parameters.bounds(member.role)
         return move(member.weight, bounds, self.parameters, stance, senior=senior)
 
-    def compare(self, event: WeightsChanged) -> None:
+    def _compare(self, event: WeightsChanged) -> None:
         if event.number != self.number + 1:
-            self.differ(f"table {event.number} follows table {self.number}")
+            self._differ(f"table {event.number} follows table {self.number}")
         self.number = event.number - 1
         table = self.current()
         given = unpack(event.words)
         for seat in range(len(given)):
             if given[seat] != table.weights[seat]:
-                self.differ(f"seat {seat} weighs {given[seat]}, not {table.weights[seat]}")
+                self._differ(f"seat {seat} weighs {given[seat]}, not {table.weights[seat]}")
         for name, told, right in (
             ("electorate", event.electorate, table.electorate),
             ("cap", event.cap, table.cap),
             ("total", event.total, table.total),
         ):
             if told != right:
-                self.differ(f"{name} is {told}, not {right}")
+                self._differ(f"{name} is {told}, not {right}")
         self.number = event.number
         weights = {member.account: member.weight for member in self.seats.values()}
         self.moments.append(Moment(event.time, event.number, weights, table))
@@ -249,12 +262,13 @@ class _Ledger:
         """Notice a change without a table: rounds would go on freezing what was before."""
         table = self.current() if self.seats else None
         if table != self.written:
-            self.differ("weights changed and no table was written")
+            self._differ("weights changed and no table was written")
             self.written = table
 
     def current(self) -> Table:
+        """Return the table as the rules make it now."""
         weights = {seat: member.weight for seat, member in self.seats.items()}
         return freeze(weights, self.parameters.rule)
 
-    def differ(self, message: str) -> None:
+    def _differ(self, message: str) -> None:
         self.differences.append(Difference(self.time, self.number + 1, message))

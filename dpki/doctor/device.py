@@ -10,8 +10,8 @@ from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
 
+from dpki.agent.follow import KEYS
 from dpki.agent.index import IndexedAuthority, load_index
-from dpki.agent.once import KEYS
 from dpki.agent.sshd import (
     InstalledFiles,
     host_options,

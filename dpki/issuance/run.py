@@ -220,12 +220,14 @@ class Run:
             for c in batch.certificates
         ]
         self._progress(Step.SEAL, 0, batch.count)
+        profile = self._bench.profile
         sealed = seal_batch(
             self._chain.domain,
             self._ca,
             self._bench.issuer_key,
             signed,
             lambda done: self._progress(Step.SEAL, done, batch.count),
+            overlap=None if profile is None else profile.overlap,
         )
         return self._journal.mark_sealed(batch, sealed)
 

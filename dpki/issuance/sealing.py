@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, seal_bundle
@@ -62,6 +63,8 @@ def seal_batch(
     issuer_key: IssuerKey,
     batch: Sequence[Signed],
     progress: Callable[[int], None],
+    *,
+    overlap: timedelta | None = None,
 ) -> tuple[Sealed, ...]:
     """Seal the bundles of a batch and return its entries, in the order of the serials.
 
@@ -69,6 +72,7 @@ def seal_batch(
         issuer_key: The CA's key for locators.
         batch: At least one, with consecutive serials.
         progress: Told how many are sealed, after each.
+        overlap: What the CA's profile says of it.
     """
     first = batch[0].certificate.serial
     bare = [
@@ -83,7 +87,8 @@ def seal_batch(
     tree = batch_tree(domain, ca, first, bare)
     sealed = []
     for index, (signed, entry) in enumerate(zip(batch, bare, strict=True)):
-        sealed.append(_seal(domain, ca, issuer_key, signed, entry, tree.path(index, first)))
+        path = tree.path(index, first)
+        sealed.append(_seal(domain, ca, issuer_key, signed, entry, path, overlap))
         progress(len(sealed))
     return tuple(sealed)
 
@@ -95,13 +100,18 @@ def _seal(
     signed: Signed,
     entry: Entry,
     path: Path,
+    overlap: timedelta | None,
 ) -> Sealed:
     if signed.recipient is None:
         return Sealed(entry, None)
     certificate, device = signed.certificate, signed.recipient.address
     context = bundle_context(domain.id, ca, certificate.serial, device)
     content = Bundle(
-        certificate=certificate.blob, key=signed.private_key, path=path, context=context
+        certificate=certificate.blob,
+        key=signed.private_key,
+        path=path,
+        context=context,
+        overlap=overlap,
     )
     sealed = seal_bundle(content, signed.recipient.sealing)
     locator = locator_for(

@@ -31,12 +31,16 @@ class Artifact:
         abi: Its interface (Solidity documentation, "Contract ABI Specification").
         bytecode: Init code without constructor arguments.
         storage_layout: Where its state variables are, as the compiler says.
+        runtime: The program that stays on chain, with zeros for its immutables.
+        immutables: Where they are written: from which byte on, how many.
     """
 
     name: str
     abi: Sequence[Mapping[str, Any]]
     bytecode: bytes
     storage_layout: Mapping[str, Any]
+    runtime: bytes
+    immutables: tuple[tuple[int, int], ...]
 
 
 @cache
@@ -54,6 +58,12 @@ def load_artifact(name: str) -> Artifact:
             abi=fields["abi"],
             bytecode=bytes.fromhex(fields["bytecode"].removeprefix("0x")),
             storage_layout=fields.get("storageLayout", {}),
+            runtime=bytes.fromhex(fields["deployedBytecode"].removeprefix("0x")),
+            immutables=tuple(
+                (place["start"], place["length"])
+                for places in fields["immutableReferences"].values()
+                for place in places
+            ),
         )
     except (OSError, ValueError, KeyError) as error:
         raise DpkiError(

@@ -8,15 +8,13 @@ Nothing in it is secret: it was, or was about to be, given to a node.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from dpki.errors import DpkiError
-from dpki.files import load_bounded, make_private_directory, write_atomic
+from dpki.files import load_bounded, make_private_directory, state_folder, write_atomic
 from dpki.locks import Turn, hold
 from dpki.model import Address, from_timestamp, to_timestamp
 
@@ -42,18 +40,11 @@ class Sent:
     time: datetime
 
 
-def state_folder() -> Path:
-    """Return the user's folder for this: `$XDG_STATE_HOME/dpki`, or `~/.local/state/dpki`."""
-    chosen = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(chosen) if chosen.startswith("/") else Path("~/.local/state").expanduser()
-    return base / "dpki" / "wallets"
-
-
 class Outbox:
     """One account's, on one chain. All but `load` is for who holds its lock."""
 
     def __init__(self, chain_id: int, account: Address) -> None:
-        self._folder = state_folder()
+        self._folder = state_folder("wallets")
         self._file = self._folder / f"{chain_id}-{str(account).lower()}.json"
 
     @contextmanager

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
-from dpki.chain.connect import connect_agreed
+from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.domain import Domain
 from dpki.chain.events import batch_path, fetch_batches, fetch_issued
+from dpki.chain.excerpt import Excerpt, extend_excerpt, fetch_excerpt
 from dpki.chain.rpc import Reader, fetch_block
-from dpki.chain.snapshot import Snapshot, extend_snapshot, fetch_snapshot
+from dpki.chain.snapshot import (
+    Snapshot,
+    extend_snapshot,
+    fetch_domain_block,
+    fetch_snapshot,
+)
 from dpki.errors import CouldNotCheck, MalformedInput, WrongContext
 from dpki.model import Address, DomainId, Hash32
 from dpki.verification.policies import Anchoring, find_authority, judge
@@ -31,6 +38,7 @@ def verify_certificate(
     quorum: int | None = None,
     proof: bytes | None = None,
     now: datetime | None = None,
+    connect: Callable[[], AbstractContextManager[Connection]] | None = None,
 ) -> Finding:
     """Return the verdict on an SSH certificate, from the chain alone.
 
@@ -42,6 +50,7 @@ def verify_certificate(
         proof: The content of the `-cert.proof` file beside it. Without one, or where it does not
             fit, the chain's events are searched.
         now: The verifier's clock; the system's by default.
+        connect: Another way to the chain than endpoints that must agree.
 
     Returns:
         A finding for whatever the certificate is, COULD_NOT_CHECK included.
@@ -59,9 +68,12 @@ def verify_certificate(
     if parsed_proof is not None:
         verify_proof_fits(parsed_proof, parsed, domain_id)
     try:
-        with connect_agreed(rpc, domain_id, quorum) as chain:
+        way = connect_agreed(rpc, domain_id, quorum) if connect is None else connect()
+        with way as chain:
             moment = now if now is not None else datetime.now(UTC)
-            finding = check(chain.reader, chain.domain, parsed, parsed_proof, moment)
+            # One endpoint that is trusted has at least to add up: to show all revocations.
+            whole = chain.evidence().quorum == 1
+            finding = check(chain.reader, chain.domain, parsed, parsed_proof, moment, whole=whole)
             return replace(finding, evidence=chain.evidence())
     except CouldNotCheck as error:
         return Finding(Verdict.COULD_NOT_CHECK, error.message, serial=parsed.serial)
@@ -73,39 +85,53 @@ def check(
     certificate: SshCertificate,
     proof: CertificateProof | None,
     now: datetime,
+    *,
+    whole: bool = True,
 ) -> Finding:
     """Return the verdict at the newest block.
+
+    Args:
+        whole: Whether to read the domain's whole state, which is held against its own counts, or
+            only what this certificate needs: enough where each word is proven or agreed on.
 
     Raises:
         CouldNotCheck: The chain could not be read.
     """
-    snapshot = fetch_snapshot(reader, domain)
+    state: Snapshot | Excerpt
+    if whole:
+        state = fetch_snapshot(reader, domain)
+    else:
+        block = fetch_domain_block(reader, domain, "latest")
+        state = fetch_excerpt(reader, domain, block, certificate.authority_spki, certificate.serial)
     if proof is not None:
         # A proof speaks for no device: an engineer's certificate has none.
         anchoring = Anchoring(Address.zero(), proof.path)
-        finding = _judge_at(reader, snapshot, certificate, anchoring, now)
+        finding = _judge_at(reader, state, certificate, anchoring, now)
         if finding.verdict is not Verdict.NOT_ANCHORED:
             return finding
-    authority = find_authority(certificate, snapshot)
+    authority = find_authority(certificate, state)
     searched = None
     if authority is not None and authority.is_issued(certificate.serial):
-        found = search_position(reader, domain, snapshot.block.number, certificate)
+        found = search_position(reader, domain, state.block.number, certificate)
         searched = Anchoring(found.entry.device, found.path)
-    return _judge_at(reader, snapshot, certificate, searched, now)
+    return _judge_at(reader, state, certificate, searched, now)
 
 
 def _judge_at(
     reader: Reader,
-    snapshot: Snapshot,
+    state: Snapshot | Excerpt,
     certificate: SshCertificate,
     anchoring: Anchoring | None,
     now: datetime,
 ) -> Finding:
     if anchoring is not None:
         devices = [] if anchoring.device == Address.zero() else [anchoring.device]
-        batch = (certificate.authority_id, anchoring.path.first_serial)
-        snapshot = extend_snapshot(reader, snapshot, devices=devices, batches=[batch])
-    return judge(certificate, anchoring, snapshot, now)
+        batches = [(certificate.authority_id, anchoring.path.first_serial)]
+        if isinstance(state, Snapshot):
+            state = extend_snapshot(reader, state, devices=devices, batches=batches)
+        else:
+            state = extend_excerpt(reader, state, devices=devices, batches=batches)
+    return judge(certificate, anchoring, state, now)
 
 
 def search_position(

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
-from dpki.chain.connect import connect_proven
-from dpki.chain.domain import Contracts, Domain
+from dpki.chain.connect import open_panel
+from dpki.chain.domain import Contracts, Domain, fetch_domain
 from dpki.chain.excerpt import Excerpt, fetch_excerpt
-from dpki.chain.proven import ProvenReader
+from dpki.chain.panel import Panel
+from dpki.chain.quorum import default_quorum
 from dpki.chain.rpc import Reader, fetch_block
+from dpki.chain.snapshot import fetch_domain_block
+from dpki.chain.state_proof import StateCollector
 from dpki.errors import CouldNotCheck, WrongContext
 from dpki.model import Address, Block, DomainId, Entry, Hash32
 from dpki.verification.check import search_position, verify_proof_fits
@@ -73,6 +77,7 @@ def export_proof(
         WrongContext: The proof file is another certificate's, or the block another domain's.
         CouldNotCheck: The chain could not be read, or no endpoint proves that block's state.
         WrongDomain: The endpoints' chain does not hold the domain.
+        UsageError: There are fewer endpoints than must agree.
     """
     parsed = parse_ssh_certificate(certificate)
     shown = None if proof is None else parse_proof(proof)
@@ -80,14 +85,14 @@ def export_proof(
         verify_proof_fits(shown, parsed, domain_id)
     if trusted is not None and trusted.domain not in (None, domain_id):
         raise WrongContext(f"the checkpoint is of another trust domain, {trusted.domain}")
-    with connect_proven(rpc, domain_id, quorum) as (reader, domain):
-        made = export_at(reader, domain, _block(reader, trusted), parsed, shown, at)
-        finding = replace(made.found.finding, evidence=reader.evidence())
-        return replace(made, found=replace(made.found, finding=finding))
+    needed = default_quorum(len(rpc)) if quorum is None else quorum
+    with open_panel(rpc, needed, domain_id.chain_id) as panel:
+        domain = fetch_domain(panel, domain_id)
+        return export_at(panel, domain, _block(panel, domain, trusted), parsed, shown, at)
 
 
 def export_at(
-    reader: ProvenReader,
+    panel: Panel[Any],
     domain: Domain,
     block: Block,
     certificate: SshCertificate,
@@ -99,9 +104,10 @@ def export_at(
     Raises:
         CouldNotCheck, WrongDomain: As `export_proof` says.
     """
-    excerpt = fetch_excerpt(reader, domain, block, certificate.authority_id, certificate.serial)
-    position = _position(reader, domain, excerpt, certificate, proof)
-    state = reader.known_state(block.hash)
+    reader = StateCollector(panel, block)
+    excerpt = fetch_excerpt(reader, domain, block, certificate.authority_spki, certificate.serial)
+    position = _position(reader, panel, domain, excerpt, certificate, proof)
+    state = reader.collected()
     contracts = Contracts.of(domain.id)
     read_excerpt(state, contracts, block, certificate, position)
     bundle = encode_proof_bundle(
@@ -111,25 +117,21 @@ def export_at(
     found = check_proof_bundle(
         parse_proof_bundle(bundle), TrustedBlock(block.hash), domain_id=domain.id, at=at
     )
-    return Exported(bundle, block, found)
+    finding = replace(found.finding, evidence=panel.evidence(proven=True))
+    return Exported(bundle, block, replace(found, finding=finding))
 
 
-def _block(reader: Reader, trusted: TrustedBlock | None) -> Block:
+def _block(reader: Reader, domain: Domain, trusted: TrustedBlock | None) -> Block:
     """Return the block to prove at, which enough endpoints must have on their chain."""
     if trusted is None:
-        newest = fetch_block(reader, "latest")
-        if newest is None:
-            raise CouldNotCheck(
-                f"{reader.name} has no newest block", hint="ask another RPC endpoint"
-            )
-        return newest
+        return fetch_domain_block(reader, domain, "latest")
     named = fetch_block(reader, trusted.hash)
-    block = None if named is None else fetch_block(reader, named.number)
-    if block is None:
+    if named is None:
         raise CouldNotCheck(
             f"{reader.name} does not show block {trusted.hash}",
             hint="it may be behind the checkpoint; wait, or ask another RPC endpoint",
         )
+    block = fetch_domain_block(reader, domain, named.number)
     if block.hash != trusted.hash:
         raise CouldNotCheck(
             f"{reader.name} has another block {block.number} than the checkpoint vouches for:"
@@ -141,7 +143,8 @@ def _block(reader: Reader, trusted: TrustedBlock | None) -> Block:
 
 
 def _position(
-    reader: Reader,
+    reader: StateCollector,
+    events: Reader,
     domain: Domain,
     excerpt: Excerpt,
     certificate: SshCertificate,
@@ -151,7 +154,7 @@ def _position(
     authority, serial = excerpt.authority, certificate.serial
     if authority is None or not authority.is_issued(serial):
         return None
-    for position in _candidates(reader, domain, excerpt.block.number, certificate, proof):
+    for position in _candidates(events, domain, excerpt.block.number, certificate, proof):
         if is_position(read_position(reader, excerpt, position), serial, position):
             return position
     raise CouldNotCheck(

@@ -126,7 +126,7 @@ def check_proof_bundle(
             " the checkpoint's: --export with --checkpoint",
         )
     certificate = parse_ssh_certificate(bundle.certificate)
-    state = StateProof(header, bundle.nodes)
+    state = StateProof.parse(header, bundle.nodes)
     excerpt = read_excerpt(state, Contracts.of(bundle.domain), block, certificate, bundle.position)
     _verify_position(excerpt, certificate, bundle.position)
     if state.has_more:
@@ -158,8 +158,9 @@ def read_excerpt(
     Raises:
         CouldNotCheck: A word is missing, or they don't add up.
     """
-    ca = certificate.authority_id
-    excerpt = fetch_excerpt(reader, contracts, block, ca, certificate.serial)
+    excerpt = fetch_excerpt(
+        reader, contracts, block, certificate.authority_spki, certificate.serial
+    )
     return excerpt if position is None else read_position(reader, excerpt, position)
 
 

@@ -168,13 +168,14 @@ class FakeChain:
             self.mine()
         return first
 
-    def revoke(self, ca: AuthorityId, serials: Iterable[int]) -> None:
+    def revoke(self, ca: AuthorityId, serials: Iterable[int], *, mine: bool = True) -> None:
         for serial in serials:
             key = (self.domain.certificates, layout.revocation_slot(ca, serial >> 8))
             self._storage[key] = self._storage.get(key, 0) | 1 << (serial & 255)
             self._issuers[ca].revoked += 1
         self._save(ca)
-        self.mine()
+        if mine:
+            self.mine()
 
     def revoke_below(self, ca: AuthorityId, serial: int) -> None:
         self.put(self.domain.certificates, layout.revoked_below_slot(ca), serial)

@@ -25,6 +25,7 @@ class ProvingChain(FakeChain):
     def __init__(self, chain_id: int = 31337, salt: bytes = b"") -> None:
         self._states_by_hash: dict[Hash32, State] = {}
         self._headers: dict[Hash32, dict[str, object]] = {}
+        self._state: State | None = None
         super().__init__(chain_id, salt)
 
     def _hash(self, number: int, time: datetime) -> Hash32:
@@ -33,7 +34,10 @@ class ProvingChain(FakeChain):
         accounts: dict[Address, dict[int, int]] = {registry: {} for registry in made}
         for (contract, slot), value in self._storage.items():
             accounts.setdefault(contract, {})[slot] = value
-        state = State(accounts)
+        # Most blocks change nothing, and hashing a state takes a while.
+        if self._state is None or self._state.storage != accounts:
+            self._state = State(accounts)
+        state = self._state
         header = {
             "parentHash": str(self._blocks[-1].hash) if self._blocks else _ZERO,
             "sha3Uncles": f"0x{keccak(rlp.encode_list([])).hex()}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpki.agent.once import KEYS
+from dpki.agent.follow import KEYS
 from dpki.config.device import save_device_config
 from dpki.devices.keys import generate_device_keys, save_device_keys
 from dpki.doctor.device import examine_device

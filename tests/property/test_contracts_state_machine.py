@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.auditing import audit_chain
 from tests.contracts import reference
 from tests.contracts.fresh import compile_fresh
 from tests.property import contract_model as model
@@ -177,7 +178,19 @@ class TrustDomainMachine(RuleBasedStateMachine):
         self.snapshot = chain.request("evm_snapshot")
 
     def teardown(self) -> None:
-        assert self.chain.request("evm_revert", self.snapshot)
+        try:
+            self.an_auditor_finds_nothing()
+        finally:
+            assert self.chain.request("evm_revert", self.snapshot)
+
+    def an_auditor_finds_nothing(self) -> None:
+        """Whatever happened, its replay comes to the state that the chain holds."""
+        chain = self.chain
+        report = audit_chain(chain.url, chain.chain_id, chain.parts["domain"].address)
+        assert str(report.state.governor).lower() == self.model.governor
+        assert [bytes(ca) for ca in report.state.authorities] == list(self.model.authorities)
+        assert report.counts.get("calls through a contract", 0) == 0
+        assert report.versions == ()
 
     # -- helping the rules -----------------------------------------------------------------------
 

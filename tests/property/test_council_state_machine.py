@@ -37,6 +37,7 @@ from dpki.council.parameters import DAY, DEFAULTS, HOUR, SEATS, Bounds, Paramete
 from dpki.council.recompute import recompute
 from dpki.council.threshold import Kind, Question, Rule, Tally
 from dpki.council.weights import pack
+from tests.auditing import audit_chain
 from tests.contracts.fresh import compile_fresh
 from tests.property import contract_model
 from tests.property.bare_chain import Chain, Contract, Reverted
@@ -178,6 +179,7 @@ class CouncilMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.weights_recompute_from_events()
+            self.an_auditor_finds_nothing()
         finally:
             self.chain.parts.pop("council", None)
             assert self.chain.request("evm_revert", self.snapshot)
@@ -734,6 +736,16 @@ class CouncilMachine(RuleBasedStateMachine):
         for moment, told in zip(recomputed.moments, self.view.tables, strict=True):
             assert (pack(moment.table.weights), moment.table.cap) == (told[0], told[3])
         assert recomputed.parameters == self.view.parameters
+
+    def an_auditor_finds_nothing(self) -> None:
+        """Whatever happened, its replay comes to the state that the chain holds."""
+        if self.view is None:
+            return
+        chain, council = self.chain, self.chain.parts["council"].address
+        report = audit_chain(chain.url, chain.chain_id, chain.parts["domain"].address)
+        (found,) = report.councils.values()
+        assert str(found.address).lower() == council
+        assert found.ledger.number == self.view.current
 
 
 OWN = ("addMember", "removeMember", "setRole", "setParameters")

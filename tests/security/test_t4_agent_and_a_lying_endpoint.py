@@ -280,6 +280,25 @@ def test_a_bundle_with_anothers_private_key_is_not_installed(world: ChainWorld) 
     assert any("not the certificate's" in problem for problem in seen.problems)
 
 
+def test_a_bundle_that_opens_and_holds_another_certificate_is_not_installed(
+    world: ChainWorld,
+) -> None:
+    """A good one of this very device, signed by the right CA and anchored, but not here."""
+    first = world.issue_host()
+    world.issue_host(lambda bundle: replace(bundle, certificate=first.blob))
+    seen = world.observe()
+    assert seen.host is not None
+    assert seen.host.certificate == first
+    assert any("another certificate than the anchored" in problem for problem in seen.problems)
+
+
+def test_the_overlap_that_a_profile_names_comes_with_the_bundle(world: ChainWorld) -> None:
+    world.issue_host(lambda bundle: replace(bundle, overlap=timedelta(hours=12)))
+    seen = world.observe()
+    assert seen.host is not None
+    assert seen.host.overlap == timedelta(hours=12)
+
+
 def test_rotation_and_going_back(world: ChainWorld) -> None:
     """The newest good certificate wins; when it is revoked the earlier one serves again."""
     first, second = world.issue_host(), world.issue_host()

@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.chain.domain import Contracts
 from dpki.chain.excerpt import fetch_excerpt
-from dpki.chain.panel import Panel
-from dpki.chain.proven import ProvenReader
 from dpki.chain.rpc import Call
 from dpki.errors import DpkiError, ProofInvalid, SignatureInvalid, WrongContext
 from dpki.model import AuthorityState, Entry, Hash32
@@ -31,7 +29,7 @@ from dpki.verification.proof_bundle import (
 )
 from dpki.verification.revocations import revocation_list
 from dpki.verification.verdict import Verdict
-from tests.fakes.proving import ProvingChain, sources, truth
+from tests.fakes.proving import ProvingChain, truth
 from tests.proving_world import DEVICE, ProvingWorld, with_nodes
 from tests.world import Ca
 
@@ -202,8 +200,7 @@ def test_no_liar_gets_a_lie_into_a_bundle(world: ProvingWorld) -> None:
 
     lies: list[Lie] = [of_another_chain, zeros]
     for lie in lies:
-        panel = Panel(sources(world.chain, lie, truth, lie), 1, world.chain.chain_id)
-        made = world.export(certificate, reader=ProvenReader(panel))
+        made = world.export(certificate, panel=world.panel(lie, truth, lie))
         assert made.found.finding.verdict is Verdict.REVOKED
 
 
@@ -215,7 +212,7 @@ def test_what_a_bundle_knows_of_a_ca_is_no_list_of_its_revocations(world: Provin
         world.chain,
         Contracts.of(world.chain.domain.id),
         world.head,
-        world.ca.id,
+        world.ca.spki,
         certificate.serial,
     )
     with pytest.raises(AttributeError):

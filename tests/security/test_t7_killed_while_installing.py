@@ -73,6 +73,7 @@ def test_killed_anywhere_the_old_login_or_the_new_one_works(device: Device) -> N
             f"host-{name}",
             f"host-{name}-cert.pub",
             "installed.cbor",
+            "lock",
             "login.db",
             "login.py",
             "revoked.krl",

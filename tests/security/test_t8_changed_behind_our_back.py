@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from dpki.agent import install as installing
+from dpki.agent import enforcement
 from dpki.agent.install import Installed, Installer
 from tests.device import Device, open_device
 
@@ -37,13 +37,13 @@ class Daemon:
 @pytest.fixture
 def daemon(device: Device, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     made = Daemon(device)
-    really = installing.verify_effective
+    really = enforcement.verify_effective
 
     def counted(*arguments: object) -> None:
         made.asked += 1
         really(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(installing, "verify_effective", counted)
+    monkeypatch.setattr(enforcement, "verify_effective", counted)
     made.block()
     assert made.block().settled
     made.asked = 0
@@ -55,7 +55,7 @@ def test_a_daemon_touches_nothing_while_nothing_changes(daemon: Daemon) -> None:
     device = daemon.device
 
     def stats() -> dict[str, tuple[int, int]]:
-        paths = [*device.files.iterdir(), device.drop_in]
+        paths = [*device.files.iterdir(), device.drop_in, device.files]
         return {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in paths}
 
     before = stats()
@@ -70,7 +70,7 @@ def test_a_daemon_touches_nothing_while_nothing_changes(daemon: Daemon) -> None:
 
 
 def test_sshd_is_asked_from_time_to_time_all_the_same(daemon: Daemon) -> None:
-    daemon.seconds += installing.RECHECK.total_seconds()
+    daemon.seconds += enforcement.RECHECK.total_seconds()
     daemon.block()
     assert daemon.asked == len(daemon.device.config.accounts)
     daemon.block()

@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from dpki.agent import install
+from dpki.agent import disk
 from dpki.errors import DpkiError
 from tests.device import Device, open_device
 from tests.faults import leftovers, refused, refusing, resting, walk
@@ -114,7 +114,7 @@ def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None
 def really_mounted(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         # In a user namespace the folders above belong to nobody that it knows.
-        monkeypatch.setattr(install, "_verify_ownership", lambda directory: None)
+        monkeypatch.setattr(disk, "verify_ownership", lambda directory: None)
 
 
 def test_a_disk_with_any_few_pages_left(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_an_owner_that_somebody_changed_is_restored(
         assert {path.stat().st_uid for path in paths} == {0}
         assert device.update().changed == ()
         return
-    monkeypatch.setattr(install, "_verify_ownership", lambda directory: None)
+    monkeypatch.setattr(disk, "verify_ownership", lambda directory: None)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert set(device.update().changed) >= {path.name for path in paths}
 

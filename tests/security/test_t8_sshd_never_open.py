@@ -150,7 +150,7 @@ def test_nobody_is_a_legal_answer(device: Device) -> None:
 def test_no_private_key_is_readable_by_others(device: Device) -> None:
     device.update()
     modes = {path.name: path.stat().st_mode & 0o777 for path in device.files.iterdir()}
-    assert modes.pop("installed.cbor") == 0o600
+    assert (modes.pop("installed.cbor"), modes.pop("lock")) == (0o600, 0o600)
     private = [name for name in modes if name.startswith("host-") and not name.endswith(".pub")]
     assert len(private) == 1
     assert modes.pop(private[0]) == 0o600

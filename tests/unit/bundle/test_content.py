@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -102,6 +103,33 @@ def test_malformed_plaintexts(change: dict[str, object]) -> None:
     fields = loads_strict(VECTORS["cases"][0]["plaintext"], 10_000)
     with pytest.raises(MalformedInput):
         parse_bundle(dumps({**fields, **change}))
+
+
+class TestOverlap:
+    """Version 2: how long the certificate before this one stays in use beside it."""
+
+    BUNDLE = dataclasses.replace(bundle_of(VECTORS["cases"][0]), overlap=timedelta(hours=12))
+
+    def test_reads_back_and_travels(self) -> None:
+        assert parse_bundle(encode_bundle(self.BUNDLE)) == self.BUNDLE
+        sealed = seal_bundle(self.BUNDLE, SECRETS.public)
+        assert open_bundle(sealed, SECRETS, CONTEXT).overlap == timedelta(hours=12)
+
+    def test_without_one_it_is_version_1_which_every_agent_reads(self) -> None:
+        plain = dataclasses.replace(self.BUNDLE, overlap=None)
+        fields = loads_strict(encode_bundle(plain), 10_000)
+        assert fields["v"] == 1
+        assert "overlap" not in fields
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"v": 1}, {"v": 3}, {"overlap": 0}, {"overlap": 1 << 32}, {"overlap": "1d"}, {"x": 1}],
+        ids=str,
+    )
+    def test_malformed_ones(self, change: dict[str, object]) -> None:
+        fields = loads_strict(encode_bundle(self.BUNDLE), 10_000)
+        with pytest.raises(MalformedInput):
+            parse_bundle(dumps({**fields, **change}))
 
 
 @pytest.mark.parametrize("key", ["v", "context", "certificate", "first", "count", "path"])

@@ -9,6 +9,9 @@ from datetime import timedelta
 
 import pytest
 
+from dpki.chain import asking
+from dpki.chain import panel as panels
+from dpki.chain.asking import UNANSWERED
 from dpki.chain.events import fetch_issued
 from dpki.chain.panel import Panel
 from dpki.chain.quorum import PENALTY, Fault
@@ -355,3 +358,78 @@ def test_a_quorum_that_can_not_be(chain: FakeChain, quorum: int) -> None:
 
 def test_it_has_a_name(chain: FakeChain) -> None:
     assert panel(sources(chain, truth, truth, truth)).name == "a panel of 3 RPC endpoints"
+
+
+# --- kept for long --------------------------------------------------------------------------------
+
+
+def test_one_that_failed_has_to_show_again_which_chain_it_serves(chain: FakeChain) -> None:
+    now = Clock()
+    places = sources(chain, truth, truth, truth)
+    asked = panel(places, clock=now)
+    fetch_block(asked, "latest")
+    places[1].tell = unavailable
+    fetch_block(asked, "latest")
+    now.now += PENALTY.total_seconds() + 1
+    places[1].tell = LIARS["another chain"][0]
+    assert fetch_block(asked, "latest") == chain.head
+    assert asked.evidence(proven=False).aside == (f"rpc-1: {Fault.OTHER_CHAIN.value}",)
+
+
+def test_an_endpoint_that_owes_answers_is_asked_no_more_for_now(
+    chain: FakeChain, stalling: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is needed: threads that wait for it are few."""
+    monkeypatch.setattr(asking, "ANSWER", timedelta(seconds=0.05))
+    places = sources(chain, truth, stalling)
+    asked = panel(places, patience=0.01)
+    places[1].tell = truth
+    fetch_block(asked, 3)
+    places[1].tell = stalling
+    before = threading.active_count()
+    for _ in range(3 * UNANSWERED):
+        with pytest.raises(EndpointUnavailable):
+            fetch_block(asked, 3)
+    assert threading.active_count() <= before + UNANSWERED
+    with pytest.raises(EndpointUnavailable, match="has yet to answer earlier ones"):
+        fetch_block(asked, 3)
+
+
+def test_one_question_has_an_end_whatever_endpoints_do(
+    chain: FakeChain, stalling: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that resolves no names knows no deadline of ours."""
+    monkeypatch.setattr(asking, "ANSWER", timedelta(seconds=0.1))
+    asked = panel(sources(chain, truth, stalling), patience=0.01)
+    with pytest.raises(EndpointUnavailable, match="rpc-1 does not answer"):
+        fetch_block(asked, "latest")
+    with pytest.raises(EndpointUnavailable, match="rpc-1 does not answer"):
+        fetch_block(asked, 3)
+
+
+def test_a_chain_that_began_anew_is_held_against_an_endpoint_once(chain: FakeChain) -> None:
+    now = Clock()
+    for _ in range(70):
+        chain.mine()
+    places = sources(chain, truth, truth)
+    asked = panel(places, clock=now)
+    fetch_block(asked, "latest")
+    anew = FakeChain()
+    for place in places:
+        place.chain = anew
+    assert fetch_block(asked, "latest") == anew.head
+    assert len(asked.evidence(proven=False).aside) == 2
+    now.now += PENALTY.total_seconds() + 1
+    assert fetch_block(asked, "latest") == anew.head
+    assert asked.evidence(proven=False).aside == ()
+
+
+def test_only_recent_blocks_are_remembered_to_be_agreed_on(chain: FakeChain) -> None:
+    asked = panel(sources(chain, truth, truth))
+    first = fetch_block(asked, 1)
+    assert first is not None
+    for _ in range(panels.BLOCKS):
+        chain.mine()
+        fetch_block(asked, "latest")
+    assert asked.agreed_block(first.hash) is None
+    assert asked.agreed_block(chain.head.hash) == chain.head

@@ -146,5 +146,17 @@ def test_evidence_in_words() -> None:
         "quorum": 2,
         "why_reduced": "x",
         "set_aside": ["a: b"],
+        "witnesses": None,
     }
     assert proven.to_json()["why_reduced"] is None
+
+
+def test_evidence_of_witnesses_in_words() -> None:
+    signed = "2 of 3 witnesses signed block 7"
+    instead = Evidence(3, 0, proven=True, signed=signed)
+    assert str(instead) == f"proven: {signed}, its state is proven"
+    assert instead.level == "proven"
+    assert instead.to_json()["witnesses"] == signed
+    beside = Evidence(3, 2, proven=True, signed=signed)
+    assert str(beside).startswith("proven: 2 of 3 endpoints agree")
+    assert str(beside).endswith(f"; {signed}")

@@ -6,12 +6,12 @@ import pytest
 from eth_hash.auto import keccak
 
 from dpki.chain import rlp
+from dpki.chain.excerpt import fetch_excerpt
 from dpki.chain.header import Header, parse_header, verify_header
 from dpki.chain.panel import Panel
-from dpki.chain.proven import ProvenReader
-from dpki.chain.rpc import fetch_block
-from dpki.chain.snapshot import fetch_snapshot
-from dpki.chain.state_proof import StateProof
+from dpki.chain.rpc import Call
+from dpki.chain.snapshot import extend_snapshot, fetch_snapshot
+from dpki.chain.state_proof import StateCollector, StateProof
 from dpki.errors import CouldNotCheck, ProofInvalid, WrongDomain
 from dpki.model import Address, Hash32
 from tests.fakes.chain import entries
@@ -29,16 +29,25 @@ def chain() -> ProvingChain:
     return chain
 
 
-def reading(chain: ProvingChain) -> ProvenReader:
-    return ProvenReader(Panel(sources(chain, truth, truth), 2, chain.chain_id))
+def reading(chain: ProvingChain) -> StateCollector:
+    panel = Panel(sources(chain, truth, truth), 2, chain.chain_id)
+    return StateCollector(panel, chain.head)
 
 
 def state_of(chain: ProvingChain) -> StateProof:
     """Return a proof of all that a snapshot holds."""
     asked = reading(chain)
-    (ca,) = fetch_snapshot(chain, chain.domain).authorities
-    fetch_snapshot(asked, chain.domain, batches=[(ca, 1)])
-    return asked.known_state(chain.head.hash)
+    snapshot = fetch_snapshot(chain, chain.domain)
+    (ca,) = snapshot.authorities
+    fetch_excerpt(asked, chain.domain, chain.head, b"k" * 91, 2)
+    extend_snapshot(asked, snapshot, batches=[(ca, 1)])
+    asked.batch(
+        [
+            Call("eth_getStorageAt", [str(contract), f"0x{slot:064x}", at(chain.head.hash)])
+            for contract, slot in chain._storage
+        ]
+    )
+    return asked.collected()
 
 
 def at(hash: Hash32) -> dict[str, object]:
@@ -60,7 +69,7 @@ def test_and_says_which_nodes_it_took(chain: ProvingChain) -> None:
     params = [str(chain.domain.authorities), f"0x{1:064x}", at(chain.head.hash)]
     state.call("eth_getStorageAt", params)
     assert state.has_more
-    smaller = StateProof(state.header, state.needed)
+    smaller = StateProof.parse(state.header, state.needed)
     assert smaller.call("eth_getStorageAt", params) == f"0x{1:064x}"
     assert smaller.needed == state.needed
     assert not smaller.has_more
@@ -79,10 +88,9 @@ def test_what_was_not_read_is_not_zero() -> None:
         chain.put(chain.domain.certificates, slot, slot + 1)
     chain.mine()
     asked = reading(chain)
-    fetch_block(asked, "latest")
     registry, here = str(chain.domain.certificates), at(chain.head.hash)
     asked.call("eth_getStorageAt", [registry, f"0x{7:064x}", here])
-    state = asked.known_state(chain.head.hash)
+    state = asked.collected()
     assert state.call("eth_getStorageAt", [registry, f"0x{7:064x}", here]) == f"0x{8:064x}"
     with pytest.raises(CouldNotCheck, match="lacks a part"):
         state.call("eth_getStorageAt", [registry, f"0x{8:064x}", here])
@@ -103,16 +111,28 @@ def test_answers_nothing_else(chain: ProvingChain) -> None:
 def test_a_contract_that_is_not_there(chain: ProvingChain) -> None:
     """Not one whose words are zero: whoever names another domain must not learn "unknown"."""
     asked = reading(chain)
-    fetch_block(asked, "latest")
     params = [str(NOWHERE), f"0x{0:064x}", at(chain.head.hash)]
     assert asked.call("eth_getStorageAt", params) == f"0x{0:064x}"
     with pytest.raises(WrongDomain, match="holds no contract"):
-        asked.known_state(chain.head.hash).call("eth_getStorageAt", params)
+        asked.collected().call("eth_getStorageAt", params)
 
 
-def test_nothing_is_known_of_a_block_that_was_not_read(chain: ProvingChain) -> None:
-    with pytest.raises(CouldNotCheck, match="no endpoint proves"):
-        reading(chain).known_state(chain.head.hash)
+def test_only_what_a_proof_can_answer_is_collected(chain: ProvingChain) -> None:
+    asked = reading(chain)
+    assert asked.name == "a panel of 2 RPC endpoints"
+    with pytest.raises(CouldNotCheck, match="nothing that a state proof answers"):
+        asked.call("eth_chainId")
+
+
+@pytest.mark.parametrize("method", ["eth_getBlockByHash", "eth_getProof"])
+def test_where_nobody_proves_nothing_is_collected(chain: ProvingChain, method: str) -> None:
+    chain.lie = lambda asked, _, honest: {} if asked == method else honest
+    with pytest.raises(CouldNotCheck, match="no endpoint proves the state") as caught:
+        reading(chain).call(
+            "eth_getStorageAt",
+            [str(chain.domain.devices), f"0x{5:064x}", at(chain.head.hash)],
+        )
+    assert "eth_getProof" in caught.value.hint
 
 
 class TestHeader:

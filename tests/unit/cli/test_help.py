@@ -76,6 +76,10 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "deploy",
         "verify",
         "doctor",
+        "audit run",
+        "audit key",
+        "audit publish",
+        "audit confirm",
         "explain",
         "backup",
         "bundle list",
@@ -153,7 +157,9 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "wallet pending",
         "wallet unstick",
         "agent once",
+        "agent run",
         "agent status",
+        "agent rollback-files",
     }
 
 
@@ -167,7 +173,15 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
-NO_REHEARSAL = {("init",), ("backup",), ("restore",), ("wallet", "show"), ("watchdog", "keys")}
+NO_EXPENSE = {("agent", "rollback-files"), ("bundle", "gc"), ("device", "label")}
+NO_REHEARSAL = {
+    ("init",),
+    ("backup",),
+    ("restore",),
+    ("wallet", "show"),
+    ("watchdog", "keys"),
+    ("audit", "key"),
+}
 
 
 def test_whatever_spends_can_be_rehearsed() -> None:
@@ -182,7 +196,7 @@ def test_whatever_spends_can_be_rehearsed() -> None:
         if "dry_run" in {param.name for param in command.params}
     }
     assert spends - rehearsable == NO_REHEARSAL
-    assert rehearsable - spends == {("bundle", "gc"), ("device", "label")}
+    assert rehearsable - spends == NO_EXPENSE
 
 
 def test_whatever_sends_has_the_same_options() -> None:
@@ -222,7 +236,7 @@ def test_every_command_that_may_wait_shows_that_it_does(path: tuple[str, ...]) -
     while waiting:
         function = waiting.pop()
         source = inspect.getsource(function)
-        if re.search(r"output\.(working|steps)\(", source):
+        if re.search(r"output\.(working|steps|counting)\(", source):
             return
         seen.add(function)
         scope = dict(vars(sys.modules[function.__module__]))

@@ -16,10 +16,10 @@ from dpki.config.device import (
     parse_allowances,
     parse_device_config,
     save_device_config,
-    verify_break_glass,
 )
 from dpki.config.finality import Finality
 from dpki.config.sshd import CommandHook, Mode, PidHook, Sshd, SystemdHook
+from dpki.config.values import verify_break_glass
 from dpki.errors import ConfigError, DpkiError, InvalidPrincipal, MalformedInput, UsageError
 from dpki.model import Address, AuthorityId, DomainId, Hash32
 

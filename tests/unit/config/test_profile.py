@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from dpki.certificates.profile import KEY_TYPES, PrincipalRule, Profile
+from dpki.certificates.profile_lint import explain
 from dpki.config.profile import dump_profile, load_profile, parse_profile
-from dpki.errors import ConfigError
+from dpki.errors import ConfigError, UsageError
 from dpki.model import AuthorityKind
 
 FILE = Path("/home/profiles/users.toml")
@@ -164,3 +165,34 @@ class TestLoad:
 
 def test_the_default_certifies_every_type() -> None:
     assert parse(LEAST).key_types == KEY_TYPES
+
+
+class TestOverlap:
+    HOSTS = LEAST.replace("ssh-user", "ssh-host").replace(
+        "[principals]", 'overlap = "12h"\n[principals]'
+    )
+
+    def test_reads_back(self) -> None:
+        profile = parse(self.HOSTS)
+        assert profile.overlap == timedelta(hours=12)
+        assert parse(dump_profile(profile)) == profile
+        assert parse(LEAST).overlap is None
+
+    def test_it_is_explained(self) -> None:
+        assert any("for 12" in line for line in explain(parse(self.HOSTS)))
+        assert not any("before a new one" in line for line in explain(parse(LEAST)))
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            (HOSTS.replace("ssh-host", "ssh-user"), "only devices"),
+            (HOSTS.replace("12h", "long"), "overlap is wrong"),
+        ],
+    )
+    def test_what_makes_no_sense(self, text: str, problem: str) -> None:
+        with pytest.raises(ConfigError, match=problem):
+            parse(text)
+
+    def test_none_at_all_is_no_overlap(self) -> None:
+        with pytest.raises(UsageError, match="at least a second"):
+            Profile(AuthorityKind.SSH_HOST, timedelta(hours=8), overlap=timedelta(0))

@@ -20,12 +20,13 @@ from dpki.errors import (
     TransactionReverted,
     WrongDomain,
 )
+from dpki.files import state_folder
 from dpki.locks import Turn
 from dpki.model import Address
 from dpki.transactions.fees import Fees
 from dpki.transactions.flight import Rehearsal
 from dpki.transactions.layer import ORACLE
-from dpki.transactions.outbox import Outbox, Sent, state_folder
+from dpki.transactions.outbox import Outbox, Sent
 from dpki.transactions.sender import Sender
 from dpki.transactions.wallet import Wallet
 from tests.fakes.chain import FakeChain
@@ -326,7 +327,7 @@ class TestWhatWasSent:
     def test_a_damaged_record_says_nothing(self, content: bytes) -> None:
         with self.box().hold(Turn()):
             pass
-        file = next(state_folder().glob("31337-*.lock")).with_suffix(".json")
+        file = next(state_folder("wallets").glob("31337-*.lock")).with_suffix(".json")
         file.write_bytes(content)
         assert self.box().load() == ()
         assert sender(Node()).send(TO, b"").gas_used == 80_000

@@ -35,12 +35,13 @@ class Place:
     chain: FakeChain
     key: Ed25519PrivateKey
     ca: AuthorityId
+    whole: bool
 
     @classmethod
-    def open(cls) -> Place:
+    def open(cls, whole: bool = True) -> Place:
         key = Ed25519PrivateKey.generate()
         chain = FakeChain()
-        return cls(chain, key, chain.register(spki_of(key.public_key())))
+        return cls(chain, key, chain.register(spki_of(key.public_key())), whole)
 
     @property
     def domain(self) -> Domain:
@@ -72,12 +73,12 @@ class Place:
     def verdict(
         self, certificate: SshCertificate, proof: CertificateProof | None = None
     ) -> Verdict:
-        return check(self.chain, self.domain, certificate, proof, NOW).verdict
+        return check(self.chain, self.domain, certificate, proof, NOW, whole=self.whole).verdict
 
 
-@pytest.fixture
-def place() -> Place:
-    return Place.open()
+@pytest.fixture(params=[True, False], ids=["whole", "excerpt"])
+def place(request: pytest.FixtureRequest) -> Place:
+    return Place.open(request.param)
 
 
 def test_found_without_a_proof(place: Place) -> None:
@@ -119,6 +120,16 @@ def test_a_wrong_proof_is_no_reason_not_to_look(place: Place) -> None:
     siblings = tuple(Hash32(bytes(32)) for _ in good.path.siblings)
     wrong = replace(good, path=replace(good.path, siblings=siblings))
     assert place.verdict(certificate, wrong) is Verdict.VALID
+
+
+def test_a_device_s(place: Place) -> None:
+    device, certificate = Address(b"\xdd" * 20), place.sign(1)
+    place.chain.enroll(device, Hash32(b"\7" * 32))
+    entry = Entry(certificate.hash, device, certificate.valid_before, Hash32.zero())
+    place.chain.issue(place.ca, [entry])
+    assert place.verdict(certificate) is Verdict.VALID
+    place.chain.revoke(place.ca, [1])
+    assert place.verdict(certificate) is Verdict.REVOKED
 
 
 def test_never_issued(place: Place) -> None:

@@ -10,9 +10,7 @@ from datetime import timedelta
 import pytest
 
 from dpki.certificates.ssh import SshCertificate, ssh_line
-from dpki.chain.domain import Domain
 from dpki.chain.panel import Panel
-from dpki.chain.proven import ProvenReader
 from dpki.chain.rpc import Call, RpcError
 from dpki.errors import CouldNotCheck, MalformedInput, WrongContext, WrongDomain
 from dpki.model import Address, DomainId, Hash32
@@ -23,7 +21,7 @@ from dpki.verification.proof import encode_proof
 from dpki.verification.proof_bundle import parse_proof_bundle
 from dpki.verification.verdict import Verdict
 from tests.fakes.chain import entries
-from tests.fakes.proving import ProvingChain, Tell, sources, truth
+from tests.fakes.proving import ProvingChain, Source, Tell, truth
 from tests.proving_world import ProvingWorld
 
 OTHER = DomainId(31337, Address(b"\x66" * 20), Hash32(b"\7" * 32))
@@ -32,10 +30,6 @@ OTHER = DomainId(31337, Address(b"\x66" * 20), Hash32(b"\7" * 32))
 @pytest.fixture
 def world() -> ProvingWorld:
     return ProvingWorld()
-
-
-def asking(world: ProvingWorld, *tells: Tell, quorum: int = 1) -> ProvenReader:
-    return ProvenReader(Panel(sources(world.chain, *tells), quorum, world.chain.chain_id))
 
 
 def without_proofs(call: Call, answer: Callable[[], object]) -> object:
@@ -50,17 +44,17 @@ def without_events(call: Call, answer: Callable[[], object]) -> object:
 
 def test_one_endpoint_is_enough_to_make_it(world: ProvingWorld) -> None:
     """It is worth what the block's hash is worth, whoever told it."""
-    reader = asking(world, truth)
-    made = world.export(world.issue(), reader=reader)
-    assert made.found.finding.verdict is Verdict.VALID
-    assert reader.evidence().level == "trusted"
+    found = world.export(world.issue(), panel=world.panel(truth)).found.finding
+    assert found.verdict is Verdict.VALID
+    assert found.evidence is not None
+    assert found.evidence.level == "trusted"
 
 
 def test_from_the_proof_file_no_events_are_needed(world: ProvingWorld) -> None:
     batch = [world.sign(serial) for serial in (1, 2, 3)]
     world.anchor(*batch)
     proof = world.proof(*batch, index=1)
-    made = world.export(batch[1], proof=proof, reader=asking(world, without_events))
+    made = world.export(batch[1], proof=proof, panel=world.panel(without_events))
     assert made.found.finding.verdict is Verdict.VALID
     assert made.bundle == world.export(batch[1]).bundle
 
@@ -73,13 +67,13 @@ def test_a_wrong_proof_file_is_no_reason_not_to_look(world: ProvingWorld) -> Non
 
 
 def test_where_nothing_was_issued_no_events_are_looked_for(world: ProvingWorld) -> None:
-    made = world.export(world.sign(), reader=asking(world, without_events))
+    made = world.export(world.sign(), panel=world.panel(without_events))
     assert made.found.finding.verdict is Verdict.NOT_ANCHORED
 
 
 def test_withheld_events(world: ProvingWorld) -> None:
     with pytest.raises(CouldNotCheck, match="does not show in which batch"):
-        world.export(world.issue(), reader=asking(world, without_events))
+        world.export(world.issue(), panel=world.panel(without_events))
 
 
 def test_invented_events(world: ProvingWorld) -> None:
@@ -93,7 +87,7 @@ def test_invented_events(world: ProvingWorld) -> None:
         return other.call(*_of(call)) if call.method == "eth_getLogs" else answer()
 
     with pytest.raises(CouldNotCheck, match="not the ones that the chain committed to"):
-        world.export(certificate, reader=asking(world, lie))
+        world.export(certificate, panel=world.panel(lie))
 
 
 def _of(call: Call) -> tuple[str, Sequence[object]]:
@@ -103,7 +97,7 @@ def _of(call: Call) -> tuple[str, Sequence[object]]:
 def test_where_nobody_proves_there_is_no_bundle(world: ProvingWorld) -> None:
     certificate = world.issue()
     with pytest.raises(CouldNotCheck, match="no endpoint proves the state") as caught:
-        world.export(certificate, reader=asking(world, without_proofs, without_proofs))
+        world.export(certificate, panel=world.panel(without_proofs, without_proofs))
     assert "eth_getProof" in caught.value.hint
     assert "no such method" in caught.value.message
 
@@ -117,7 +111,7 @@ def test_one_that_forges_is_passed_over(world: ProvingWorld) -> None:
         return told
 
     certificate = world.issue()
-    made = world.export(certificate, reader=asking(world, lie, truth, truth, quorum=2))
+    made = world.export(certificate, panel=world.panel(lie, truth, truth, quorum=2))
     assert made.bundle == world.export(certificate).bundle
 
 
@@ -129,13 +123,11 @@ class TestThroughConnections:
         self.tell: Tell = truth
 
         @contextmanager
-        def connect(
-            rpc: Sequence[str], domain_id: DomainId, quorum: int | None
-        ) -> Iterator[tuple[ProvenReader, Domain]]:
-            assert domain_id == world.chain.domain.id
-            yield asking(world, *[self.tell] * len(rpc), quorum=quorum or 1), world.chain.domain
+        def connect(rpc: Sequence[str], quorum: int, chain_id: int) -> Iterator[Panel[Source]]:
+            assert chain_id == world.chain.chain_id
+            yield world.panel(*[self.tell] * len(rpc), quorum=quorum)
 
-        monkeypatch.setattr(export, "connect_proven", connect)
+        monkeypatch.setattr(export, "open_panel", connect)
 
     def export(
         self, world: ProvingWorld, certificate: SshCertificate, **more: object
@@ -190,22 +182,24 @@ class TestThroughConnections:
         left = fork.show(fork.head)
 
         def tell(call: Call, answer: Callable[[], object]) -> object:
-            return left if call.method == "eth_getBlockByHash" else answer()
+            asked = call.method == "eth_getBlockByHash" and call.params[0] == left["hash"]
+            return left if asked else answer()
 
         self.tell = tell
         with pytest.raises(CouldNotCheck, match="another block 1 than the checkpoint vouches for"):
             self.export(world, certificate, trusted=TrustedBlock(fork.head.hash))
 
     def test_a_block_before_the_domain(self, world: ProvingWorld) -> None:
-        with pytest.raises(WrongDomain, match="holds no contract"):
+        with pytest.raises(WrongDomain, match="older than the trust domain"):
             self.export(world, world.issue(), trusted=TrustedBlock(world.chain._blocks[0].hash))
 
     def test_an_endpoint_without_blocks(self, world: ProvingWorld) -> None:
         def tell(call: Call, answer: Callable[[], object]) -> object:
-            return None if call.method == "eth_getBlockByNumber" else answer()
+            asked = call.method == "eth_getBlockByNumber" and call.params[0] == "latest"
+            return None if asked else answer()
 
         self.tell = tell
-        with pytest.raises(CouldNotCheck, match="has no newest block"):
+        with pytest.raises(CouldNotCheck, match="has no block latest"):
             self.export(world, world.issue())
 
     def test_a_certificate_that_is_none(self, world: ProvingWorld) -> None:

@@ -1,0 +1,231 @@
+"""Following one trust domain: a connection that lasts, and looks through it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dpki.agent.kept import Kept, load_kept, save_kept
+from dpki.agent.memory import with_memory
+from dpki.agent.observation import HostPair, Observation
+from dpki.agent.observe import observe
+from dpki.agent.presenting import pair_name
+from dpki.agent.sources import Conduct, KnownSource
+from dpki.agent.sshd import InstalledFiles
+from dpki.agent.state import open_state
+from dpki.agent.witnessed import ARCHIVE, Vouching
+from dpki.certificates.ssh import parse_ssh_certificate
+from dpki.chain.connect import Connection, connect_agreed
+from dpki.chain.quorum import Evidence
+from dpki.chain.snapshot import Snapshot
+from dpki.config.device import FIRST, DeviceConfig
+from dpki.devices.keys import DeviceKeys, load_device_keys
+from dpki.files import make_private_directory
+from dpki.store.directory import DirectoryStore
+from dpki.store.gateway import Gateway
+from dpki.verification.verdict import Finding, Verdict
+
+KEYS = "keys"
+DOMAINS = "domains"
+
+THOROUGH = timedelta(minutes=5)
+"""How long a look may save what the one before found out."""
+
+SEARCH = timedelta(hours=1)
+"""How seldom to search the whole chain for a host certificate that is missing."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look saw.
+
+    Attributes:
+        evidence: What stands behind it.
+        at: When, by the device's clock.
+        sources: How the sources of bundles behaved, by name.
+    """
+
+    observation: Observation
+    evidence: Evidence
+    at: datetime
+    sources: Mapping[str, Conduct] = field(default_factory=dict)
+
+
+class Follower:
+    """What follows one domain; one thread at a time.
+
+    Args:
+        name: What the domain is called on this device.
+        config: The device's configuration, as this domain sees it.
+        directory: The agent's folder; what is remembered of the first domain lies in it, and of the
+            others in folders of their own below it.
+    """
+
+    def __init__(self, name: str, config: DeviceConfig, directory: Path) -> None:
+        self.name = name
+        self.config = config
+        self.directory = directory if name == FIRST else directory / DOMAINS / name
+        self._key_folder = directory / KEYS
+        self._keys: tuple[object, DeviceKeys] | None = None
+        self._sources = _sources(config)
+        self._stack = ExitStack()
+        self._connection: Connection | None = None
+        self._before: Observation | None = None
+        self._vouching = (
+            None
+            if config.witnesses is None
+            else Vouching(config.witnesses, config.domain, config.rpc, self.directory / ARCHIVE)
+        )
+        self._thorough = self._searched = -math.inf
+
+    def look(self, now: datetime) -> Seen:
+        """Look at chain and stores.
+
+        Raises:
+            CouldNotCheck: The chain could not be read; the next look connects anew.
+            DpkiError: What was seen could not be remembered.
+        """
+        try:
+            keys = self._load_keys()
+            make_private_directory(self.directory)
+            earlier = self._earlier()
+            started = time.monotonic()
+            is_thorough = started >= self._thorough + THOROUGH.total_seconds()
+            search = started >= self._searched + SEARCH.total_seconds()
+            with open_state(self.directory) as state:
+
+                def observe_by(chain: Connection, config: DeviceConfig) -> Observation:
+                    return observe(
+                        chain.reader,
+                        chain.domain,
+                        config,
+                        keys,
+                        self._sources,
+                        state,
+                        self.directory,
+                        now,
+                        before=None if is_thorough else self._before,
+                        search=search,
+                    )
+
+                if self._vouching is None:
+                    chain = self._connect()
+                    observation, evidence = observe_by(chain, self.config), chain.evidence()
+                else:
+                    observation, evidence = self._vouching.observe(
+                        self.config,
+                        keys.address,
+                        self._connect,
+                        observe_by,
+                        state,
+                        earlier,
+                        now,
+                    )
+            if is_thorough:
+                self._thorough = started
+            if search:
+                self._searched = started
+            seen = Seen(observation, evidence, now, self._conduct())
+            before, self._before = self._before, observation
+            if before is None or before.known is not observation.known:
+                save_kept(self.directory, Kept.of(observation, seen.evidence, now))
+            return seen
+        except BaseException:
+            self.close()
+            raise
+
+    def recall(self) -> Seen | None:
+        """Return what was seen before this process began; None where there is nothing.
+
+        Raises:
+            DpkiError: It can't be read.
+        """
+        kept = load_kept(self.directory, self.config.domain)
+        if kept is None:
+            return None
+        with open_state(self.directory) as state:
+            snapshot = with_memory(kept.snapshot, state.memory())
+            confirmed = snapshot.block.number - self.config.chain.confirmations + 1
+            known = tuple(k for k in state.known() if k.block <= confirmed)
+        keys = self._load_keys()
+        host = None if kept.host is None else self._host_pair(kept.host, snapshot, keys)
+        observation = Observation(
+            snapshot, kept.finalized, known, host, (), kept.unconfirmed, kept.waiting
+        )
+        return Seen(observation, kept.evidence, kept.at)
+
+    def _host_pair(self, blob: bytes, snapshot: Snapshot, keys: DeviceKeys) -> HostPair | None:
+        """Return the host pair that was good, as far as it still is and its key is here."""
+        certificate = parse_ssh_certificate(blob)
+        authority = snapshot.authorities.get(certificate.authority_id)
+        is_good = (
+            authority is not None
+            and authority.state.is_trusted
+            and not authority.is_revoked(certificate.serial)
+        )
+        if not is_good:
+            return None
+        finding = Finding(Verdict.VALID, "it was when it was last judged")
+        own = keys.host_key_for(certificate.subject_key)
+        pair = HostPair(certificate, own or b"", finding)
+        if own is not None:
+            return pair
+        try:
+            # It came in a bundle, and lies where sshd reads it.
+            installed = InstalledFiles(self.config.sshd.directory).host_key(pair_name(pair))
+            return replace(pair, key=installed.read_bytes())
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Let go of the connections; another look makes new ones."""
+        self._connection = None
+        self._stack.close()
+        if self._vouching is not None:
+            self._vouching.close()
+
+    def _earlier(self) -> Observation | None:
+        """Return what stays where witnesses don't say enough: what was seen before."""
+        if self._before is not None or self._vouching is None:
+            return self._before
+        recalled = self.recall()
+        return None if recalled is None else recalled.observation
+
+    def _load_keys(self) -> DeviceKeys:
+        """Return the device's keys: one may have been added, or erased, since the last look."""
+        files = [self._key_folder, *sorted(self._key_folder.rglob("*"))]
+        found = [(str(file), _stamp(file)) for file in files]
+        if self._keys is None or self._keys[0] != found:
+            self._keys = found, load_device_keys(self._key_folder)
+            self._before = None
+        return self._keys[1]
+
+    def _conduct(self) -> dict[str, Conduct]:
+        return {source.name: source.conduct for source in self._sources}
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            config = self.config
+            chain = connect_agreed(config.rpc, config.domain, config.quorum)
+            self._connection = self._stack.enter_context(chain)
+        return self._connection
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Return what changes when somebody replaces the file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None  # gone since; loading says what it thinks of that
+    return found.st_ino, found.st_mtime_ns
+
+
+def _sources(config: DeviceConfig) -> tuple[KnownSource, ...]:
+    """Return where bundles come from, in order."""
+    directories = [KnownSource(DirectoryStore(path)) for path in config.directories]
+    return (*directories, *(KnownSource(Gateway(url)) for url in config.gateways))

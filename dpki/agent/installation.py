@@ -1,0 +1,111 @@
+"""One step of the agent: from what was seen of each domain to what is installed, and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from dpki.agent.clock import judge_clock
+from dpki.agent.decide import decide
+from dpki.agent.follow import KEYS, Seen
+from dpki.agent.install import Installer
+from dpki.agent.merge import merge
+from dpki.agent.report import AgentReport, DomainReport, LastReport, save_report
+from dpki.agent.rotation import keys_to_erase
+from dpki.config.device import DeviceConfig
+from dpki.devices.keys import erase_host_keys, load_device_keys
+from dpki.errors import DpkiError
+
+
+class Installation:
+    """What is installed on this device; one thread at a time.
+
+    Args:
+        directory: The agent's folder.
+    """
+
+    def __init__(self, directory: Path, config: DeviceConfig) -> None:
+        self._directory = directory
+        self._config = config
+        self._installer = Installer(config)
+        self._told: object = None
+
+    def update(
+        self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError], now: datetime
+    ) -> AgentReport:
+        """Decide from all that was seen, and install what differs.
+
+        Args:
+            seen: What was last seen of each domain, by name.
+            out_of_reach: Why the last look failed, where it did.
+            now: The device's clock.
+
+        Raises:
+            DpkiError: Something could not be installed; what was not replaced is as it was.
+        """
+        keys = load_device_keys(self._directory / KEYS)
+        plans = {
+            name: decide(each, keys.address, seen[name].observation, now)
+            for name, each in self._config.each().items()
+            if name in seen
+        }
+        merged = merge(plans)
+        installed = self._installer.install(merged.plan)
+        if installed.settled:
+            old = keys_to_erase(keys.host_blobs, installed.host_keys)
+            erase_host_keys(self._directory / KEYS, old)
+        report = AgentReport(
+            domains=tuple(
+                DomainReport.of(
+                    name,
+                    seen[name],
+                    plan,
+                    clock=self._judge_clock(seen[name]),
+                    out_of_reach=out_of_reach[name].message if name in out_of_reach else "",
+                )
+                for name, plan in plans.items()
+            ),
+            mode=installed.mode,
+            problems=(*merged.conflicts, *self._unseen(seen, out_of_reach)),
+            changed=installed.changed,
+            restored=installed.restored,
+            drift=installed.drift,
+            held=installed.held,
+            reloaded=installed.reloaded,
+        )
+        self._keep(report)
+        return report
+
+    def _keep(self, report: AgentReport) -> None:
+        """Keep a report that says something new: not one for each block, for the disk's sake."""
+        told = (
+            report.mode,
+            report.all_problems,
+            report.drift,
+            report.held,
+            [(d.waiting, d.clock, d.evidence, d.certificates) for d in report.domains],
+            # A report is never older than this.
+            [int(d.at.timestamp()) // KEEP_SECONDS for d in report.domains],
+        )
+        if told != self._told or report.changed:
+            save_report(self._directory, LastReport(report.to_json(), tuple(report.lines())))
+            self._told = told
+
+    def _unseen(
+        self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError]
+    ) -> Iterator[str]:
+        """Yield what to say of domains of which nothing was ever seen: they let nobody in."""
+        for name in self._config.each():
+            if name in seen:
+                continue
+            why = f": {out_of_reach[name].message}" if name in out_of_reach else ""
+            yield f"nothing was seen of {name} yet{why}"
+
+    def _judge_clock(self, seen: Seen) -> str:
+        chain = seen.observation.snapshot.block.time
+        return judge_clock(seen.at, chain, self._config.following.clock_limit)
+
+
+KEEP_SECONDS = 60
+"""How old the kept report may be while nothing new is to be said."""

@@ -1,0 +1,1 @@
+"""Witnesses: publishing what one saw, reading what others saw, keeping what convicts them."""
