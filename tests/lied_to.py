@@ -157,7 +157,7 @@ class Victim:
             report = run_once(directory)
         except DpkiError as error:
             return error.exit_status, None
-        return report.exit_status, report.evidence
+        return report.exit_status, report.domains[0].evidence
 
 
 @contextmanager
@@ -179,10 +179,10 @@ def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> I
         victim = Victim(node, world, scene, (first, second), device, nothing, nothing)
         victim.configure(device, [node])
         finalize()
-        assert run_once(device).problems == ()
+        assert run_once(device).all_problems == ()
         finalize()
         # The second time the first block is final: the floor under everything believed later.
-        assert run_once(device).problems == ()
+        assert run_once(device).all_problems == ()
         victim.before = victim.state(device)
         earlier = int(str(world.reader.call("eth_blockNumber")), 16)
         third = world.sign_user(3)
@@ -192,7 +192,7 @@ def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> I
         victim.users = (first, second, third)
         victim.scene = replace(scene, earlier=earlier)
         told = victim.fresh_device([node], None)
-        assert run_once(told).problems == ()
+        assert run_once(told).all_problems == ()
         victim.after = victim.state(told)
         yield victim
 
