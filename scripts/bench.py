@@ -48,6 +48,7 @@ from scripts.bench_commands import (
 )
 from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
+from scripts.bench_polling import measure_polls, polls_section
 from scripts.bench_proofs import measure_proofs, proofs_section
 from scripts.bench_signing import Rate, measure_signing, signing_table
 from scripts.bench_worst_day import measure_worst_day, worst_day_section
@@ -379,6 +380,7 @@ def main() -> int:
     today = datetime.now(UTC)
     parts = worst_day_section(measure_worst_day(), today)
     parts += proofs_section(*measure_proofs())
+    parts += polls_section(measure_polls())
     parts += commands_section(measure_commands(), measure_verify())
     text = report(gas, rounds, timings, rates, measure_krls(), parts, today)
     arguments.out.write_text(text)

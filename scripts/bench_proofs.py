@@ -61,7 +61,7 @@ class OnlineFigure:
 
 
 @dataclass
-class _Chain:
+class BenchChain:
     """A domain on a chain, with one CA."""
 
     url: str
@@ -118,12 +118,12 @@ def measure_proofs(
         Anvil(Path(folder)) as anvil,
         Endpoint(anvil.url) as endpoint,
     ):
-        chain = _deploy(anvil.url, endpoint)
+        chain = deploy_chain(anvil.url, endpoint)
         issued = chain.issue(1)
         asked = ((1, 1), (3, 2), (5, 3))
         online = [_online(chain, issued, *of, rounds) for of in asked]
         first = _bundle("the only certificate of a new domain", chain, issued, rounds)
-        _crowd(endpoint, accounts)
+        crowd(endpoint, accounts)
         for _ in range(batches):
             issued = chain.issue(BATCH)
         chain.writer.revoke(issued[0].authority_id, range(1, chain.next_serial, 100))
@@ -166,7 +166,8 @@ def proofs_section(online: Sequence[OnlineFigure], bundles: Sequence[ProofFigure
     ]
 
 
-def _deploy(url: str, endpoint: Endpoint) -> _Chain:
+def deploy_chain(url: str, endpoint: Endpoint) -> BenchChain:
+    """Return a new domain with one CA."""
     wallet = development_wallet(0, chain_id=CHAIN_ID)
     id, _ = deploy_domain(endpoint, wallet, governor=wallet.address, registrars=[wallet.address])
     domain = fetch_domain(endpoint, id)
@@ -179,10 +180,10 @@ def _deploy(url: str, endpoint: Endpoint) -> _Chain:
         operator=wallet.address,
         maximum_lifetime=LIFETIME,
     )
-    return _Chain(url, endpoint, domain, writer, key)
+    return BenchChain(url, endpoint, domain, writer, key)
 
 
-def _crowd(endpoint: Endpoint, accounts: int) -> None:
+def crowd(endpoint: Endpoint, accounts: int) -> None:
     """Give the chain as many accounts more."""
     endpoint.batch(
         [
@@ -194,7 +195,11 @@ def _crowd(endpoint: Endpoint, accounts: int) -> None:
 
 
 def _online(
-    chain: _Chain, issued: tuple[SshCertificate, bytes], endpoints: int, quorum: int, rounds: int
+    chain: BenchChain,
+    issued: tuple[SshCertificate, bytes],
+    endpoints: int,
+    quorum: int,
+    rounds: int,
 ) -> OnlineFigure:
     certificate, proof = issued
     rpc = [f"{chain.url}/?name={number}" for number in range(endpoints)]
@@ -210,7 +215,7 @@ def _online(
 
 
 def _bundle(
-    what: str, chain: _Chain, issued: tuple[SshCertificate, bytes], rounds: int
+    what: str, chain: BenchChain, issued: tuple[SshCertificate, bytes], rounds: int
 ) -> ProofFigure:
     made = chain.export(issued)
     trusted, domain_id = TrustedBlock(made.block.hash), chain.domain.id

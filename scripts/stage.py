@@ -245,6 +245,12 @@ class Stage:
 
     def ssh(self, server: Sshd, client: Client, *, account: str | None = None) -> Outcome:
         """Log in and say a word; return what came of it, whatever it was."""
+        return self.run(self.ssh_command(server, client, "echo logged-in", account), expect=None)
+
+    def ssh_command(
+        self, server: Sshd, client: Client, command: str, account: str | None = None
+    ) -> list[str | Path]:
+        """Return the words of an ssh that runs a command there, and reads no file but its own."""
         options = {
             "UserKnownHostsFile": client.known_hosts,
             "GlobalKnownHostsFile": "/dev/null",
@@ -267,8 +273,7 @@ class Stage:
         argv += ["-i", key or "none"]
         for name, value in options.items():
             argv += ["-o", f"{name}={value}"]
-        argv += [f"{account or self.account}@127.0.0.1", "echo logged-in"]
-        return self.run(argv, expect=None)
+        return [*argv, f"{account or self.account}@127.0.0.1", command]
 
     def bare_copy(self, key: Path) -> Path:
         """Copy a key to where no certificate lies beside it, which ssh would offer unasked."""

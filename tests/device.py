@@ -6,7 +6,8 @@ The chain is played by tests.world; everything from the plan on is the product's
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from dpki.agent.observation import HostPair, Known, Observation, WatchedBatch
 from dpki.agent.watching import still_unconfirmed
 from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.ssh import SshCertificate, ssh_line
-from dpki.config.device import Access, DeviceConfig, Grant, Outage
+from dpki.config.device import Access, DeviceConfig, Ending, Grant, Outage
 from dpki.config.sshd import CommandHook, Mode, ReloadHook, Sshd
 from dpki.model import Address, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
@@ -55,6 +56,7 @@ class Device:
     mode: Mode = Mode.STRICT
     fence: bool = False
     outage: Outage = Outage.CLOSED
+    ending: Ending = Ending.GRANTED
     reload: ReloadHook = field(default_factory=lambda: CommandHook(()))
     server: Server | None = None
     keys: int = 0
@@ -104,6 +106,7 @@ class Device:
                 break_glass=self.break_glass,
                 console_access=self.break_glass is None,
                 outage=self.outage,
+                end_sessions=self.ending,
             ),
             accounts={self.stage.account: (Grant(self.users.id, "ops"),)},
         )
@@ -129,7 +132,12 @@ class Device:
         return self.known[-1]
 
     def sign(
-        self, by: Ca | None = None, *, principal: str = "ops", serial: int | None = None
+        self,
+        by: Ca | None = None,
+        *,
+        principal: str = "ops",
+        serial: int | None = None,
+        extensions: Iterable[str] = (),
     ) -> tuple[SshCertificate, Path]:
         """Return a user certificate, anchored nowhere, and its private key's file."""
         key = Ed25519PrivateKey.generate()
@@ -139,6 +147,7 @@ class Device:
             subject=key,
             valid_after=self.now - timedelta(minutes=5),
             valid_before=self.now + timedelta(hours=1),
+            extensions=extensions,
         )
         self.keys += 1
         path = self.stage.directory / f"key-{self.keys}"
@@ -161,13 +170,16 @@ class Device:
 
     def plan(self) -> Plan:
         """Decide what should be installed."""
+        return decide(self.config, DEVICE, self.observation(), self.now)
+
+    def observation(self) -> Observation:
+        """Return what an agent would see."""
         at = block(100, self.now)
         cas = (self.users, self.hosts, *self.others)
         seen = snapshot(*cas, at=at, devices={DEVICE: DeviceState.ACTIVE})
         # Everything is in the snapshot: the reader has nothing to answer.
         unconfirmed = still_unconfirmed(FakeChain(), seen, self.watched)
-        observation = Observation(seen, at, tuple(self.known), self.host, (), unconfirmed)
-        return decide(self.config, DEVICE, observation, self.now)
+        return Observation(seen, at, tuple(self.known), self.host, (), unconfirmed)
 
     def update(self) -> Installed:
         """Decide and install, as a run of the agent does."""
@@ -175,13 +187,29 @@ class Device:
 
     def login(self, key: Path, *, with_certificate: bool = True) -> Outcome:
         """Log in at the real sshd."""
+        server, client = self.meet(key, with_certificate=with_certificate)
+        return self.stage.ssh(server, client)
+
+    def open_session(self, key: Path, command: str = "cat") -> subprocess.Popen[str]:
+        """Log in and stay; what the command reads and writes are pipes."""
+        server, client = self.meet(key)
+        return subprocess.Popen(
+            self.stage.ssh_command(server, client, command),
+            env=self.stage.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def meet(self, key: Path, *, with_certificate: bool = True) -> tuple[Server, Client]:
+        """Return the real sshd, started if need be, and a client with this key."""
         if self.server is None:
             self.server = self.stage.start_sshd("device", [], include=self.drop_in)
         known_hosts = self.stage.directory / "known_hosts"
         known_hosts.write_text(f"@cert-authority {HOST} {public_key_line(self.hosts.blob)}\n")
         certificate = key.with_name(f"{key.name}-cert.pub") if with_certificate else None
-        client = Client(key, certificate, known_hosts, None, HOST)
-        return self.stage.ssh(self.server, client)
+        return self.server, Client(key, certificate, known_hosts, None, HOST)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ from dpki.agent.record import (
 from dpki.agent.report import LastReport, parse_report, save_report
 from dpki.agent.rotation import Pair
 from dpki.agent.schedule import Hint
+from dpki.agent.sessions import parse_login_record
 from dpki.agent.state import Coverage, open_state
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
@@ -667,6 +668,10 @@ PARSERS: Mapping[str, Parser] = {
     "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
+    "login-record": Parser(
+        _text(parse_login_record),
+        _texts(f"17-0123abcd-1500-{'ab' * 32}", f"1-0123abcd-0-{'00' * 32}-marked"),
+    ),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(
         lambda data: parse_parcel(data, CONTEXT),

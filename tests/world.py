@@ -101,6 +101,7 @@ class Ca:
         valid_after: datetime = NOW - timedelta(minutes=5),
         valid_before: datetime = NOW + timedelta(hours=8),
         subject: Ed25519PrivateKey | bytes | None = None,
+        extensions: Iterable[str] = (),
     ) -> SshCertificate:
         """Return a certificate signed by this CA, anchored or not; for a key, or a key's blob."""
         if not isinstance(subject, bytes):
@@ -108,7 +109,7 @@ class Ca:
         lifetime = timedelta(days=36500)
         return build_ssh_certificate(
             self.key,
-            Profile(kind or self.kind, lifetime, principals=ANYBODY),
+            Profile(kind or self.kind, lifetime, frozenset(extensions), principals=ANYBODY),
             Subject(subject, tuple(principals), "alice"),
             serial=self.next_serial if serial is None else serial,
             key_id="test",

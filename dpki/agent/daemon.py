@@ -205,6 +205,8 @@ class _Watch:
                     "reloaded": report.reloaded,
                 },
             )
+        if report.ended:
+            self._tell("sessions ended", {"sessions": report.ended})
         waiting = tuple(w for domain in report.domains for w in domain.waiting)
         clocks = tuple(domain.clock for domain in report.domains if domain.clock)
         self._say("state", {"problems": problems, "waiting": waiting, "clock": clocks})

@@ -9,6 +9,7 @@ from datetime import datetime
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
 from dpki.agent.observation import HostPair, Observation, Unconfirmed
 from dpki.certificates.krl import LARGEST_SERIAL
+from dpki.certificates.principals import account_principal
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.config.device import DeviceConfig, Outage
 from dpki.config.sshd import Mode
@@ -97,7 +98,7 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
             and not snapshot.authorities[known.authority].is_revoked(known.serial)
             and not any(known.serial in serials for serials in held.get(known.authority, ()))
         ),
-        access=_access(config, snapshot, keys.keys()),
+        access=_access(config, device, snapshot, keys.keys()),
     )
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
     if config.sshd.mode is Mode.FILES:
@@ -169,22 +170,30 @@ def _outage_of(config: DeviceConfig, snapshot: Snapshot, authority: AuthorityId)
 
 
 def _access(
-    config: DeviceConfig, snapshot: Snapshot, trusted: Collection[AuthorityId]
+    config: DeviceConfig,
+    device: Address,
+    snapshot: Snapshot,
+    trusted: Collection[AuthorityId],
 ) -> tuple[Access, ...]:
     """Return who may use which account: what is granted, and what successors inherit of it.
+
+    A CA that may open an account by some principal may also open it on this device alone: that is
+    less, and so a technician is let in for five minutes without a change here.
 
     A successor inherits whatever became of the CA that was named: retired because its key was
     stolen, it still says whom the governor put in its place.
     """
     access: dict[Access, None] = {}
     for account, grants in config.accounts.items():
+        here = account_principal(account, device)
         for grant in grants:
-            access[Access(account, grant.authority, grant.principal)] = None
-            if not config.successors:
-                continue
-            for heir in find_successors(snapshot.authorities, grant.authority):
-                if heir.id in trusted:
-                    access[Access(account, heir.id, grant.principal)] = None
+            heirs = []
+            if config.successors:
+                found = find_successors(snapshot.authorities, grant.authority)
+                heirs = [heir.id for heir in found if heir.id in trusted]
+            for authority in (grant.authority, *heirs):
+                access[Access(account, authority, grant.principal)] = None
+                access[Access(account, authority, here)] = None
     return tuple(access)
 
 

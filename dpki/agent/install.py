@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -33,19 +33,20 @@ from dpki.agent.record import (
     load_record,
 )
 from dpki.agent.reload import reload_sshd
+from dpki.agent.sessions import end_sessions, prepare_sessions
 from dpki.agent.sshd import (
     InstalledFiles,
     mode_of,
     parse_drop_in,
     render_drop_in,
     verify_krl,
+    verify_spelling,
 )
 from dpki.agent.steps import Remove, Step, Wanted, Write, additions, removals, same_refusals
 from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
-from dpki.errors import ConfigError
 from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic, written_beside
 from dpki.locks import Turn, hold
 
@@ -71,6 +72,7 @@ class Installed:
         host_keys: Public key blobs of the host pairs that sshd presents.
         settled: Whether nothing is left to do until something changes, or `due`.
         due: The chain's time when the overlap of a host pair ends; None for never.
+        ended: Sessions that were ended, a sentence each.
     """
 
     changed: tuple[str, ...]
@@ -83,6 +85,7 @@ class Installed:
     host_keys: tuple[bytes, ...]
     settled: bool
     due: datetime | None
+    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,15 @@ class Installer:
                 files could be changed by others; the earlier drop-in is back in place.
             DpkiError: A file could not be written or checked; what was not replaced is as it was.
         """
+        try:
+            result = self._install(plan)
+        finally:
+            # Whatever failed above: what is refused already must not go on inside.
+            ending = self.config.access.end_sessions
+            ended = end_sessions(self.files.sessions, plan.index, datetime.now(UTC), ending)
+        return replace(result, ended=ended)
+
+    def _install(self, plan: Plan) -> Installed:
         before, self._before = self._before, None
         if before is None or self.enforcement.is_due or not before.is_still(plan, self._touched()):
             # Of several domains, the configuration's first is not the only one that names accounts.
@@ -167,8 +179,10 @@ class Installer:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Have the folder in order, and to ourselves: somebody may bring something back by hand."""
-        _verify_spelling(self.config)
+        verify_spelling(self.config)
         disk.prepare(self.files.directory)
+        if self.config.sshd.mode is Mode.STRICT:
+            prepare_sessions(self.files.sessions, self.config.sshd.login_user)
         with hold(self.files.lock, Turn("dpki agent"), PATIENCE):
             yield
 
@@ -353,13 +367,3 @@ class _Run:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.files.directory))
-
-
-def _verify_spelling(config: DeviceConfig) -> None:
-    """Refuse paths that sshd would read as several words or as a token."""
-    for path in (config.sshd.directory, config.sshd.drop_in, config.sshd.config):
-        if any(c.isspace() or c in "%\"'\\*?[" for c in str(path)) or not path.is_absolute():
-            raise ConfigError(
-                f"sshd can't be given the path {str(path)!r}",
-                hint="use an absolute path without spaces, quotes, wildcards and % signs",
-            )

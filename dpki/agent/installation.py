@@ -73,6 +73,7 @@ class Installation:
             drift=installed.drift,
             held=installed.held,
             reloaded=installed.reloaded,
+            ended=installed.ended,
         )
         self._keep(report)
         return report
@@ -88,7 +89,7 @@ class Installation:
             # A report is never older than this.
             [int(d.at.timestamp()) // KEEP_SECONDS for d in report.domains],
         )
-        if told != self._told or report.changed:
+        if told != self._told or report.changed or report.ended:
             save_report(self._directory, LastReport(report.to_json(), tuple(report.lines())))
             self._told = told
 

@@ -6,6 +6,9 @@ principals, or nothing, which refuses the login.
 
     AuthorizedPrincipalsCommand /usr/bin/python3 -I -S -E login.py login.db %u %k
 
+Before it looks, it leaves a record of who asks in the folder `sessions` beside the index: sshd's
+process, which will own the session, the moment, and the certificate. By it the agent ends sessions.
+
 Runs as an unprivileged user, with the agent stopped and the network down. Standard library only,
 because it is started by the system's Python, not by ours; every import costs a login time.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import sqlite3
 import struct
 import sys
@@ -39,6 +43,11 @@ USER_CERTIFICATE = 1
 FIDO_OPTION = "no-touch-required "
 
 
+# In a certificate: the sessions that it opens end with it. In a record's name: so says this one.
+END_SESSIONS = b"end-sessions@dpki"
+MARKED = "-marked"
+
+
 class Refused(Exception):
     """This login is not to be; the message goes to the system's log."""
 
@@ -47,8 +56,8 @@ class Unchecked(Exception):
     """Nobody knows whether this login is to be, so it is not; the message goes to the log too."""
 
 
-def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes]:
-    """Return (serial, valid after, valid before, CA key blob) of a user certificate.
+def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes, bytes]:
+    """Return (serial, valid after, valid before, extensions, CA key blob) of a user certificate.
 
     sshd has parsed the whole certificate already; these are the fields that must equal the chain's.
     """
@@ -77,14 +86,16 @@ def parse_certificate(blob: bytes) -> tuple[int, int, int, bytes]:
         serial, kind = integer(">Q"), integer(">I")
         string(), string()
         valid_after, valid_before = integer(">Q"), integer(">Q")
-        string(), string(), string()
+        string()
+        extensions = string()
+        string()
         authority = string()
         string()
     except struct.error:
         raise Refused("the certificate is truncated") from None
     if kind != USER_CERTIFICATE or position != len(blob):
         raise Refused("not a user certificate")
-    return serial, valid_after, valid_before, authority
+    return serial, valid_after, valid_before, extensions, authority
 
 
 def allowed_principals(
@@ -116,7 +127,7 @@ def allowed_principals(
     now = max(clock, chain_time)
     if fresh_until is not None and now > fresh_until:
         raise Refused("the index is too old: the agent has not reached the chain for too long")
-    named_serial, valid_after, valid_before, named_key = parse_certificate(blob)
+    named_serial, valid_after, valid_before, _, named_key = parse_certificate(blob)
     if (named_serial, named_key) != (serial, key):
         raise Refused("the certificate's CA or serial is not the anchored one")
     if valid_before != not_after or not 0 < valid_before - valid_after <= maximum_lifetime:
@@ -127,6 +138,33 @@ def allowed_principals(
         "SELECT principal FROM access WHERE account = ? AND authority = ?", (account, authority)
     )
     return sorted(principal for (principal,) in rows)
+
+
+def ends_sessions(blob: bytes) -> bool:
+    """Return whether a certificate says that the sessions that it opens end with it."""
+    # Its name as a string, with its length before it and an empty value after it.
+    option = struct.pack(">I", len(END_SESSIONS)) + END_SESSIONS + struct.pack(">I", 0)
+    return option in parse_certificate(blob)[3]
+
+
+def boot_id() -> str:
+    """Return what tells this boot from every other: process ids begin anew with each."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read(8)
+
+
+def leave_record(directory: str, process: int, blob: bytes, marked: bool) -> str:
+    """Write down that sshd's process asked for a certificate, and return the file.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    moment = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
+    digest = hashlib.sha256(blob).hexdigest()
+    name = f"{process}-{boot_id()}-{moment}-{digest}{MARKED if marked else ''}"
+    path = f"{directory}/{name}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    return path
 
 
 def report(message: str) -> None:
@@ -160,11 +198,47 @@ def look_up(path: str, account: str, blob: bytes) -> str:
         raise Unchecked(str(error) or type(error).__name__) from error
 
 
+def announce(directory: str, blob: bytes) -> str | None:
+    """Leave a record of this login, and return its file.
+
+    Where that can't be done, as on a full disk, whoever may stay after the certificate's end gets
+    in all the same, and there is no file.
+
+    Raises:
+        Unchecked: The certificate says that its sessions end with it, and they would not.
+        Refused: The certificate is none.
+    """
+    marked = ends_sessions(blob)
+    try:
+        return leave_record(directory, os.getppid(), blob, marked)
+    except OSError as error:
+        if marked:
+            raise Unchecked(f"the session could not be ended later: {error}") from error
+        report(f"the session can't be ended when its certificate is: {error}")
+        return None
+
+
+def withdraw(record: str) -> None:
+    """Take a record back; the agent may have been quicker."""
+    try:
+        os.unlink(record)
+    except OSError:
+        pass
+
+
 def main(arguments: list[str]) -> int:
     """Print the principals for `INDEX ACCOUNT CERTIFICATE`; return the exit status."""
     try:
         path, account, encoded = arguments
-        principals = look_up(path, account, base64.b64decode(encoded, validate=True))
+        blob = base64.b64decode(encoded, validate=True)
+        # Before the index is read: whatever is revoked meanwhile, the agent then finds the session.
+        record = announce(f"{os.path.dirname(path)}/sessions", blob)
+        try:
+            principals = look_up(path, account, blob)
+        except BaseException:
+            if record is not None:
+                withdraw(record)
+            raise
     except Refused as refusal:
         report(f"login refused: {refusal}")
         return 1

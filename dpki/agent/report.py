@@ -138,6 +138,7 @@ class AgentReport:
         drift: What sshd does not enforce because of somebody else's setting.
         held: What somebody had brought back, and still stands in for something.
         reloaded: Whether sshd was told to read its configuration.
+        ended: Sessions that were ended because their certificates were.
     """
 
     domains: tuple[DomainReport, ...]
@@ -148,6 +149,7 @@ class AgentReport:
     drift: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     reloaded: bool = False
+    ended: tuple[str, ...] = ()
 
     @property
     def block(self) -> Block:
@@ -182,6 +184,7 @@ class AgentReport:
             "drift": list(self.drift),
             "held": list(self.held),
             "reloaded": self.reloaded,
+            "ended": list(self.ended),
             "domains": [domain.to_json() for domain in self.domains],
         }
 
@@ -198,6 +201,7 @@ class AgentReport:
             *(f"changed by somebody else, and restored: {name}" for name in self.restored),
             *(f"held: {held}" for held in self.held),
             *(f"not in force: {drift}" for drift in self.drift),
+            *(f"session ended: {ended}" for ended in self.ended),
             *(f"problem: {problem}" for problem in self.problems),
         ]
 

@@ -50,6 +50,11 @@ class InstalledFiles:
         return self.directory / "break_glass"
 
     @property
+    def sessions(self) -> Path:
+        """Folder of the login command's records; beside its index."""
+        return self.directory / "sessions"
+
+    @property
     def accounts(self) -> Path:
         """Folder of what lets somebody in, by account: files mode only."""
         return self.directory / "accounts"
@@ -261,3 +266,17 @@ def run_checked(command: list[str], failure: str) -> str:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ServiceFailed(f"{failure}: {said[-1] if said else f'status {done.returncode}'}")
     return done.stdout
+
+
+def verify_spelling(config: DeviceConfig) -> None:
+    """Refuse paths that sshd would read as several words or as a token.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for path in (config.sshd.directory, config.sshd.drop_in, config.sshd.config):
+        if any(c.isspace() or c in "%\"'\\*?[" for c in str(path)) or not path.is_absolute():
+            raise ConfigError(
+                f"sshd can't be given the path {str(path)!r}",
+                hint="use an absolute path without spaces, quotes, wildcards and % signs",
+            )

@@ -149,11 +149,15 @@ class Vouching:
         heard = self.hear()
 
         def observe_signed(checkpoint: Checkpoint) -> Observation:
-            seen = observe_by(self.connect(checkpoint), replace(config, chain=AS_SIGNED))
-            if seen.problems:
-                # Another endpoint may do better, and is asked first next time.
-                self.close()
-            return seen
+            is_good = False
+            try:
+                seen = observe_by(self.connect(checkpoint), replace(config, chain=AS_SIGNED))
+                is_good = not seen.problems
+                return seen
+            finally:
+                if not is_good:
+                    # Another endpoint may do better, and is asked first next time.
+                    self.close()
 
         if self.witnesses.mode is Mode.INSTEAD:
             checkpoint = _required(heard)

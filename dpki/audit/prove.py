@@ -62,13 +62,7 @@ def verify_state(
         HistoryContradicted: One differs.
         EndpointUnavailable: No answer, or nonsense.
     """
-    done = 0
-    expected = itertools.chain(
-        _domain_words(domain, state),
-        _authority_words(domain, state),
-        _book_words(domain, state, book),
-        *(_council_words(rules) for rules in councils.values()),
-    )
+    done, expected = 0, expected_words(domain, state, councils, book)
     at = {"blockHash": str(block.hash), "requireCanonical": True}
     while words := list(itertools.islice(expected, WORDS)):
         answers = reader.batch(
@@ -93,6 +87,18 @@ def verify_state(
         done += len(words)
         report(done)
     return done
+
+
+def expected_words(
+    domain: Domain, state: State, councils: Mapping[Address, CouncilRules], book: Book
+) -> Iterator[Word]:
+    """Return every word that the contracts should have written, one by one."""
+    return itertools.chain(
+        _domain_words(domain, state),
+        _authority_words(domain, state),
+        _book_words(domain, state, book),
+        *(_council_words(rules) for rules in councils.values()),
+    )
 
 
 def _domain_words(domain: Domain, state: State) -> Iterator[Word]:

@@ -118,11 +118,12 @@ def audit(
         UsageError: The index is further than the block.
     """
     block = _fetch_target(reader, domain, to)
-    replay = _Replay(reader, domain, index, block, report)
-    replay.resume()
-    stood = [replay.stand_at(number) for number in stops]
-    replay.follow(block)
-    history = replay.history
+    way = _Replay(reader, domain, index, block, report)
+    way.resume()
+    stood = [way.stand_at(number) for number in stops]
+    way.follow(block)
+    history = way.history
+    events = history.counts.total()
     words = verify_state(
         reader,
         domain,
@@ -130,7 +131,7 @@ def audit(
         history.state,
         history.councils,
         index,
-        lambda done: report(Progress(block.number, block.number, replay.events, done)),
+        lambda done: report(Progress(block.number, block.number, events, done)),
     )
     checked, foreign = 0, []
     for given in certificates:
@@ -156,6 +157,24 @@ def audit(
     )
 
 
+def replay(
+    reader: Reader,
+    domain: Domain,
+    index: Index,
+    block: Block,
+    report: Callable[[Progress], None] = silent,
+) -> History:
+    """Replay a domain from where the index stands up to a block; compare nothing with its state.
+
+    Raises:
+        As `audit`.
+    """
+    way = _Replay(reader, domain, index, block, report)
+    way.resume()
+    way.follow(block)
+    return way.history
+
+
 def standing(reader: Reader, domain: Domain, index: Index) -> Standing | None:
     """Return where an index stands; None where nothing was audited.
 
@@ -166,9 +185,9 @@ def standing(reader: Reader, domain: Domain, index: Index) -> Standing | None:
     seen = index.seen()
     if seen is None:
         return None
-    replay = _Replay(reader, domain, index, seen.block, silent)
-    replay.resume()
-    return replay.standing(seen.block)
+    way = _Replay(reader, domain, index, seen.block, silent)
+    way.resume()
+    return way.standing(seen.block)
 
 
 @dataclass

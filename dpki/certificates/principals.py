@@ -18,6 +18,7 @@ MAXIMUM_PRINCIPALS = 64
 
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._\-:@/+]{1,128}")
 _PATTERN = re.compile(r"[A-Za-z0-9._\-:@/+*]{1,128}")
+_ON_DEVICE = re.compile(r"[^@]+@device:0x[0-9a-f]{40}")
 _HINT = "1 to 128 characters of A-Z a-z 0-9 . _ - : @ / +"
 
 
@@ -96,3 +97,13 @@ def matches(pattern: str, name: str) -> bool:
 def device_principal(address: Address) -> str:
     """Return the principal that names one device: `device:0x` and 40 lower-case digits."""
     return f"device:0x{address.hex()}"
+
+
+def account_principal(account: str, device: Address) -> str:
+    """Return the principal that opens one account on one device: `ops@device:0x…`."""
+    return f"{account}@{device_principal(device)}"
+
+
+def is_account_principal(name: str) -> bool:
+    """Return whether a principal opens one account on one device."""
+    return _ON_DEVICE.fullmatch(name) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -29,6 +29,13 @@ USER_EXTENSIONS = frozenset(
 
 USER_CRITICAL_OPTIONS = frozenset({"force-command", "source-address", "verify-required"})
 """Critical options that OpenSSH knows in user certificates; it knows none in host certificates."""
+
+END_SESSIONS = "end-sessions@dpki"
+"""Our own extension, for users: the device's agent ends what the certificate opened when it ends.
+
+OpenSSH passes over extensions that it does not know (PROTOCOL.certkeys), and this one takes rights
+away: nobody needs a right to it.
+"""
 
 SSH_KINDS = (AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST)
 
@@ -114,7 +121,7 @@ class Profile:
         if self.maximum_validity <= timedelta(0):
             raise UsageError("the maximum validity of certificates must be positive")
         is_user = self.kind is AuthorityKind.SSH_USER
-        unknown = self.extensions - (USER_EXTENSIONS if is_user else frozenset())
+        unknown = self.extensions - (USER_EXTENSIONS | {END_SESSIONS} if is_user else frozenset())
         if unknown:
             raise UsageError(
                 f"{self.kind.label} certificates have no extension {sorted(unknown)[0]!r}"
@@ -144,6 +151,13 @@ class Profile:
     def requires_verification(self) -> bool:
         """Whether sshd asks that a FIDO token has verified its holder, by PIN or fingerprint."""
         return any(name == "verify-required" for name, _ in self.critical_options)
+
+    def narrowed(self, extensions: frozenset[str]) -> Profile:
+        """Return the profile with no other of its extensions than these.
+
+        `END_SESSIONS` may be among them in any case.
+        """
+        return replace(self, extensions=extensions & (self.extensions | {END_SESSIONS}))
 
     def verify_principals(self, names: tuple[str, ...]) -> None:
         """Refuse principals that the CA may not certify.

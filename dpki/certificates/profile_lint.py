@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from dpki.certificates.keys import is_security_key
 from dpki.certificates.principals import matches
-from dpki.certificates.profile import KEY_TYPES, USER_EXTENSIONS, Profile
+from dpki.certificates.profile import END_SESSIONS, KEY_TYPES, USER_EXTENSIONS, Profile
 from dpki.model import AuthorityKind
 
 LONG_FOR_USERS = timedelta(hours=24)
@@ -44,7 +44,10 @@ def explain(profile: Profile) -> tuple[str, ...]:
         f"holders may {who}: {allowed or 'nobody'}"
         + (f"; never: {', '.join(profile.principals.deny)}" if profile.principals.deny else ""),
     ]
-    lines += [f"holders may {_MEANING[name]}" for name in sorted(profile.extensions)]
+    granted = sorted(profile.extensions & USER_EXTENSIONS)
+    lines += [f"holders may {_MEANING[name]}" for name in granted]
+    if END_SESSIONS in profile.extensions:
+        lines.append("their sessions end with their certificates")
     denied = sorted(USER_EXTENSIONS - profile.extensions - {"no-touch-required"})
     if is_user and denied:
         lines.append(f"holders may not {', '.join(_MEANING[name] for name in denied)}")

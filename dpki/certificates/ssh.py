@@ -26,6 +26,7 @@ from dpki.certificates.keys import (
 )
 from dpki.certificates.principals import verify_principals
 from dpki.certificates.profile import (
+    END_SESSIONS,
     USER_CRITICAL_OPTIONS,
     USER_EXTENSIONS,
     Profile,
@@ -355,5 +356,5 @@ def _verify_options(kind: AuthorityKind, critical_options: Options, extensions: 
         except UsageError as error:
             raise MalformedInput(f"in the SSH certificate, {error.message}") from error
     for name, value in extensions:
-        if is_user and name in USER_EXTENSIONS and value:
+        if is_user and name in USER_EXTENSIONS | {END_SESSIONS} and value:
             raise MalformedInput(f"in the SSH certificate, extension {name} takes no value")

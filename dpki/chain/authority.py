@@ -134,6 +134,11 @@ def head_slots(contracts: Contracts, ca: AuthorityId) -> list[Slot]:
     ]
 
 
+def serial_slot(contracts: Contracts, ca: AuthorityId, serial: int) -> Slot:
+    """Return the place of the revocation word that holds a serial."""
+    return contracts.certificates, layout.revocation_slot(ca, serial >> 8)
+
+
 @dataclass(frozen=True)
 class Head:
     """What a CA's fixed words say, before its public key and revocation words are there."""
@@ -226,37 +231,32 @@ class Head:
             )
         return Authority(**self._fields(public_key), revoked=frozenset(revoked))
 
-    def excerpt_slots(self, contracts: Contracts, serial: int) -> list[Slot]:
-        """Return the places of the words that `excerpt` takes."""
-        return list(self._revocation_slots(contracts, self._words_of(serial)))
-
     def excerpt(
-        self, source: Reader, public_key: bytes, serial: int, words: Sequence[bytes]
+        self, source: Reader, public_key: bytes, serial: int, word: bytes
     ) -> AuthorityExcerpt:
         """Return the CA with the one revocation word that holds a serial, if it was issued.
 
         Args:
             public_key: Its key, which need not be read: the CA's id is its hash.
+            word: From the place that `serial_slot` gives.
 
         Raises:
             CouldNotCheck: The words don't add up.
         """
         if len(public_key) != self.key_length:
             raise contradiction(source, f"the length of the public key of authority {self.ca}")
-        indices = self._words_of(serial)
-        revoked = self._revoked(iter(words), indices)
-        issued = all(1 <= s < self.issuer.next_serial for s in revoked)
-        if len(revoked) > self.issuer.revoked_count or not issued:
+        next_serial, index = self.issuer.next_serial, serial >> 8
+        indices = range(index, index + (1 <= serial < next_serial))
+        revoked = self._revoked(iter([word]), indices)
+        if len(revoked) > self.issuer.revoked_count or not all(
+            1 <= s < next_serial for s in revoked
+        ):
             raise contradiction(source, f"the number of revocations of authority {self.ca}")
         return AuthorityExcerpt(
             **self._fields(public_key),
             covered=range(256 * indices.start, 256 * indices.stop),
             revoked_there=frozenset(revoked),
         )
-
-    def _words_of(self, serial: int) -> range:
-        index = serial >> 8
-        return range(index, index + (1 <= serial < self.issuer.next_serial))
 
     def _revocation_slots(self, contracts: Contracts, indices: range) -> Iterator[Slot]:
         for index in indices:

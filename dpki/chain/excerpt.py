@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dpki.chain import layout
-from dpki.chain.authority import AuthorityExcerpt, Head, head_slots
+from dpki.chain.authority import AuthorityExcerpt, Head, head_slots, serial_slot
 from dpki.chain.domain import Contracts
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import DeviceRecord, fetch_places
@@ -83,13 +83,15 @@ def fetch_excerpt(
     """
     ca = AuthorityId(sha256(public_key).digest())
     storage = Storage(reader, block)
-    words = storage.read(head_slots(contracts, ca))
+    # One round of questions, though the last word says nothing of a serial that was not issued.
+    *words, revocations = storage.read(
+        [*head_slots(contracts, ca), serial_slot(contracts, ca, serial)]
+    )
     authority = None
     # A CA that nobody registered has none of its words: one alone would be a contradiction.
     if any(map(any, words)):
         head = Head.decode(reader, ca, words)
-        rest = storage.read(head.excerpt_slots(contracts, serial))
-        authority = head.excerpt(reader, public_key, serial, rest)
+        authority = head.excerpt(reader, public_key, serial, revocations)
     return Excerpt(contracts, block, ca, authority, _NONE, _NONE, _NONE)
 
 

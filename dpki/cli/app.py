@@ -27,6 +27,7 @@ from dpki.cli import (
     timelock,
     verify,
     wallet,
+    watch,
     watchdog,
 )
 from dpki.cli.ending import AT_END
@@ -59,7 +60,7 @@ for module in (
     audit,
 ):
     app.add_typer(module.app)
-for module in (init, deploy, verify, backup, doctor, explain):
+for module in (init, deploy, verify, watch, backup, doctor, explain):
     module.register(app)
 
 
@@ -126,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
 
 LEFT = {
     "ssh issue": "what was signed is in the journal; go on with it: dpki ssh resume",
+    "ssh grant": "see what was granted with: dpki ssh list; end it with: dpki ssh revoke",
     "ssh rotate": "what was signed is in the journal; go on with it: dpki ssh resume",
     "ssh resume": "run it again",
     "ssh anchor": "run it again; what is on chain already is found",
@@ -162,6 +164,7 @@ LEFT = {
     "watchdog object": "run it again",
     "watchdog relay": "run it again; what counted is skipped",
     "watchdog request": "run it again; what was shown is found",
+    "watch": "run it again; it goes on where it stood",
     "audit run": "run it again; it goes on where it stood",
     "audit publish": "run it again; what was signed is there complete, or not at all",
     "agent once": "run it again; every file is the old one or the new one",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dpki.agent.follow import KEYS
-from dpki.chain.connect import connect
+from dpki.chain.connect import connect_agreed
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.options import argument
 from dpki.config import device as device_config
@@ -125,8 +125,8 @@ def set_up(directory: Path, config: DeviceConfig, prekeys: int) -> tuple[Enrollm
             f"{directory / device_config.FILE_NAME} exists already",
             hint="edit it, or choose another --dir for another device",
         )
-    with connect(config.rpc, config.domain) as (_, domain):
-        registry = domain.devices
+    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
+        registry = chain.domain.devices
     make_private_directory(directory)
     keys = _make_keys(directory / KEYS, prekeys)
     path = directory / "enroll.request"
@@ -149,8 +149,9 @@ def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -
     """
     config = load_device_config(directory)
     keys = load_device_keys(directory / KEYS)
-    with connect(config.rpc, config.domain) as (reader, domain):
-        record = fetch_snapshot(reader, domain, devices=[keys.address]).devices[keys.address]
+    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
+        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
+    registry, record = chain.domain.devices, found.devices[keys.address]
     if record.state is not DeviceState.ACTIVE:
         word = "retired" if record.state is DeviceState.RETIRED else "not enrolled yet"
         raise CheckedFalse(
@@ -160,7 +161,7 @@ def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -
     verify_writable(path)
     change(directory / KEYS)
     keys = load_device_keys(directory / KEYS)
-    return _write_request(path, keys, config.domain, domain.devices, nonce=record.nonce)
+    return _write_request(path, keys, config.domain, registry, nonce=record.nonce)
 
 
 def _write_request(

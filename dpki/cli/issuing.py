@@ -38,9 +38,9 @@ from dpki.issuance.plan import (
 )
 from dpki.issuance.progress import Progress
 from dpki.issuance.registration import load_issuer_key
-from dpki.issuance.release import proof_file
 from dpki.issuance.standing import Standing
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32
+from dpki.verification.proof import proof_file
 
 if TYPE_CHECKING:
     # web3 takes half a second to import: whoever only lists needn't wait for it.
@@ -114,7 +114,7 @@ def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> Cer
         until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
         public_key=key.blob,
         reason=wish.reason,
-        release=_writable(wish.out or beside),
+        release=writable(wish.out or beside),
     )
 
 
@@ -145,7 +145,7 @@ def request_for_device(
         public_key=None if wish.keygen == "admin" else device.document.ssh_host[-1],
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
         reason=wish.reason,
-        release=_writable(wish.out or file),
+        release=writable(wish.out or file),
     )
 
 
@@ -337,7 +337,7 @@ def _until(lifetime: str | None, kind: AuthorityKind) -> datetime:
     return now() + length
 
 
-def _writable(file: Path) -> Path:
+def writable(file: Path) -> Path:
     """Refuse now what would fail after the certificate is anchored."""
     file = file.absolute()
     if not file.parent.is_dir():

@@ -73,6 +73,15 @@ class Output:
         else:
             self.say(sentence)
 
+    def line(self, document: Mapping[str, object], sentence: str) -> None:
+        """Give one of many results while a command goes on: a line each, with `--json` as data.
+
+        Raises:
+            DpkiError: It could not be written.
+        """
+        with self.paused():
+            self._print(json.dumps(document, ensure_ascii=False) if self._json else sentence)
+
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows to stdout in columns, for people and `cut`; nothing with `--json`."""
         if self._json:

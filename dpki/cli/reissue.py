@@ -24,6 +24,7 @@ from dpki.config.durations import parse_duration
 from dpki.errors import DpkiError, UsageError
 from dpki.files import make_private_directory
 from dpki.issuance.bench import Bench
+from dpki.issuance.grant import granted_extensions
 from dpki.issuance.journal import JournaledCertificate
 from dpki.issuance.plan import (
     CertificateRequest,
@@ -239,6 +240,7 @@ class _Job:
             recipient=recipient,
             reason=self._wish.reason or reason_of(parsed.key_id),
             release=self._file(old),
+            extensions=granted_extensions(parsed),
         )
 
     def _file(self, old: JournaledCertificate) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dpki.cli import ssh_handover, ssh_known_hosts
+from dpki.cli import ssh_grant, ssh_handover, ssh_known_hosts
 from dpki.cli.options import (
     CaOption,
     DeviceOption,
@@ -30,6 +30,7 @@ from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
+ssh_grant.register(app)
 ssh_handover.register(app)
 ssh_known_hosts.register(app)
 

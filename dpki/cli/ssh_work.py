@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpki.chain.snapshot import Snapshot, fetch_snapshot
+from dpki.chain.snapshot import Authority, Snapshot, fetch_snapshot
 from dpki.cli.issuing import (
     IssueWish,
     describe_journaled,
@@ -30,7 +30,7 @@ from dpki.cli.reviewing import show_watchdogs
 from dpki.cli.session import Desk, now, open_desk, open_writer
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
-from dpki.issuance.plan import BatchPlan
+from dpki.issuance.plan import BatchPlan, CertificateRequest
 from dpki.issuance.revocation import (
     RevocationPlan,
     chunks,
@@ -239,8 +239,33 @@ def _issue(
     else:
         request = request_for_device(desk, wish, ca, device, snapshot)
     writer = writer or open_writer(desk, passphrase, output)
+    return issue_request(
+        output, desk, wish.ca, snapshot.authorities[ca], request, writer, pin=pin, dry_run=dry_run
+    )
+
+
+def issue_request(
+    output: Output,
+    desk: Desk,
+    name: str,
+    authority: Authority,
+    request: CertificateRequest,
+    writer: DomainWriter,
+    *,
+    pin: str | None,
+    dry_run: bool,
+) -> dict[str, object]:
+    """Issue what one request asks for, or say what would be issued; return what was done.
+
+    Args:
+        name: The CA's local name.
+
+    Raises:
+        DpkiError: It was not issued.
+    """
+    ca = authority.id
     with output.steps() as progress:
-        bench = make_bench(desk, writer, wish.ca, ca, pin, output, progress)
+        bench = make_bench(desk, writer, name, ca, pin, output, progress)
         if dry_run:
             return _rehearse_issue(output, writer, rehearse_batch(bench, [request]))
         outcome = issue_batch(bench, [request])
@@ -255,7 +280,7 @@ def _issue(
     granted = issued.batch.certificates[0].certificate.valid_before
     say_shortened(output, request.until, granted)
     output.say(f"serial {described['serial']} for {described['subject']} is anchored")
-    watch = snapshot.authorities[ca].watch
+    watch = authority.watch
     if watch is not None:
         output.say(f"it counts once watchdogs confirmed it: {watch.threshold} of {watch.total}")
         described["reviews"] = show_watchdogs(output, desk, writer, [ca])

@@ -15,9 +15,9 @@ from dpki.cli.output import Output
 from dpki.config.urls import verify_urls
 from dpki.errors import CouldNotCheck, UsageError
 from dpki.files import PUBLIC, load_bounded, state_folder, write_atomic
-from dpki.issuance.release import proof_file
 from dpki.model import Block, DomainId, Hash32
 from dpki.verification.check import verify_certificate
+from dpki.verification.proof import proof_file
 from dpki.verification.proof_bundle import SIZE_LIMIT, is_proof_bundle, parse_proof_bundle
 from dpki.verification.verdict import Finding, Verdict
 

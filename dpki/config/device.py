@@ -44,6 +44,15 @@ class Outage(enum.Enum):
     OPEN = "open"
 
 
+class Ending(enum.Enum):
+    """Whose sessions end with the certificate that opened them."""
+
+    GRANTED = "granted"
+    """Those whose certificate says so, as `dpki ssh grant --end-sessions` makes it."""
+
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class Grant:
     """Who may log in to one account: holders of one CA's certificates with one principal."""
@@ -77,6 +86,7 @@ class Access:
         outage: What happens after `maximum_age` without the chain.
         maximum_age: How old the newest agreed block may get.
         authorities: What happens to users of single CAs instead.
+        end_sessions: Whose sessions end with their certificate, revoked or expired.
     """
 
     break_glass: str | None = None
@@ -84,6 +94,7 @@ class Access:
     outage: Outage = Outage.CLOSED
     maximum_age: timedelta = timedelta(hours=24)
     authorities: Mapping[AuthorityId, Outage] = field(default_factory=dict)
+    end_sessions: Ending = Ending.GRANTED
 
     @property
     def can_close(self) -> bool:
@@ -253,6 +264,7 @@ def dump_device_config(config: DeviceConfig) -> str:
         "console_access": config.access.console_access,
         "outage": config.access.outage.value,
         "maximum_age": format_duration(config.access.maximum_age),
+        "end_sessions": config.access.end_sessions.value,
         "authorities": {str(id): outage.value for id, outage in config.access.authorities.items()},
     }
     return dump_toml(
@@ -312,6 +324,9 @@ def _parse_access(table: Table) -> Access:
         table.parsed("break_glass", verify_break_glass) if "break_glass" in table else None
     )
     outage = _outage(table, "outage", default.outage.value)
+    ending = table.text("end_sessions", default.end_sessions.value)
+    if ending not in [member.value for member in Ending]:
+        raise table.error("end_sessions", "must be granted or all")
     access = Access(
         break_glass=break_glass,
         console_access=table.flag("console_access", default.console_access),
@@ -320,6 +335,7 @@ def _parse_access(table: Table) -> Access:
             "maximum_age", parse_duration, format_duration(default.maximum_age)
         ),
         authorities=_parse_outages(table.table("authorities")),
+        end_sessions=Ending(ending),
     )
     table.close()
     if access.can_close and access.break_glass is None and not access.console_access:

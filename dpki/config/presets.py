@@ -18,8 +18,9 @@ from dpki.errors import UsageError
 # A chain on one's own machine has no reorgs, and its "finalized" block lags 64 blocks that may
 # never come.
 _LOCAL = Finality(confirmations=1, authority_finality="latest")
-# OP stack: a block is "finalized" when the block of the layer below that carries it is, after about
-# 15 minutes.
+# OP stack: "latest" (unsafe) is the sequencer's word, "safe" is derived from data on the layer
+# below, "finalized" from data in a block that is final there, typically 20 to 30 minutes later
+# (Optimism documentation, "Transaction finality" and "Derivation pipeline").
 _ROLLUP = Finality(confirmations=1, authority_finality="finalized")
 
 PRESETS: Mapping[str, ChainConfig] = MappingProxyType(

@@ -61,10 +61,13 @@ def sign_batch(
         request = planned.request
         if request.public_key is None:
             raise UsageError(f"there is no public key for {request.subject}")
+        profile = plan.profile
+        if request.extensions is not None:
+            profile = profile.narrowed(request.extensions)
         signed.append(
             build_ssh_certificate(
                 signer.private_key,
-                plan.profile,
+                profile,
                 Subject(request.public_key, request.principals, request.subject),
                 serial=planned.serial,
                 key_id=key_id(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -292,6 +293,17 @@ class Journal:
             bytes(authority),
         )
         return tuple(cast(int, number) for (number,) in rows)
+
+    def knows(self, authority: AuthorityId, serial: int, hash: Hash32) -> bool:
+        """Whether this home signed that certificate under that serial."""
+        rows = self._database.rows(
+            "SELECT certificate FROM certificates JOIN batches ON number = batch"
+            " WHERE authority = ? AND serial = ?",
+            bytes(authority),
+            serial,
+        )
+        with self._database.decoded():
+            return any(sha256(cast(bytes, blob)).digest() == hash for (blob,) in rows)
 
     def authorities(self) -> tuple[AuthorityId, ...]:
         """Return the CAs that the journal has batches of."""

@@ -64,6 +64,7 @@ class CertificateRequest:
         recipient: The device that gets a bundle; None for a certificate that is no device's.
         release: File that the certificate is written to once it is anchored; None for none.
         reason: Why, for the key id; empty for no word about it.
+        extensions: Which of the profile's extensions it gets; None for all of them.
     """
 
     subject: str
@@ -73,6 +74,7 @@ class CertificateRequest:
     recipient: Recipient | None = None
     release: Path | None = None
     reason: str = ""
+    extensions: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

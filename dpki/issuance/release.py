@@ -10,12 +10,7 @@ from dpki.errors import DpkiError
 from dpki.files import PUBLIC, write_atomic
 from dpki.issuance.journal import BatchState, JournaledBatch
 from dpki.issuance.sealing import batch_tree
-from dpki.verification.proof import CertificateProof, encode_proof
-
-
-def proof_file(certificate_file: Path) -> Path:
-    """Return the proof's file beside a certificate's: `id-cert.pub` has `id-cert.proof`."""
-    return certificate_file.with_name(certificate_file.name.removesuffix(".pub") + ".proof")
+from dpki.verification.proof import CertificateProof, encode_proof, proof_file
 
 
 def release(batch: JournaledBatch, domain: Domain, serial: int) -> Path | None:

@@ -16,6 +16,7 @@ from dpki.certificates.key_id import reason_of
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
 from dpki.issuance.bench import Bench
+from dpki.issuance.grant import granted_extensions
 from dpki.issuance.journal import (
     BatchState,
     JournaledBatch,
@@ -315,6 +316,7 @@ class Run:
                         recipient=recipients.get(c.device),
                         reason=reason_of(c.certificate.key_id),
                         release=c.release,
+                        extensions=granted_extensions(c.certificate),
                     )
                     for c in living
                 ]

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from dpki.certificates.key_id import reason_of
 from dpki.certificates.keys import parse_ssh_public_key
-from dpki.certificates.profile import Profile
+from dpki.certificates.profile import END_SESSIONS, Profile
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate, verify_ssh_signature
 from dpki.chain.snapshot import Authority
 from dpki.errors import BatchRefused, DpkiError
@@ -90,7 +90,8 @@ def _inspect(
 
 
 def _inspect_options(certificate: SshCertificate, profile: Profile) -> None:
-    unasked = {name for name, _ in certificate.extensions} - profile.extensions
+    # END_SESSIONS only takes away.
+    unasked = {name for name, _ in certificate.extensions} - profile.extensions - {END_SESSIONS}
     if unasked:
         raise BatchRefused(f"the profile does not allow the extension {min(unasked)[:60]!r}")
     for name, value in profile.critical_options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import dataclass
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
@@ -30,6 +31,11 @@ class CertificateProof:
     authority: AuthorityId
     serial: int
     path: Path
+
+
+def proof_file(certificate_file: pathlib.Path) -> pathlib.Path:
+    """Return the proof's file beside a certificate's: `id-cert.pub` has `id-cert.proof`."""
+    return certificate_file.with_name(certificate_file.name.removesuffix(".pub") + ".proof")
 
 
 def encode_proof(proof: CertificateProof) -> bytes:

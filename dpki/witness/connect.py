@@ -20,15 +20,16 @@ from dpki.chain.panel import TAGS, Panel
 from dpki.chain.proven import ProvenReader
 from dpki.chain.quorum import Evidence
 from dpki.chain.rpc import Call, Endpoint, Reader
+from dpki.chain.storage import Slot
 from dpki.errors import ConfigError, CouldNotCheck, EndpointUnavailable, WrongDomain
 from dpki.model import Block, DomainId, Hash32
 from dpki.verification.checkpoint import Checkpoint
 
 
 class PinnedReader:
-    """A reader to which one block is the newest, and final. A `Reader`."""
+    """A reader to which one block is the newest, and final. A `Reader`, and a `WordReader`."""
 
-    def __init__(self, reader: Reader, block: Block) -> None:
+    def __init__(self, reader: ProvenReader, block: Block) -> None:
         self._reader = reader
         self._block = block
 
@@ -46,6 +47,10 @@ class PinnedReader:
     def batch(self, calls: Sequence[Call]) -> list[object]:
         """Return the answers to many questions; see `Reader.batch`."""
         return self._reader.batch(calls)
+
+    def words(self, block: Hash32, slots: Sequence[Slot]) -> list[bytes]:
+        """Return a block's storage words; see `WordReader.words`."""
+        return self._reader.words(block, slots)
 
 
 class SignedPanel(Panel[Any]):

@@ -14,6 +14,8 @@ import pytest
 from dpki.certificates.ssh import ssh_line
 from dpki.chain.connect import connect_agreed
 from dpki.chain.header import verify_header
+from dpki.chain.panel import Panel
+from dpki.chain.proven import KEYS, ProvenReader
 from dpki.chain.rpc import Call, Endpoint
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.devnet.anvil import Anvil
@@ -22,7 +24,7 @@ from dpki.model import Address, Hash32
 from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict
 from tests.admins import runner
-from tests.chain_world import ChainWorld, open_world
+from tests.chain_world import ChainWorld, Liar, open_world
 from tests.domains import Node, deploy, fresh_entries
 from tests.geth import Geth
 from tests.lying import lying_endpoint
@@ -75,6 +77,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainWorld]:
 def url_of(world: ChainWorld) -> str:
     assert isinstance(world.reader, Endpoint)
     return world.reader._url
+
+
+def test_the_agent_has_nothing_proven_of_old_blocks(world: ChainWorld) -> None:
+    """Nodes forget states: what waits to be final waits with us, as it was read at the head."""
+    proven: list[Call] = []
+
+    def note(call: Call, answer: object) -> object:
+        proven.extend([call] if call.method == "eth_getProof" else [])
+        return answer
+
+    sources = [Liar(world.reader, note) for _ in range(3)]
+    reader = ProvenReader(Panel(sources, 2, world.domain.id.chain_id))
+    for _ in range(3):
+        world.anchor_users(world.sign_user(world.users.next_serial))
+        proven.clear()
+        head = world.observe(reader).snapshot.block
+        assert {str(call.params[2]) for call in proven} == {str({"blockHash": str(head.hash)})}
+        assert all(len(call.params[1]) <= KEYS for call in proven)  # type: ignore[arg-type]
+    assert reader.evidence().level == "proven"
 
 
 def test_a_real_fork_is_set_aside_by_name(world: ChainWorld, tmp_path: Path) -> None:

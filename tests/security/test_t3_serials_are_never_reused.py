@@ -25,12 +25,11 @@ from dpki.issuance.journal import BatchState, JournaledBatch, NewCertificate
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.progress import Step
-from dpki.issuance.release import proof_file
 from dpki.issuance.run import LOST_KEY, TAKEN
 from dpki.issuance.workflow import issue_batch, resume
 from dpki.model import Address, Hash32
 from dpki.verification.policies import Anchoring, judge
-from dpki.verification.proof import parse_proof
+from dpki.verification.proof import parse_proof, proof_file
 from dpki.verification.verdict import Verdict
 from tests.fakes.issuing import KillAt, Killed, Office
 from tests.world import Ca

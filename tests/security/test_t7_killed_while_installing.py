@@ -77,6 +77,7 @@ def test_killed_anywhere_the_old_login_or_the_new_one_works(device: Device) -> N
             "login.db",
             "login.py",
             "revoked.krl",
+            "sessions",
             "user_ca.pub",
         ]
     )

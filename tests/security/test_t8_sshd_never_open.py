@@ -151,6 +151,7 @@ def test_no_private_key_is_readable_by_others(device: Device) -> None:
     device.update()
     modes = {path.name: path.stat().st_mode & 0o777 for path in device.files.iterdir()}
     assert (modes.pop("installed.cbor"), modes.pop("lock")) == (0o600, 0o600)
+    assert modes.pop("sessions") == 0o700
     private = [name for name in modes if name.startswith("host-") and not name.endswith(".pub")]
     assert len(private) == 1
     assert modes.pop(private[0]) == 0o600

@@ -154,7 +154,7 @@ def test_the_check_above_would_notice() -> None:
     assert "ipfshttpclient" in loaded_by(["dpki.store.kubo"])
 
 
-@pytest.mark.parametrize("module", ["app", "agent", "verify"])
+@pytest.mark.parametrize("module", ["app", "agent", "verify", "verify_work"])
 def test_the_command_line_starts_without_them(module: str) -> None:
     # What needs them is imported inside commands; these two a device has, too.
     loaded = loaded_by([f"dpki.cli.{module}"]) & ADMIN_ONLY

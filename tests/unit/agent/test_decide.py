@@ -21,6 +21,7 @@ from tests.world import DOMAIN, NOBODY, NOW, Ca, block, snapshot
 
 DEVICE = Address(b"\xaa" * 20)
 OTHER = Address(b"\xbb" * 20)
+HERE = f"root@device:0x{'aa' * 20}"
 
 
 class Scene:
@@ -77,7 +78,10 @@ def test_a_trusted_user_ca_and_its_certificates(scene: Scene) -> None:
     assert plan.user_authorities.count(b"\n") == 1
     assert [a.key for a in plan.index.authorities] == [scene.users.blob]
     assert set(plan.index.certificates) == {mine, nobodys}
-    assert plan.index.access == (Access("root", scene.users.id, "ops"),)
+    assert plan.index.access == (
+        Access("root", scene.users.id, "ops"),
+        Access("root", scene.users.id, HERE),
+    )
     assert plan.problems == ()
 
 
@@ -324,7 +328,9 @@ class TestSuccession:
         assert self.admits(scene, scene.users)
         assert scene.plan().index.access == (
             Access("root", scene.users.id, "ops"),
+            Access("root", scene.users.id, HERE),
             Access("root", heir.id, "ops"),
+            Access("root", heir.id, HERE),
         )
 
     def test_it_inherits_nothing_where_successors_are_not_followed(
@@ -379,5 +385,5 @@ class TestSuccession:
         both = (Grant(scene.users.id, "ops"), Grant(heir.id, "ops"))
         scene.config = replace(scene.config, accounts={"root": both})
         access = scene.plan().index.access
-        assert len(access) == len(set(access)) == 2
+        assert len(access) == len(set(access)) == 4
         assert encode_index(scene.plan().index)

@@ -19,6 +19,7 @@ from dpki.agent.index import (
     encode_index,
     load_index,
 )
+from dpki.certificates.profile import END_SESSIONS
 from dpki.certificates.ssh import SshCertificate
 from dpki.model import AuthorityKind, to_timestamp
 from tests.raw_certificates import fido_blob
@@ -33,6 +34,10 @@ class Desk:
     users: Ca
     certificate: SshCertificate
     index: LoginIndex
+
+    @property
+    def sessions(self) -> Path:
+        return self.path.with_name("sessions")
 
     def change(self, **fields: object) -> None:
         self.index = replace(self.index, **fields)  # type: ignore[arg-type]
@@ -74,6 +79,7 @@ def desk(tmp_path: Path) -> Desk:
         certificates=(indexed(certificate),),
         access=(Access("ops", users.id, "ops"), Access("ops", users.id, "device:0x01")),
     )
+    (tmp_path / "sessions").mkdir()
     made = Desk(tmp_path / "login.db", users, certificate, index)
     made.change()
     return made
@@ -242,8 +248,29 @@ def test_the_parser_agrees_with_the_strict_one(desk: Desk) -> None:
         certificate.serial,
         to_timestamp(certificate.valid_after),
         to_timestamp(certificate.valid_before),
+        b"",
         certificate.authority_key,
     )
+
+
+def test_which_certificates_end_their_sessions() -> None:
+    users = Ca.users()
+    for extensions in ((END_SESSIONS,), (END_SESSIONS, "permit-pty"), ("permit-pty",), ()):
+        certificate = users.sign(extensions=extensions)
+        assert login.ends_sessions(certificate.blob) is (END_SESSIONS in extensions)
+    assert END_SESSIONS.encode() == login.END_SESSIONS
+
+
+def test_a_record_that_can_not_be_left_refuses_only_who_must_leave_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = desk.users.sign(2, extensions=(END_SESSIONS,))
+    desk.change(certificates=(indexed(desk.certificate), indexed(marked)))
+    assert desk.ask(monkeypatch, marked.blob) == 0
+    desk.sessions.rename(desk.path.with_name("elsewhere"))
+    assert desk.ask(monkeypatch) == 0
+    assert "can't be ended" in capsys.readouterr().err
+    refused(desk, monkeypatch, capsys, "the session could not be ended later", marked.blob)
 
 
 @pytest.mark.parametrize(

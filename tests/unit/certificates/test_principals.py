@@ -2,7 +2,9 @@ import pytest
 
 from dpki.certificates.principals import (
     MAXIMUM_PRINCIPALS,
+    account_principal,
     device_principal,
+    is_account_principal,
     verify_name,
     verify_principals,
 )
@@ -47,3 +49,26 @@ def test_device_principal_is_lower_case() -> None:
     address = Address.parse("0xABCDEF0123456789abcdef0123456789ABCDEF01".lower())
     assert device_principal(address) == "device:0xabcdef0123456789abcdef0123456789abcdef01"
     assert verify_principals([device_principal(address)])
+
+
+def test_an_account_of_one_device() -> None:
+    address = Address(b"\xab" * 20)
+    name = account_principal("ops", address)
+    assert name == f"ops@device:0x{'ab' * 20}"
+    assert verify_principals([name])
+    assert is_account_principal(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ops",
+        f"device:0x{'ab' * 20}",
+        f"@device:0x{'ab' * 20}",
+        f"ops@device:0x{'AB' * 20}",
+        f"ops@device:0x{'ab' * 21}",
+        f"ops@root@device:0x{'ab' * 20}",
+    ],
+)
+def test_what_looks_like_an_account_of_one_device(name: str) -> None:
+    assert not is_account_principal(name)

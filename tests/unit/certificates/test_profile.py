@@ -1,8 +1,9 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from dpki.certificates.profile import PrincipalRule, Profile, Subject
+from dpki.certificates.profile import END_SESSIONS, PrincipalRule, Profile, Subject
 from dpki.errors import InvalidPrincipal, NotAllowed, UsageError
 from dpki.model import AuthorityKind
 
@@ -129,6 +130,27 @@ class TestKeyTypes:
     def test_unknown_ones_are_refused(self) -> None:
         with pytest.raises(UsageError, match="not a type of SSH key"):
             Profile(AuthorityKind.SSH_USER, HOUR, key_types=frozenset({"ssh-dss"}))
+
+
+class TestNarrowing:
+    """What one certificate gets of a profile: never more."""
+
+    def test_only_what_the_profile_has(self) -> None:
+        wide = replace(
+            Profile.user(HOUR), extensions=frozenset({"permit-pty", "permit-port-forwarding"})
+        )
+        assert wide.narrowed(frozenset({"permit-pty", "permit-user-rc"})).extensions == {
+            "permit-pty"
+        }
+        assert wide.narrowed(frozenset()).extensions == frozenset()
+
+    def test_what_takes_rights_away_needs_none(self) -> None:
+        narrow = Profile.user(HOUR).narrowed(frozenset({"permit-pty", END_SESSIONS}))
+        assert narrow.extensions == {"permit-pty", END_SESSIONS}
+
+    def test_hosts_have_no_sessions(self) -> None:
+        with pytest.raises(UsageError, match=f"no extension '{END_SESSIONS}'"):
+            Profile(AuthorityKind.SSH_HOST, HOUR, frozenset({END_SESSIONS}))
 
 
 class TestReason:

@@ -3,7 +3,13 @@ from datetime import timedelta
 
 import pytest
 
-from dpki.certificates.profile import ANYBODY, USER_EXTENSIONS, PrincipalRule, Profile
+from dpki.certificates.profile import (
+    ANYBODY,
+    END_SESSIONS,
+    USER_EXTENSIONS,
+    PrincipalRule,
+    Profile,
+)
 from dpki.certificates.profile_lint import explain, find_dangers
 from dpki.model import AuthorityKind
 
@@ -108,3 +114,10 @@ def test_a_user_s_default_in_words() -> None:
 
 def test_nobody() -> None:
     assert "holders may log in as: nobody" in explain(replace(OPS, principals=PrincipalRule()))
+
+
+def test_sessions_that_end_are_explained_and_no_danger() -> None:
+    marked = replace(OPS, extensions=frozenset({END_SESSIONS}))
+    assert "their sessions end with their certificates" in explain(marked)
+    assert "their sessions end with their certificates" not in explain(OPS)
+    assert find_dangers(marked) == ()

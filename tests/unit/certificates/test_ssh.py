@@ -209,6 +209,7 @@ class TestParse:
             ({"critical_options": options((b"source-address", b"home"))}, "not an address"),
             ({"critical_options": options((b"verify-required", b"x"))}, "takes no value"),
             ({"extensions": options((b"permit-pty", b"x"))}, "permit-pty.* takes no value"),
+            ({"extensions": options((b"end-sessions@dpki", b"x"))}, "takes no value"),
             ({"extensions": string(b"a@b") + string(string(b""))}, "empty value"),
             ({"extensions": options((b"a@b", b"x" * 65536))}, "larger than 65536 bytes"),
             ({"extensions": options((b"b", b""), (b"a", b""))}, "not in order"),

@@ -4,8 +4,9 @@ import pytest
 
 from dpki.errors import DpkiError
 from dpki.issuance.journal import BatchState
-from dpki.issuance.release import proof_file, release
+from dpki.issuance.release import release
 from dpki.issuance.workflow import issue_batch
+from dpki.verification.proof import proof_file
 from tests.fakes.issuing import KillAt, Killed, Office
 from tests.world import DOMAIN, Ca
 

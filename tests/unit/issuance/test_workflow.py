@@ -20,12 +20,11 @@ from dpki.errors import (
 )
 from dpki.issuance.journal import BatchState
 from dpki.issuance.publishing import Publisher
-from dpki.issuance.release import proof_file
 from dpki.issuance.run import LOST_KEY, REORGANISED, STRANDED, TAKEN
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
 from dpki.model import Address, AuthorityState, DeviceState, Hash32
 from dpki.verification.policies import Anchoring, judge
-from dpki.verification.proof import parse_proof
+from dpki.verification.proof import parse_proof, proof_file
 from dpki.verification.verdict import Verdict
 from tests.fakes.issuing import FakeDomain, KillAt, Killed, Office
 from tests.world import DOMAIN, Ca

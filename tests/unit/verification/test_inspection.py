@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from dpki.certificates.profile import Profile, Subject
+from dpki.certificates.profile import END_SESSIONS, Profile, Subject
 from dpki.certificates.ssh import build_ssh_certificate, ssh_line
 from dpki.errors import BatchRefused
 from dpki.model import Entry, Hash32
@@ -69,6 +69,21 @@ def test_an_extension_that_was_not_asked_for() -> None:
     assert inspect_batch(ca.on_chain(), 1, [certificate.blob], loose, NOW)
     with pytest.raises(BatchRefused, match="extension 'permit-pty'"):
         inspect_batch(ca.on_chain(), 1, [certificate.blob], tight, NOW)
+
+
+def test_what_takes_rights_away_needs_none_of_the_profile() -> None:
+    ca = Ca.users()
+    certificate = build_ssh_certificate(
+        ca.key,
+        PROFILE.narrowed(frozenset({END_SESSIONS})),
+        Subject(ca.sign(1).subject_key, ("ops",), "alice"),
+        serial=1,
+        key_id="x",
+        valid_after=NOW,
+        valid_before=NOW + timedelta(hours=1),
+    )
+    assert certificate.extensions == ((END_SESSIONS, ""),)
+    assert inspect_batch(ca.on_chain(), 1, [certificate.blob], PROFILE, NOW)
 
 
 def test_every_critical_option_of_the_profile_is_there() -> None:

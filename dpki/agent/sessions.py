@@ -1,0 +1,272 @@
+"""Ending what a certificate opened, when the certificate ends.
+
+sshd checks a certificate at login and never again. So the login command leaves a record of who asks
+it: the id of the sshd process that will own the session, the moment, the certificate's hash. Each
+time that the agent has installed something, it looks whether that process still is the same one,
+and whether the certificate still counts. Records are files without content in a folder of the login
+command's user; what they say is believed only as far as the process shows it to be true, so whoever
+is that user can end sessions too early or spare them, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dpki.agent.index import LoginIndex
+from dpki.agent.login import MARKED, boot_id
+from dpki.config.device import Ending
+from dpki.files import translated
+from dpki.model import Hash32
+
+GRACE = timedelta(seconds=3)
+"""How long sshd gets to close a session properly, before everything in it is killed."""
+
+_RECORD = re.compile(
+    rf"([1-9][0-9]{{0,9}})-([0-9a-f]{{8}})-([0-9]{{1,15}})-([0-9a-f]{{64}})({MARKED})?"
+)
+_TITLE = re.compile(r"sshd(-session)?: ")
+_NO_AUDIT_SESSION = 2**32 - 1
+_ROUNDING = 1.0
+
+
+@dataclass(frozen=True)
+class LoginRecord:
+    """What the login command wrote down.
+
+    Attributes:
+        process: The sshd process that asked.
+        boot: The beginning of the boot's id; process ids begin anew with each boot.
+        moment: Seconds since then.
+        certificate: What it asked for.
+        is_marked: Whether the certificate says that its sessions end with it.
+    """
+
+    process: int
+    boot: str
+    moment: float
+    certificate: Hash32
+    is_marked: bool
+
+
+def parse_login_record(name: str) -> LoginRecord | None:
+    """Return what a file's name says; None where it is no record."""
+    match = _RECORD.fullmatch(name)
+    if match is None:
+        return None
+    return LoginRecord(
+        int(match[1]),
+        match[2],
+        int(match[3]) / 1000,
+        Hash32(bytes.fromhex(match[4])),
+        match[5] is not None,
+    )
+
+
+@dataclass(frozen=True)
+class Process:
+    """What everybody may see of a process (proc(5)).
+
+    Attributes:
+        start: Seconds since the boot.
+        session: Its audit session, which no unprivileged process can leave; None for none.
+        scope: The systemd scope of its login session; empty for none.
+    """
+
+    id: int
+    parent: int
+    owner: int
+    name: str
+    title: str
+    start: float
+    session: int | None
+    scope: str
+
+
+def read_process(number: int, proc: Path = Path("/proc")) -> Process | None:
+    """Return a process; None when it is gone, or but a zombie."""
+    folder = proc / str(number)
+    try:
+        stat = (folder / "stat").read_text(errors="replace")
+        title = (folder / "cmdline").read_bytes()
+        owner = folder.stat().st_uid
+    except OSError:
+        return None
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    if fields[0] in "ZX":
+        return None
+    audit = _read(folder / "sessionid")
+    scope = re.search(r"/(session-[^/\n]+\.scope)$", _read(folder / "cgroup"), re.MULTILINE)
+    session = int(audit) if audit.isdigit() else _NO_AUDIT_SESSION
+    return Process(
+        id=number,
+        parent=int(fields[1]),
+        owner=owner,
+        name=name,
+        title=title.replace(b"\0", b" ").decode("utf-8", "replace").strip(),
+        start=int(fields[19]) / os.sysconf("SC_CLK_TCK"),
+        session=None if session == _NO_AUDIT_SESSION else session,
+        scope=scope[1] if scope else "",
+    )
+
+
+def is_session(process: Process, record: LoginRecord, boot: str) -> bool:
+    """Whether this is the very sshd process that asked, and serves one connection.
+
+    The listener, whose end would end every session, is none.
+    """
+    return (
+        record.boot == boot
+        and process.start <= record.moment + _ROUNDING
+        and process.name.startswith("sshd")
+        and process.owner in (0, os.geteuid())
+        and _TITLE.match(process.title) is not None
+        and "[listener]" not in process.title
+    )
+
+
+def find_members(owner: Process, processes: list[Process]) -> tuple[Process, ...]:
+    """Return everything that belongs to a session, without the sshd process that owns it.
+
+    Its descendants; and what has left them but not its audit session or its scope, unless those are
+    also the ones of sshd's listener, as where there is no PAM.
+    """
+    parent = next((p for p in processes if p.id == owner.parent), None)
+    session, scope = owner.session, owner.scope
+    if parent is not None and parent.session == session:
+        session = None
+    if parent is not None and parent.scope == scope:
+        scope = ""
+    family = {owner.id}
+    while more := {p.id for p in processes if p.parent in family} - family:
+        family |= more
+    return tuple(
+        p
+        for p in processes
+        if p.id not in (owner.id, os.getpid())
+        and (
+            p.id in family
+            or (session is not None and p.session == session)
+            or (scope and p.scope == scope)
+        )
+    )
+
+
+def prepare_sessions(directory: Path, login_user: str) -> None:
+    """Have the folder that the login command writes its records into, and nobody else.
+
+    Raises:
+        DpkiError: It could not be made.
+    """
+    with translated(directory, "sessions can't be ended"):
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        found = directory.lstat()
+        wanted = pwd.getpwnam(login_user).pw_uid if os.geteuid() == 0 else os.geteuid()
+        if found.st_uid != wanted:
+            os.chown(directory, wanted, -1, follow_symlinks=False)
+        if found.st_mode & 0o777 != 0o700:
+            directory.chmod(0o700)
+
+
+def end_sessions(
+    directory: Path, index: LoginIndex, now: datetime, ending: Ending = Ending.GRANTED
+) -> tuple[str, ...]:
+    """End the sessions whose certificate does not count any more; forget those that are gone.
+
+    Args:
+        directory: Where the login command leaves its records.
+        index: What counts.
+        now: The device's clock.
+        ending: Whose sessions.
+
+    Returns:
+        What was ended, a sentence each.
+    """
+    chain = {authority.id: authority.chain_time for authority in index.authorities}
+    counting = {
+        certificate.hash
+        for certificate in index.certificates
+        if max(now, chain[certificate.authority]) < certificate.not_after
+    }
+    boot = boot_id()
+    ended = []
+    for path, record in _records(directory):
+        owner = read_process(record.process)
+        if owner is None or not is_session(owner, record, boot):
+            _forget(path)
+        elif record.certificate not in counting and (ending is Ending.ALL or record.is_marked):
+            if _end(owner):
+                ended.append(f"{owner.title}: certificate {record.certificate} counts no more")
+            _forget(path)
+    return tuple(dict.fromkeys(ended))
+
+
+def _records(directory: Path) -> Iterator[tuple[Path, LoginRecord]]:
+    for path in sorted(directory.glob("*")):
+        record = parse_login_record(path.name)
+        if record is None:
+            _forget(path)
+        else:
+            yield path, record
+
+
+def _end(owner: Process) -> bool:
+    """End a session: sshd closes it, and whatever outlives that is killed.
+
+    Every process is held by a descriptor, so that no other one that gets its id is ever hit.
+    """
+    with ExitStack() as stack:
+        members = find_members(owner, _processes())
+        held = [d for p in members if (d := _hold(p, stack)) is not None]
+        descriptor = _hold(owner, stack)
+        if descriptor is None:
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(GRACE.total_seconds() * 1000):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        # What was started meanwhile, and has an audit session or a scope to be found by.
+        held += [d for p in find_members(owner, _processes()) if (d := _hold(p, stack)) is not None]
+        for each in held:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(each, signal.SIGKILL)
+    return True
+
+
+def _hold(process: Process, stack: ExitStack) -> int | None:
+    """Return a descriptor of the very process that was seen; None when it is gone."""
+    try:
+        descriptor = os.pidfd_open(process.id)
+    except OSError:
+        return None
+    stack.callback(os.close, descriptor)
+    found = read_process(process.id)
+    return descriptor if found is not None and found.start == process.start else None
+
+
+def _processes() -> list[Process]:
+    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [process for number in numbers if (process := read_process(number)) is not None]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -1,0 +1,253 @@
+"""Follows a domain and keeps what is to be told until it was told, in a small SQLite file.
+
+Where it stands and what it found are one transaction, and an alert goes only when its way says that
+it took it: none is lost and, as every alert has an id of its own, none is told twice on a way that
+looks at ids. Blocks are looked at again for a while, since a reorganisation may change them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dpki.audit.alerts import Alert, Expected, alert_of, anything
+from dpki.audit.code import fetch_code, is_ours
+from dpki.audit.feed import Feed
+from dpki.audit.occurrence import COUNCIL, contracts_of, decode_log
+from dpki.chain import decode
+from dpki.chain.domain import Domain
+from dpki.chain.logs import Log
+from dpki.chain.rpc import Call, Reader, fetch_block
+from dpki.errors import ConfigError, CouldNotCheck
+from dpki.files import make_private_directory
+from dpki.model import Address, Block, DomainId
+from dpki.sqlite import Schema, open_database, translated
+
+OVERLAP = 64
+"""Blocks that are looked at again: a reorganisation may have changed them."""
+
+_ROLES = (0, 2)
+"""The slots of governor and guardian (TrustDomain)."""
+
+_SCHEMA = """
+CREATE TABLE domain (
+  id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE position (
+  number INTEGER PRIMARY KEY CHECK (number = 1),
+  first INTEGER NOT NULL,
+  block INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE alerts (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE owed (
+  alert INTEGER NOT NULL REFERENCES alerts (number),
+  way TEXT NOT NULL,
+  PRIMARY KEY (alert, way)
+) STRICT, WITHOUT ROWID;
+"""
+
+SCHEMA = Schema(
+    "the watch's state",
+    (_SCHEMA,),
+    "move it away; the next watch begins at the newest block, or where --from says",
+)
+
+
+@dataclass(frozen=True)
+class Owed:
+    """An alert that a way has not taken yet."""
+
+    number: int
+    way: str
+    document: dict[str, object]
+
+
+class Memory:
+    """Where a watch stands and what it still owes. One thread only.
+
+    Raises:
+        ConfigError: The file is of another domain or a later version, or is none of ours.
+        DpkiError: It could not be opened, or is damaged.
+    """
+
+    def __init__(self, path: Path, domain: DomainId) -> None:
+        self._path = path
+        make_private_directory(path.parent)
+
+        def verify(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT id FROM domain").fetchall() != [(str(domain),)]:
+                raise ConfigError(
+                    f"the watch's state {path} is of another trust domain",
+                    hint="name another file with --state",
+                )
+
+        self._connection = open_database(
+            path,
+            SCHEMA,
+            "synchronous = FULL",
+            check=verify,
+            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def begin(self, first: int) -> None:
+        """Say, before the first look, which block it begins at; later it changes nothing."""
+        with translated(self._path, SCHEMA):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO position VALUES (1, ?, ?)", (first, first - 1)
+            )
+
+    def position(self) -> tuple[int, int] | None:
+        """Return the first and the last block that were looked at; None before the first look."""
+        with translated(self._path, SCHEMA):
+            row = self._connection.execute("SELECT first, block FROM position").fetchone()
+        return None if row is None else (int(row[0]), int(row[1]))
+
+    def note(self, block: int, domain: str, alerts: Iterable[Alert], ways: Sequence[str]) -> int:
+        """Keep what was found up to a block, all or nothing; return how many alerts are new."""
+        new = 0
+        with translated(self._path, SCHEMA):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for alert in alerts:
+                    document = json.dumps(alert.to_json(domain), ensure_ascii=False)
+                    cursor = self._connection.execute(
+                        "INSERT OR IGNORE INTO alerts (id, document) VALUES (?, ?)",
+                        (bytes(alert.id), document),
+                    )
+                    if not cursor.rowcount:
+                        continue
+                    new += 1
+                    self._connection.executemany(
+                        "INSERT INTO owed VALUES (?, ?)", [(cursor.lastrowid, w) for w in ways]
+                    )
+                self._connection.execute("UPDATE position SET block = max(block, ?)", (block,))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        return new
+
+    def owed(self, way: str) -> list[Owed]:
+        """Return what a way has not taken yet, the oldest first."""
+        with translated(self._path, SCHEMA):
+            rows = self._connection.execute(
+                "SELECT alert, document FROM owed JOIN alerts ON number = alert WHERE way = ?"
+                " ORDER BY alert",
+                (way,),
+            ).fetchall()
+        return [Owed(number, way, json.loads(document)) for number, document in rows]
+
+    def taken(self, owed: Owed) -> None:
+        """Record that a way took an alert."""
+        with translated(self._path, SCHEMA):
+            self._connection.execute(
+                "DELETE FROM owed WHERE alert = ? AND way = ?", (owed.number, owed.way)
+            )
+
+
+@dataclass
+class Sentry:
+    """Looks at what happened since the last look.
+
+    Attributes:
+        ways: What takes alerts.
+        expected: Which issues nobody needs to be told of.
+        confirmations: How many blocks, the newest included, must stand upon an event.
+    """
+
+    reader: Reader
+    domain: Domain
+    memory: Memory
+    ways: Sequence[str]
+    expected: Expected = anything
+    confirmations: int = 1
+    _councils: dict[Address, bool] = field(default_factory=dict)
+
+    def look(self, start: int | None = None) -> int:
+        """Look once, and return how many alerts are new.
+
+        Args:
+            start: Where to begin when nothing was looked at yet; None for the newest block.
+
+        Raises:
+            EndpointUnavailable, CouldNotCheck: No answer, or nonsense; it stands where it stood.
+            HistoryContradicted: A contract emits what is none of its events.
+        """
+        head = self._head()
+        begin = head.number + 1 if start is None else max(start, self.domain.block.number)
+        self.memory.begin(begin)
+        earliest, latest = self.memory.position() or (begin, begin - 1)
+        first = max(latest + 1 - OVERLAP, earliest)
+        followed = [*contracts_of(self.domain), *self._current_councils(head)]
+        new, feed = 0, Feed(self.reader)
+        for end, logs in feed.all_logs(followed, first, head.number):
+            alerts = self._alerts(feed, logs)
+            new += self.memory.note(end, str(self.domain.id), alerts, self.ways)
+        return new
+
+    def _alerts(self, feed: Feed, logs: Sequence[Log]) -> list[Alert]:
+        names, found = contracts_of(self.domain), []
+        times = feed.times(logs)
+        for _, group in groupby(logs, lambda log: log.transaction):
+            before: Counter[Address] = Counter()
+            for log in group:
+                name = names.get(log.contract, COUNCIL)
+                event = decode_log(log, name, times[log.block_number])
+                alert = alert_of(event, before[log.contract], self.expected)
+                before[log.contract] += 1
+                if alert is not None:
+                    found.append(alert)
+        return found
+
+    def _head(self) -> Block:
+        head = fetch_block(self.reader, "latest")
+        if head is None:
+            raise CouldNotCheck(
+                f"{self.reader.name} has no newest block", hint="ask another RPC endpoint"
+            )
+        number = max(head.number - self.confirmations + 1, self.domain.block.number)
+        block = head if number == head.number else fetch_block(self.reader, number)
+        if block is None:
+            raise CouldNotCheck(f"{self.reader.name} has no block {number}", hint="try again")
+        return block
+
+    def _current_councils(self, block: Block) -> list[Address]:
+        """Return the governor and guardian of now that are councils."""
+        at = {"blockHash": str(block.hash), "requireCanonical": True}
+        home = str(self.domain.id.address)
+        calls = [Call("eth_getStorageAt", [home, f"0x{slot:064x}", at]) for slot in _ROLES]
+        words = [decode.word(answer, self.reader.name) for answer in self.reader.batch(calls)]
+        holders = sorted({Address(word[12:]) for word in words} - {Address.zero()})
+        for holder in holders:
+            if holder not in self._councils:
+                code = fetch_code(self.reader, holder, block)
+                self._councils[holder] = is_ours(code, COUNCIL)
+        return [holder for holder in holders if self._councils[holder]]

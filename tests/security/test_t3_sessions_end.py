@@ -1,0 +1,187 @@
+"""T3: what a revoked or expired certificate opened ends too, where that was asked for.
+
+sshd checks a certificate at login and never again: a thief who is inside stays, and so does a
+technician whose five minutes are over.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dpki.agent.login import leave_record
+from dpki.certificates.profile import END_SESSIONS
+from dpki.config.device import Ending
+from tests.device import Device, open_device
+
+MARK = (END_SESSIONS, "permit-pty")
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    with open_device() as made:
+        yield made
+
+
+@pytest.fixture
+def sessions(device: Device) -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def enter(
+    device: Device, sessions: ExitStack, *extensions: str, command: str = "cat"
+) -> tuple[int, Session]:
+    """Anchor a certificate and open a session with it; return its serial, and the session."""
+    certificate, key = device.sign(extensions=extensions)
+    device.anchor(certificate)
+    device.update()
+    session = Session(device.open_session(key, command))
+    sessions.callback(session.close)
+    assert session.answers("hello")
+    return certificate.serial, session
+
+
+class Session:
+    """A session that echoes lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def answers(self, word: str) -> bool:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(f"{word}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return self.process.stdout.readline() == f"{word}\n"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_a_revoked_certificates_session_ends_and_no_other(
+    device: Device, sessions: ExitStack
+) -> None:
+    serial, granted = enter(device, sessions, *MARK)
+    _, other = enter(device, sessions, *MARK)
+    _, unmarked = enter(device, sessions, "permit-pty")
+    assert device.update().ended == ()
+    device.users.revoked.add(serial)
+    (sentence,) = device.update().ended
+    assert "counts no more" in sentence
+    assert granted.process.wait(20) != 0
+    assert other.answers("still")
+    assert unmarked.answers("still")
+    assert device.update().ended == ()
+
+
+def test_an_expired_certificates_session_ends(device: Device, sessions: ExitStack) -> None:
+    _, granted = enter(device, sessions, *MARK)
+    _, unmarked = enter(device, sessions, "permit-pty")
+    device.now += timedelta(hours=2)
+    assert len(device.update().ended) == 1
+    assert granted.process.wait(20) != 0
+    assert unmarked.answers("still")
+
+
+def test_every_session_ends_where_the_device_says_so(device: Device, sessions: ExitStack) -> None:
+    serial, unmarked = enter(device, sessions, "permit-pty")
+    device.users.revoked.add(serial)
+    assert device.update().ended == ()
+    assert unmarked.answers("still")
+    device.ending = Ending.ALL
+    assert len(device.update().ended) == 1
+    assert unmarked.process.wait(20) != 0
+
+
+def test_what_runs_on_behind_the_session_ends_with_it(device: Device, sessions: ExitStack) -> None:
+    """Without a terminal, in a session and a process group of its own, deaf to hangups."""
+    note = device.stage.directory / "left-behind"
+    left = f"setsid sh -c 'trap \"\" HUP TERM; echo $$ > {note}; sleep 1000' > /dev/null & cat"
+    serial, granted = enter(device, sessions, *MARK, command=left)
+    until = time.monotonic() + 10
+    while not (note.exists() and note.read_text().strip()) and time.monotonic() < until:
+        assert granted.answers("wait")
+    number = int(note.read_text())
+    descriptor = os.pidfd_open(number)
+    sessions.callback(os.close, descriptor)
+    device.users.revoked.add(serial)
+    device.update()
+    assert granted.process.wait(20) != 0
+    ended = select.poll()
+    ended.register(descriptor, select.POLLIN)
+    assert ended.poll(20_000)
+
+
+def test_a_session_that_could_not_be_ended_does_not_begin(device: Device) -> None:
+    certificate, key = device.sign(extensions=MARK)
+    device.anchor(certificate)
+    ordinary, other = device.sign()
+    device.anchor(ordinary)
+    device.update()
+    assert device.login(key).status == 0
+    folder = device.files / "sessions"
+    shutil.rmtree(folder)
+    folder.write_text("")  # no folder, and none can be made of it
+    assert "Permission denied" in device.login(key).stderr
+    # Nobody is locked out for the sake of a record that nobody asked for.
+    assert device.login(other).status == 0
+
+
+def test_a_forged_record_ends_neither_the_listener_nor_a_stranger(
+    device: Device, sessions: ExitStack
+) -> None:
+    """Whoever is the login command's user writes what he likes."""
+    _, good = enter(device, sessions, *MARK)
+    assert device.server is not None
+    stranger = subprocess.Popen(["sleep", "1000"])
+    sessions.callback(stranger.wait)
+    sessions.callback(stranger.kill)
+    folder = device.files / "sessions"
+    for number in (device.server.process.pid, stranger.pid, os.getpid(), 1):
+        leave_record(str(folder), number, b"no certificate", marked=True)
+    for name in ("1-../../x", "x", "0-00000000-0-" + "00" * 32):
+        with_no_slash = name.replace("/", "_")
+        (folder / with_no_slash).touch()
+    assert device.update().ended == ()
+    assert stranger.poll() is None
+    assert device.server.process.poll() is None
+    assert good.answers("still")
+    assert len(list(folder.iterdir())) <= 2  # the good session's own; sshd asks twice
+
+
+def test_a_record_outlives_neither_its_process_nor_a_refusal(device: Device) -> None:
+    anchored, key = device.sign(extensions=MARK)
+    _, thief = device.sign(extensions=MARK)
+    device.anchor(anchored)
+    device.update()
+    folder = device.files / "sessions"
+    assert device.login(thief).status == 255
+    assert list(folder.iterdir()) == []
+    assert device.login(key).status == 0
+    assert list(folder.iterdir())
+    device.update()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_folder_is_the_login_commands_alone(device: Device) -> None:
+    folder = device.files / "sessions"
+    device.update()
+    folder.chmod(0o777)
+    device.update()
+    found = folder.stat()
+    assert found.st_mode & 0o777 == 0o700
+    assert Path(folder).owner() == device.config.sshd.login_user
