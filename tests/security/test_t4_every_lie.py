@@ -54,6 +54,8 @@ NOTHING = Told(UNKNOWN, UNKNOWN, 5, BEFORE)
 WAITING = Told(UNKNOWN, UNKNOWN, 5, state({1}, {2}, host=1))
 # Believed, because it adds up: see "Not true yet" in docs/threat-model.md.
 EARLIER = Told("valid", "not anchored", 0, BEFORE)
+# Several are asked for the words of the one CA that signed, not for all of the domain.
+UNLISTED = Told("revoked", "valid", 5, BEFORE)
 UNREVOKED = Told("valid", "valid", 0, state({1, 2, 3}, set()))
 
 
@@ -82,13 +84,13 @@ CONTRADICTS, FORKED, AHEAD, BEHIND = (
 
 TABLE = {
     # A word by itself does not add up: revocations are counted, and so are CAs.
-    "a revocation is withheld": Row(FORGED, NOTHING),
+    "a revocation is withheld": Row(FORGED, NOTHING, Told("valid", "valid", 5, BEFORE)),
     "a revocation is withheld, and its count": Row(FORGED, UNREVOKED),
     "a revocation is invented": Row(FORGED, NOTHING),
     "all words are zero": Row(FORGED, NOTHING),
     # Without a memory it is believed; a device knows better.
-    "there is no CA": Row(FORGED, Told("unknown", "unknown", 5, BEFORE)),
-    "there are CAs without end": Row(FORGED, NOTHING),
+    "there is no CA": Row(FORGED, Told("unknown", "unknown", 5, BEFORE), UNLISTED),
+    "there are CAs without end": Row(FORGED, NOTHING, UNLISTED),
     # Nobody asks the one that is trusted for proofs; where none hold, words are agreed on.
     "an account's proof is cut short": Row(FORGED, TRUTH),
     "words' proofs are cut short": Row(FORGED, TRUTH),
@@ -98,7 +100,8 @@ TABLE = {
     "proofs are of another block": Row(FORGED, TRUTH),
     "fewer words are proven": Row(FORGED, TRUTH),
     "proofs are refused": Row(None, TRUTH),
-    "a header's state is another": Row(FORGED, TRUTH),
+    # A header counts when it hashes into the agreed hash; another one's is taken.
+    "a header's state is another": Row(None, TRUTH),
     "a header's hash is another": Row(CONTRADICTS, NOTHING),
     "a header and its state are an earlier block's": Row(FORGED, EARLIER),
     # An old head is a delay: it shows in the block's time, and after `maximum_age` in the index.
