@@ -162,9 +162,18 @@ class ChainWorld:
 
 
 @contextmanager
-def open_world(directory: Path, *, optimism: bool = False) -> Iterator[ChainWorld]:
-    """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory, optimism=optimism) as anvil, world_on(anvil.url, directory) as world:
+def open_world(
+    directory: Path, *, optimism: bool = False, block_time: int | None = None
+) -> Iterator[ChainWorld]:
+    """Start an Anvil, deploy a domain, and end the Anvil.
+
+    Args:
+        block_time: Seconds between blocks; None mines a block for each transaction, at once.
+    """
+    with (
+        Anvil(directory, optimism=optimism, block_time=block_time) as anvil,
+        world_on(anvil.url, directory) as world,
+    ):
         yield world
 
 

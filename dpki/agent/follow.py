@@ -25,6 +25,7 @@ from dpki.chain.quorum import Evidence
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FIRST, DeviceConfig
 from dpki.devices.keys import DeviceKeys, load_device_keys
+from dpki.errors import CouldNotCheck
 from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
@@ -87,7 +88,7 @@ class Follower:
         """Look at chain and stores.
 
         Raises:
-            CouldNotCheck: The chain could not be read; the next look connects anew.
+            CouldNotCheck: The chain could not be read.
             DpkiError: What was seen could not be remembered.
         """
         try:
@@ -135,6 +136,8 @@ class Follower:
             if before is None or before.known is not observation.known:
                 save_kept(self.directory, Kept.of(observation, seen.evidence, now))
             return seen
+        except CouldNotCheck:
+            raise  # the connection knows whom to ask next
         except BaseException:
             self.close()
             raise

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import secrets
 import signal
+import socket
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +20,11 @@ from dpki.chain.domain import fetch_domain
 from dpki.chain.rpc import Call
 from dpki.config.device import DomainConfig, Grant
 from dpki.config.finality import Finality
-from dpki.config.following import Following
+from dpki.config.following import Following, Metrics
 from dpki.devnet.accounts import development_wallet
 from dpki.errors import CouldNotCheck
+from dpki.model import Address, Entry, Hash32
+from dpki.transactions.actions import DomainCalls
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.writer import DomainWriter
 from tests.agents import Site, open_site
@@ -313,3 +322,62 @@ def test_once_says_that_it_could_not_check(site: Site, relay: Relay) -> None:
     site.configure(rpc=(relay.url,))
     with pytest.raises(CouldNotCheck):
         run_once(site.folder)
+
+
+def test_it_tells_systemd_and_prometheus(site: Site) -> None:
+    textfile = site.directory / "dpki.prom"
+    site.configure(metrics=Metrics(listen=("127.0.0.1", 0), textfile=textfile))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0dpki-{site.directory}")
+        manager.settimeout(30)
+        # As systemd does; a queue that nobody empties takes ten.
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_hear, args=(manager, told), daemon=True).start()
+        agent = site.start(
+            NOTIFY_SOCKET=f"@dpki-{site.directory}", WATCHDOG_USEC="200000", WATCHDOG_PID=""
+        )
+        port = str(agent.wait_for("metrics")["are"]).split()[-1]
+        agent.wait_for("state", problems=())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b'dpki_agent_domain_up{domain="first"} 1.0' in answer.read()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/etc/passwd")
+        assert b"dpki_agent_looks" in textfile.read_bytes()
+        agent.tell(signal.SIGHUP)
+        agent.wait_for("configuration read")
+        assert agent.end() == 0
+        wanted = {"READY=1", "WATCHDOG=1", "STOPPING=1", "RELOADING=1"}
+        while wanted:
+            wanted -= set(told.get(timeout=30).splitlines())
+
+
+def _hear(manager: socket.socket, told: queue.SimpleQueue[str]) -> None:
+    with suppress(OSError):
+        while True:
+            told.put(manager.recv(4096).decode())
+
+
+def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
+    """Certificates of the same host CA for other devices, by the thousand, and one for ours."""
+    stranger = Address(b"\x77" * 20)
+    until = world.now + timedelta(days=1)
+    for _ in range(2):
+        entries = [
+            Entry(Hash32(secrets.token_bytes(32)), stranger, until, Hash32.zero())
+            for _ in range(1000)
+        ]
+        call = DomainCalls(world.domain).issue(world.hosts.id, world.hosts.next_serial, entries)
+        transaction = {
+            "from": str(world.writer.account),
+            "to": str(call.target),
+            "data": f"0x{call.data.hex()}",
+            "gas": hex(12_000_000),
+        }
+        world.reader.call("eth_sendTransaction", [transaction])
+        world.hosts.next_serial += 1000
+    certificate = world.issue_host()
+    report = run_once(site.folder)
+    assert report.domains[0].host_serial == certificate.serial
+    assert report.all_problems == ()
+    world.writer.revoke(world.users.id, [1])
+    assert run_once(site.folder).changed == ("revoked.krl", "login.db")
