@@ -46,6 +46,7 @@ class Opener:
         settled: The snapshot with batches as they are where additions count.
         opened: What one-time keys have opened; beside it, what was fetched is kept sealed.
         waiting: The certificates that watchdogs have yet to confirm, a sentence each.
+        failed: Leads that led nowhere.
     """
 
     reader: Reader
@@ -57,6 +58,7 @@ class Opener:
     now: datetime
     backoff: Backoff = field(default_factory=Backoff)
     waiting: list[str] = field(default_factory=list)
+    failed: list[Known] = field(default_factory=list)
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -69,6 +71,7 @@ class Opener:
             except _Unconfirmed as error:
                 self.waiting.append(f"{what}: {error.message}")
             except DpkiError as error:
+                self.failed.append(lead)
                 problems.append(f"{what}: {error.message}")
         return None
 
