@@ -18,11 +18,14 @@ import pytest
 from dpki.agent.once import run_once
 from dpki.chain.domain import fetch_domain
 from dpki.chain.rpc import Call
+from dpki.cli.device_setup import make_joining
 from dpki.config.device import DomainConfig, Grant
 from dpki.config.finality import Finality
 from dpki.config.following import Following, Metrics
+from dpki.devices.document import parse_key_document
+from dpki.devices.enrollment import parse_request
 from dpki.devnet.accounts import development_wallet
-from dpki.errors import CouldNotCheck
+from dpki.errors import CouldNotCheck, UsageError
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.actions import DomainCalls
 from dpki.transactions.deploy import deploy_domain
@@ -294,6 +297,26 @@ class TestSeveralDomains:
         _, status, said = site.call("status")
         assert [d["name"] for d in status["last_run"]["domains"]] == ["first", "other"]
         assert "trust domain other" in said
+
+    def test_a_device_asks_a_further_domain_to_know_its_keys(
+        self, world: ChainWorld, site: Site, relay: Relay
+    ) -> None:
+        wallet = development_wallet(2, chain_id=31337)
+        id, _ = deploy_domain(
+            world.reader, wallet, governor=wallet.address, registrars=[wallet.address]
+        )
+        site.configure(domains={"partner": DomainConfig(domain=id, rpc=(relay.url,))})
+        file = site.directory / "partner.request"
+        request = make_joining(site.folder, "partner", file)
+        domain = fetch_domain(world.reader, id)
+        assert parse_request(file.read_bytes()) == request
+        assert (request.domain, request.device, request.nonce) == (id, world.keys.address, 0)
+        writer = DomainWriter(world.reader, domain, wallet)
+        document = parse_key_document(request.document).digest
+        writer.enroll_device(request.device, document, request.deadline, request.signature)
+        assert make_joining(site.folder, "partner", file).nonce == 1
+        with pytest.raises(UsageError, match="names no domain"):
+            make_joining(site.folder, "stranger", file)
 
 
 class TestClock:
