@@ -42,6 +42,7 @@ from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
 from scripts.bench_agent import agent_section, measure_agents
+from scripts.bench_audit import audits_section, measure_audits
 from scripts.bench_commands import (
     commands_section,
     measure_commands,
@@ -383,6 +384,7 @@ def main() -> int:
     parts += agent_section(measure_agents(samples=100, agents=200, idle=60), today)
     parts += proofs_section(*measure_proofs())
     parts += polls_section(measure_polls())
+    parts += audits_section(measure_audits())
     parts += commands_section(measure_commands(), measure_verify())
     text = report(gas, rounds, timings, rates, measure_krls(), parts, today)
     arguments.out.write_text(text)

@@ -23,6 +23,7 @@ from eth_abi.abi import encode as abi_encode
 
 from dpki.agent import login
 from dpki.agent.hints import Subscriptions
+from dpki.agent.host import Made, encode_made, parse_made
 from dpki.agent.index import (
     Access,
     IndexedAuthority,
@@ -667,6 +668,7 @@ PARSERS: Mapping[str, Parser] = {
     "agent-kept": Parser(parse_kept, (encode_kept(_kept()),)),
     "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
+    "made-on-host": Parser(parse_made, (encode_made(Made("login", ("/etc/ssh",))),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-record": Parser(
         _text(parse_login_record),

@@ -185,6 +185,16 @@ def check_candidate(binary: Path, main_config: Path, candidate: bytes, beside: P
         run_checked([str(binary), "-t", "-f", str(file)], "sshd refuses the new configuration")
 
 
+def verify_starts(binary: Path, main_config: Path) -> None:
+    """Check that sshd would start with its configuration as it is.
+
+    Raises:
+        ServiceFailed: It would not; the message is sshd's.
+    """
+    _make_separation_directory()
+    run_checked([str(binary), "-t", "-f", str(main_config)], "sshd refuses its configuration")
+
+
 def verify_effective(
     binary: Path, main_config: Path, options: Iterable[tuple[str, str]], accounts: Iterable[str]
 ) -> None:
