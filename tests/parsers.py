@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ from dpki.agent.rotation import Pair
 from dpki.agent.schedule import Hint
 from dpki.agent.sessions import parse_login_record
 from dpki.agent.state import Coverage, open_state
+from dpki.audit import index as audit_index
+from dpki.audit import sentry
+from dpki.audit.alerts import Alert
+from dpki.audit.state import BatchRecord, DeviceRecord
+from dpki.audit.state import State as AuditState
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
 from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
@@ -73,6 +79,7 @@ from dpki.certificates.ssh import (
 )
 from dpki.chain import decode, rlp
 from dpki.chain.header import parse_header, verify_header
+from dpki.chain.logs import Log
 from dpki.chain.proofs import Node, NodePool, verify_words
 from dpki.chain.quorum import Evidence
 from dpki.config.admin import parse_admin_config
@@ -416,6 +423,17 @@ def _journal(path: Path) -> object:
         return batches, certificates, known, journal.placements.load()
 
 
+def _audit_index(path: Path) -> object:
+    with _unchanged(path, lambda: audit_index.Index(path, DOMAIN)) as index:
+        kept = [*index.batches()], [*index.words()], [*index.devices()]
+        return index.seen(), index.councils(), [*index.council_logs()], kept
+
+
+def _watch_state(path: Path) -> object:
+    with _unchanged(path, lambda: sentry.Memory(path, DOMAIN)) as memory:
+        return memory.position(), memory.owed("stdout")
+
+
 def _agent_database(path: Path) -> object:
     with ExitStack() as stack:
         state = _unchanged(path, lambda: stack.enter_context(open_state(path.parent)))
@@ -473,6 +491,31 @@ def _journals() -> tuple[bytes, ...]:
             new = NewCertificate(certificate, "alice", entry.device, False, Path("/x"))
             batch = journal.mark_sealed(journal.add(CA_ID, [new]), [Sealed(entry, b"bundle")])
             journal.placements.record([Placement(batch.number, 17, "node", Place.KEPT)])
+        return (_small(path),)
+
+
+def _audit_indices() -> tuple[bytes, ...]:
+    state = AuditState(Address(b"\x01" * 20), is_created=True, is_founded=True)
+    log = Log((CONTEXT,), b"data", 7, CONTEXT, 1, Address(b"\x02" * 20), CONTEXT)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index.sqlite")
+        with audit_index.Index(path, DOMAIN) as index, index.transaction():
+            index.put_batch(BatchRecord(0, 1, 2, CONTEXT, 60))
+            index.put_word(0, 0, 6)
+            index.put_device(DeviceRecord(KEYS.address, CONTEXT, DeviceState.ACTIVE, 1))
+            index.put_council(log.contract)
+            index.put_council_log(log, 1_800_000_000)
+            index.save(Block(7, CONTEXT, NOW), state, Counter({"DomainCreated": 1}))
+        return (_small(path),)
+
+
+def _watch_states() -> tuple[bytes, ...]:
+    alert = Alert(CONTEXT, "ca", "a new CA", 7, CONTEXT, "AuthorityRegistered", {"kind": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "watch.sqlite")
+        with sentry.Memory(path, DOMAIN) as memory:
+            memory.begin(1)
+            memory.note(7, str(DOMAIN), [alert], ["stdout"])
         return (_small(path),)
 
 
@@ -661,6 +704,8 @@ PARSERS: Mapping[str, Parser] = {
         _key_folder, tuple(bytes([number]) + key for number, key in enumerate(_KEYS))
     ),
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
+    "audit-index": Parser(_file(_audit_index, "index.sqlite"), _audit_indices()),
+    "watch-state": Parser(_file(_watch_state, "watch.sqlite"), _watch_states()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
     "agent-report": Parser(
         lambda data: parse_report(data, Path("report.json")), (_agent_report(),)

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from dpki.agent.host import Host, Made, encode_made, parse_made, plan_install, plan_uninstall
+from dpki.agent.host import (
+    Host,
+    Made,
+    encode_made,
+    parse_made,
+    plan_install,
+    plan_uninstall,
+    verify_may_change,
+)
 from dpki.agent.systemd import Systemctl
 from dpki.agent.unit import NAME, render_unit
 from dpki.bundle.codec import dumps
@@ -21,7 +29,7 @@ from dpki.cli.app import run
 from dpki.config.device import Access, DeviceConfig, save_device_config
 from dpki.config.following import Metrics
 from dpki.config.sshd import Sshd
-from dpki.errors import ConfigError, MalformedInput
+from dpki.errors import ConfigError, MalformedInput, NotAllowed
 from tests.fakes.systemd import FakeSystemd
 from tests.world import DOMAIN
 
@@ -204,6 +212,13 @@ def test_purging_wants_to_be_meant(root: Path) -> None:
     assert (root / "etc/dpki/keys").exists()
     assert run(["agent", "uninstall", *arguments, "--yes"]) == 0
     assert not (root / "etc/dpki").exists()
+
+
+def test_only_root_may_change_a_living_host(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    verify_may_change(host_of(root))
+    with pytest.raises(NotAllowed, match="only root"):
+        verify_may_change(replace(host_of(root), root=Path("/")))
 
 
 class TestUnit:
