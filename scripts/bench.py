@@ -50,6 +50,7 @@ from scripts.bench_commands import (
 )
 from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
+from scripts.bench_login import logins_section, measure_logins
 from scripts.bench_polling import measure_polls, polls_section
 from scripts.bench_proofs import measure_proofs, proofs_section
 from scripts.bench_signing import Rate, measure_signing, signing_table
@@ -382,6 +383,7 @@ def main() -> int:
     today = datetime.now(UTC)
     parts = worst_day_section(measure_worst_day(), today)
     parts += agent_section(measure_agents(samples=100, agents=200, idle=60), today)
+    parts += logins_section(measure_logins())
     parts += proofs_section(*measure_proofs())
     parts += polls_section(measure_polls())
     parts += audits_section(measure_audits())

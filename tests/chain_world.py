@@ -50,6 +50,7 @@ class ChainWorld:
     hosts: Ca = field(default_factory=Ca.hosts)
     issuer: IssuerKey = field(default_factory=IssuerKey.generate)
     confirmations: int = 1
+    finality: str = "latest"
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     def __post_init__(self) -> None:
@@ -145,7 +146,7 @@ class ChainWorld:
             domain=self.domain.id,
             rpc=("unused",),
             access=Access(console_access=True),
-            chain=Finality(authority_finality="latest", confirmations=self.confirmations),
+            chain=Finality(authority_finality=self.finality, confirmations=self.confirmations),
         )
         with open_state(folder) as state:
             return observe(
@@ -171,8 +172,15 @@ def open_world(
     """
     with (
         Anvil(directory, optimism=optimism, block_time=block_time) as anvil,
-        Endpoint(anvil.url) as reader,
+        world_on(anvil.url, directory) as world,
     ):
+        yield world
+
+
+@contextmanager
+def world_on(url: str, directory: Path) -> Iterator[ChainWorld]:
+    """Deploy a domain on a node with the devnet's accounts."""
+    with Endpoint(url) as reader:
         wallet = development_wallet(0, chain_id=31337)
         domain_id, _ = deploy_domain(
             reader, wallet, governor=wallet.address, registrars=[wallet.address]

@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dpki.agent.finality import drop_orphaned_candidate, fetch_finalized
-from dpki.agent.memory import remember, verify_floor, with_memory
+from dpki.agent.memory import newest_final, remember, verify_floor, with_memory
 from dpki.agent.observation import (
     HostPair,
     Known,
     Observation,
-    WatchedBatch,
 )
-from dpki.agent.state import AgentState, Coverage
+from dpki.agent.reading import Reading
+from dpki.agent.state import AgentState
 from dpki.agent.watching import for_additions, still_unconfirmed
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, open_bundle
@@ -28,15 +28,14 @@ from dpki.bundle.locator import digest_from_locator
 from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.domain import Domain
-from dpki.chain.events import Batch, fetch_batches, fetch_issued, verify_batch
 from dpki.chain.rpc import Reader
-from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot, fetch_snapshot
+from dpki.chain.snapshot import Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
-from dpki.model import AuthorityKind, Block, Hash32
+from dpki.model import AuthorityKind, Hash32
 from dpki.store.base import BlockSource
 from dpki.store.publish import Backoff, fetch_first
 from dpki.verification.policies import Anchoring, judge
@@ -78,7 +77,9 @@ def observe(
     """
     remembered = state.memory()
     memory = drop_orphaned_candidate(reader, remembered)
-    finalized = fetch_finalized(reader, domain, config.chain.authority_finality)
+    finalized = newest_final(
+        memory, fetch_finalized(reader, domain, config.chain.authority_finality)
+    )
     fresh = fetch_snapshot(
         reader,
         domain,
@@ -89,16 +90,11 @@ def observe(
     memory = remember(memory, fresh, finalized, now)
     snapshot = with_memory(fresh, memory)
     problems: list[str] = []
-    look = _Look(reader, snapshot, finalized, keys, state)
-    is_moved = False
+    look = Reading(reader, snapshot, finalized, keys, state)
     with state.transaction():
         if memory != remembered:
             state.save_memory(memory)
-        for authority in snapshot.authorities.values():
-            try:
-                is_moved |= look.read(authority)
-            except (CouldNotCheck, CheckedFalse) as error:
-                problems.append(f"CA {authority.id}: {error.message}")
+        is_moved = look.read_all(problems)
         if memory.floor is not None:
             state.settle(memory.floor.accepted)
         # By the earlier of the two: a clock that jumps ahead must not make us forget.
@@ -118,6 +114,11 @@ def observe(
         known = tuple(k for k in everything if k.block <= confirmed)
         host = opener.best(known, problems)
     opener.forget_others(known)
+    with state.transaction():
+        for lead in opener.failed:
+            # It may be the endpoint's invention: an older certificate that serves must not keep us
+            # from looking again.
+            state.rewind(lead.authority, lead.block - 1)
     return Observation(
         snapshot,
         finalized,
@@ -128,133 +129,6 @@ def observe(
         tuple(dict.fromkeys(opener.waiting)),
         len(everything) - len(known),
     )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Reading the certificates of one domain at one block."""
-
-    reader: Reader
-    snapshot: Snapshot
-    finalized: Block
-    keys: DeviceKeys
-    state: AgentState
-
-    def read(self, authority: Authority) -> bool:
-        """Read a CA's certificates that matter here and are not known yet; return whether any.
-
-        Of a user CA all, each batch recomputed against its commitment, without a gap: that is what
-        login decides from. Of a host CA those of this device, as leads: each proves itself by the
-        path in its bundle.
-
-        Raises:
-            CouldNotCheck: The endpoint withholds or forges events; what could be checked is saved.
-        """
-        start = Coverage(1, self.snapshot.domain.block.number)
-        watch = authority.watch
-        if watch is not None and self.state.has_unwatched(authority.id, watch.first_serial):
-            # An endpoint hid that the CA is watched. What it made of that must not last.
-            self.state.forget_coverage(authority.id)
-        coverage = self.state.coverage(authority.id) or start
-        if coverage.serial >= authority.next_serial:
-            return False
-        if authority.kind is AuthorityKind.SSH_USER:
-            self._read_users(authority, coverage)
-        elif authority.kind is AuthorityKind.SSH_HOST:
-            self._read_hosts(authority, coverage)
-        else:
-            return False
-        return True
-
-    def reread_hosts(self, problems: list[str]) -> bool:
-        """Search for this device's certificates from the domain's first block on.
-
-        An endpoint that once withheld one can thus only delay it. Returns whether there was
-        anything left to search.
-        """
-        searched = False
-        for authority in self.snapshot.authorities.values():
-            start = Coverage(1, self.snapshot.domain.block.number)
-            if authority.kind is not AuthorityKind.SSH_HOST or authority.next_serial == 1:
-                continue
-            with self.state.transaction():
-                self.state.forget_coverage(authority.id)
-                try:
-                    self._read_hosts(authority, start)
-                    searched = True
-                except CouldNotCheck as error:
-                    problems.append(f"CA {authority.id}: {error.message}")
-        return searched
-
-    def _read_users(self, authority: Authority, coverage: Coverage) -> None:
-        domain, head = self.snapshot.domain, self.snapshot.block.number
-        found = fetch_batches(self.reader, domain, coverage.block, head, ca=authority.id)
-        batches = [batch for batch in found if batch.first_serial >= coverage.serial]
-        verified = _verify_batches(self.reader, self.snapshot, batches)
-        self.state.save_known(
-            authority.id,
-            _advance(coverage, verified, self.finalized),
-            [known for batch in verified for known in _known_of(batch)],
-            [
-                WatchedBatch(batch.ca, batch.first_serial, batch.count, batch.block_number)
-                for batch in verified
-                if authority.watch is not None and authority.watch.covers(batch.first_serial)
-            ],
-        )
-        _verify_complete(coverage.serial, verified, authority)
-
-    def _read_hosts(self, authority: Authority, coverage: Coverage) -> None:
-        domain, head = self.snapshot.domain, self.snapshot.block.number
-        events = fetch_issued(
-            self.reader, domain, coverage.block, head, ca=authority.id, device=self.keys.address
-        )
-        self.state.save_known(
-            authority.id,
-            Coverage(authority.next_serial, max(coverage.block, self.finalized.number)),
-            [Known(e.ca, e.serial, e.entry, e.block_number) for e in events],
-        )
-
-
-def _verify_batches(
-    reader: Reader, snapshot: Snapshot, batches: Sequence[Batch]
-) -> tuple[Batch, ...]:
-    """Return those that stand at the snapshot's block, after recomputing each."""
-    extended = extend_snapshot(
-        reader, snapshot, batches=[(batch.ca, batch.first_serial) for batch in batches]
-    )
-    return tuple(verify_batch(batch, extended) for batch in batches)
-
-
-def _advance(coverage: Coverage, batches: Sequence[Batch], finalized: Block) -> Coverage:
-    """Return how far reading got, without a gap and in blocks that can't change any more."""
-    for batch in batches:
-        if batch.first_serial != coverage.serial or batch.block_number > finalized.number:
-            break
-        coverage = Coverage(batch.last_serial + 1, batch.block_number)
-    return coverage
-
-
-def _verify_complete(serial: int, batches: Sequence[Batch], authority: Authority) -> None:
-    """Check that the batches cover every serial up to the CA's next.
-
-    Raises:
-        CouldNotCheck: Some are missing.
-    """
-    for batch in batches:
-        if batch.first_serial != serial:
-            break
-        serial = batch.last_serial + 1
-    if serial != authority.next_serial:
-        raise CouldNotCheck(
-            f"certificates from serial {serial} on were issued, but the endpoint does not show them"
-        )
-
-
-def _known_of(batch: Batch) -> list[Known]:
-    return [
-        Known(batch.ca, batch.first_serial + index, entry, batch.block_number)
-        for index, entry in enumerate(batch.entries)
-    ]
 
 
 class _Unconfirmed(CheckedFalse):
@@ -268,6 +142,7 @@ class _Opener:
     Attributes:
         settled: The snapshot with batches as they are where additions count.
         waiting: The certificates that watchdogs have yet to confirm, a sentence each.
+        failed: Leads that led nowhere.
     """
 
     reader: Reader
@@ -279,6 +154,7 @@ class _Opener:
     now: datetime
     backoff: Backoff = field(default_factory=Backoff)
     waiting: list[str] = field(default_factory=list)
+    failed: list[Known] = field(default_factory=list)
 
     def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -292,6 +168,7 @@ class _Opener:
                 self.waiting.append(f"{what}: {error.message}")
             except DpkiError as error:
                 problems.append(f"{what}: {error.message}")
+                self.failed.append(lead)
         return None
 
     def forget_others(self, known: Sequence[Known]) -> None:

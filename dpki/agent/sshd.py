@@ -132,12 +132,12 @@ def settings_for(files: InstalledFiles, config: DeviceConfig) -> list[tuple[str,
 def host_options(files: InstalledFiles, pairs: Sequence[str]) -> list[tuple[str, str]]:
     """Return the options that present these host pairs, the best first.
 
-    Of several keys of one type sshd takes the first, and of several certificates for one key the
-    last.
+    Of several keys of one type sshd takes the first. Of several certificates for one key it would
+    take the last, so there must be none.
     """
     keys = [("HostKey", str(files.host_key(name))) for name in pairs]
     certificates = [("HostCertificate", str(files.host_certificate(name))) for name in pairs]
-    return keys + certificates[::-1]
+    return keys + certificates
 
 
 def mode_of(options: Iterable[tuple[str, str]]) -> Mode | None:
