@@ -133,7 +133,7 @@ class _Watch:
         self._config = daemon.config
         self._tell = daemon.tell
         self._posts = [
-            Post(Follower(name, config, daemon.directory))
+            Post(Follower(name, config, daemon.directory, beside=True))
             for name, config in daemon.config.each().items()
         ]
         self._installation = Installation(daemon.directory, daemon.config)
@@ -153,6 +153,7 @@ class _Watch:
             others = [
                 tasks.create_task(self._daemon.heed_configuration()),
                 tasks.create_task(self._beat()),
+                *(tasks.create_task(post.supply()) for post in self._posts),
                 *(tasks.create_task(one) for one in (*self._subscriptions(), *self._exposures())),
             ]
             await changed.wait()

@@ -15,8 +15,9 @@ from dpki.agent.memory import with_memory
 from dpki.agent.observation import HostPair, Observation
 from dpki.agent.observe import observe
 from dpki.agent.opened import OpenedBundles
+from dpki.agent.opener import FETCH_BUDGET, FETCH_DEADLINE
 from dpki.agent.presenting import pair_name
-from dpki.agent.sources import Conduct, KnownSource
+from dpki.agent.sources import Conduct, KnownSource, Pantry
 from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
 from dpki.agent.witnessed import ARCHIVE, Vouching
@@ -67,15 +68,19 @@ class Follower:
         config: The device's configuration, as this domain sees it.
         directory: The agent's folder; what is remembered of the first domain lies in it, and of the
             others in folders of their own below it.
+        beside: Whether bundles are fetched beside the looks, by `fetch`, and not within.
     """
 
-    def __init__(self, name: str, config: DeviceConfig, directory: Path) -> None:
+    def __init__(
+        self, name: str, config: DeviceConfig, directory: Path, *, beside: bool = False
+    ) -> None:
         self.name = name
         self.config = config
         self.directory = directory if name == FIRST else directory / DOMAINS / name
         self._key_folder = directory / KEYS
         self._keys: tuple[object, DeviceKeys] | None = None
         self._sources = _sources(config)
+        self._pantry = Pantry(self._sources) if beside else None
         self._stack = ExitStack()
         self._connection: Connection | None = None
         self._before: Observation | None = None
@@ -95,6 +100,8 @@ class Follower:
         """
         try:
             keys = self._load_keys()
+            if self._pantry is not None:
+                self._pantry.begin()
             make_private_directory(self.directory)
             earlier = self._earlier()
             started = time.monotonic()
@@ -108,7 +115,7 @@ class Follower:
                         chain.domain,
                         config,
                         keys,
-                        self._sources,
+                        self._sources if self._pantry is None else [self._pantry],
                         state,
                         OpenedBundles(self.directory / BUNDLES, self._key_folder),
                         now,
@@ -143,6 +150,18 @@ class Follower:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def wants(self) -> bool:
+        """Whether a bundle is to be fetched beside the looks."""
+        return self._pantry is not None and self._pantry.wants
+
+    def fetch(self) -> bool:
+        """Fetch a bundle that the last look found wanting; return whether one came.
+
+        In a thread of its own: a gateway may take its time.
+        """
+        return self._pantry is not None and self._pantry.stock(FETCH_BUDGET, FETCH_DEADLINE)
 
     def recall(self) -> Seen | None:
         """Return what was seen before this process began; None where there is nothing.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from dpki.agent.follow import Follower, Seen
-from dpki.agent.schedule import Hint, Schedule
+from dpki.agent.schedule import Hint, Schedule, backoff
 from dpki.agent.threads import in_thread
 from dpki.chain.domain import registries_of
 from dpki.errors import DpkiError
@@ -33,6 +33,7 @@ class Post:
         self._missed: Hint | None = None
         self._is_dismissed = False
         self._wake = asyncio.Event()
+        self._wanting = asyncio.Event()
         interval = follower.config.following.interval.total_seconds()
         self._schedule = Schedule(interval, due=time.monotonic())
 
@@ -54,6 +55,24 @@ class Post:
             DpkiError: It can't be read.
         """
         self.seen = await in_thread(self.follower.recall)
+
+    async def supply(self) -> None:
+        """Fetch beside the looks what they find wanting; ever less often while in vain."""
+        failures = 0
+        while True:
+            await self._wanting.wait()
+            self._wanting.clear()
+            if await in_thread(self.follower.fetch):
+                failures = 0
+                self.hint(Hint.EVENT)
+            else:
+                failures += 1
+                await asyncio.sleep(backoff(failures, random.random()))
+                self._want()
+
+    def _want(self) -> None:
+        if self.follower.wants:
+            self._wanting.set()
 
     def hint(self, hint: Hint) -> None:
         """Take a hint: from a subscription, or from whoever else has one."""
@@ -99,3 +118,4 @@ class Post:
             )
         self.busy_since = None
         self._make_up()
+        self._want()

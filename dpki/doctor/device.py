@@ -208,7 +208,7 @@ class _Ward:
             return f"{sshd.mode.label} mode is in force"
 
         findings = []
-        for account in sorted(self.config.accounts):
+        for account in sorted(self.config.account_names):
             part = f"sshd for account {account}"
             try:
                 said = check(account)
@@ -225,8 +225,10 @@ class _Ward:
     def people(self) -> list[Finding]:
         """The accounts that the configuration names, and the way in when all else fails."""
         findings = [_account("login command's user", self.config.sshd.login_user, Level.PROBLEM)]
-        findings += [_account("account", name, Level.WARNING) for name in self.config.accounts]
-        if not self.config.accounts:
+        findings += [
+            _account("account", name, Level.WARNING) for name in sorted(self.config.account_names)
+        ]
+        if not self.config.account_names:
             said = "no account lets anybody in by certificate"
             mend = f'add [accounts] to {self.directory / CONFIG}, such as ops = ["0x…/ops"]'
             findings.append(Finding("accounts", Level.WARNING, said, mend=mend))

@@ -18,13 +18,15 @@ import pytest
 from dpki.agent.once import run_once
 from dpki.chain.domain import fetch_domain
 from dpki.chain.rpc import Call
+from dpki.cli.device_setup import make_joining
 from dpki.config.device import DomainConfig, Grant
 from dpki.config.finality import Finality
 from dpki.config.following import Following, Metrics
+from dpki.devices.document import parse_key_document
+from dpki.devices.enrollment import parse_request
 from dpki.devnet.accounts import development_wallet
-from dpki.errors import CouldNotCheck
+from dpki.errors import CouldNotCheck, UsageError
 from dpki.model import Address, Entry, Hash32
-from dpki.transactions.actions import DomainCalls
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.writer import DomainWriter
 from tests.agents import Site, open_site
@@ -242,6 +244,24 @@ class TestFaultyEndpoint:
         agent.wait_for("state", problems=())
 
 
+def test_a_gateway_that_hangs_holds_up_no_removal(
+    world: ChainWorld, site: Site, relay: Relay
+) -> None:
+    """Claim T5: the device's own certificate is fetched beside all else."""
+    relay.hangs = True
+    site.configure(directories=(), gateways=(relay.url,))
+    agent = site.start()
+    assert relay.hung.wait(30)
+    agent.wait_for("state", problems="it is being fetched")
+    serial = issue(world)
+    world.writer.revoke(world.users.id, [serial])
+    while not is_revoked(site, world, serial):
+        agent.wait_for("installed", changed="revoked.krl")
+    site.configure(directories=(world.store_directory,))
+    agent.tell(signal.SIGHUP)
+    agent.wait_for("state", problems=())
+
+
 class TestSeveralDomains:
     @pytest.fixture(scope="class")
     def other(self, world: ChainWorld) -> ChainWorld:
@@ -294,6 +314,26 @@ class TestSeveralDomains:
         _, status, said = site.call("status")
         assert [d["name"] for d in status["last_run"]["domains"]] == ["first", "other"]
         assert "trust domain other" in said
+
+    def test_a_device_asks_a_further_domain_to_know_its_keys(
+        self, world: ChainWorld, site: Site, relay: Relay
+    ) -> None:
+        wallet = development_wallet(2, chain_id=31337)
+        id, _ = deploy_domain(
+            world.reader, wallet, governor=wallet.address, registrars=[wallet.address]
+        )
+        site.configure(domains={"partner": DomainConfig(domain=id, rpc=(relay.url,))})
+        file = site.directory / "partner.request"
+        request = make_joining(site.folder, "partner", file)
+        domain = fetch_domain(world.reader, id)
+        assert parse_request(file.read_bytes()) == request
+        assert (request.domain, request.device, request.nonce) == (id, world.keys.address, 0)
+        writer = DomainWriter(world.reader, domain, wallet)
+        document = parse_key_document(request.document).digest
+        writer.enroll_device(request.device, document, request.deadline, request.signature)
+        assert make_joining(site.folder, "partner", file).nonce == 1
+        with pytest.raises(UsageError, match="names no domain"):
+            make_joining(site.folder, "stranger", file)
 
 
 class TestClock:
@@ -366,14 +406,7 @@ def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Sit
             Entry(Hash32(secrets.token_bytes(32)), stranger, until, Hash32.zero())
             for _ in range(1000)
         ]
-        call = DomainCalls(world.domain).issue(world.hosts.id, world.hosts.next_serial, entries)
-        transaction = {
-            "from": str(world.writer.account),
-            "to": str(call.target),
-            "data": f"0x{call.data.hex()}",
-            "gas": hex(12_000_000),
-        }
-        world.reader.call("eth_sendTransaction", [transaction])
+        world.writer.issue(world.hosts.id, world.hosts.next_serial, entries)
         world.hosts.next_serial += 1000
     certificate = world.issue_host()
     report = run_once(site.folder)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from dpki.agent.decide import Plan, decide
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.state import open_state
 from dpki.certificates.keys import spki_of, ssh_blob
 from dpki.certificates.profile import Profile, Subject
@@ -112,7 +113,8 @@ def verdicts(asked: Reader, history: History) -> list[Verdict]:
 def plan_of(asked: Reader, history: History, folder: Path) -> Plan:
     domain = fetch_domain(asked, history.chain.domain.id)
     with open_state(folder) as state:
-        seen = observe(asked, domain, CONFIG, DEVICE, [], state, folder, NOW)
+        opened = OpenedBundles(folder / "bundles", folder / "keys")
+        seen = observe(asked, domain, CONFIG, DEVICE, [], state, opened, NOW)
     return decide(CONFIG, DEVICE.address, seen, NOW)
 
 

@@ -136,6 +136,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "timelock execute",
         "timelock cancel",
         "device init",
+        "device join",
         "device rekey",
         "device topup",
         "device enroll",
