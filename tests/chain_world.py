@@ -175,20 +175,31 @@ class ChainWorld:
 
 
 @contextmanager
-def open_world(directory: Path, *, optimism: bool = False) -> Iterator[ChainWorld]:
-    """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory, optimism=optimism) as anvil, Endpoint(anvil.url) as reader:
-        yield make_world(directory, reader)
+def open_world(
+    directory: Path, *, optimism: bool = False, block_time: int | None = None
+) -> Iterator[ChainWorld]:
+    """Start an Anvil, deploy a domain, and end the Anvil.
+
+    Args:
+        block_time: Seconds between blocks; None mines a block for each transaction, at once.
+    """
+    with (
+        Anvil(directory, optimism=optimism, block_time=block_time) as anvil,
+        world_on(anvil.url, directory) as world,
+    ):
+        yield world
 
 
-def make_world(directory: Path, reader: Endpoint) -> ChainWorld:
-    """Deploy a domain on a running chain."""
-    wallet = development_wallet(0, chain_id=31337)
-    domain_id, _ = deploy_domain(
-        reader, wallet, governor=wallet.address, registrars=[wallet.address]
-    )
-    domain = fetch_domain(reader, domain_id)
-    return ChainWorld(directory, reader, domain, DomainWriter(reader, domain, wallet))
+@contextmanager
+def world_on(url: str, directory: Path) -> Iterator[ChainWorld]:
+    """Deploy a domain on a node with the devnet's accounts."""
+    with Endpoint(url) as reader:
+        wallet = development_wallet(0, chain_id=31337)
+        domain_id, _ = deploy_domain(
+            reader, wallet, governor=wallet.address, registrars=[wallet.address]
+        )
+        domain = fetch_domain(reader, domain_id)
+        yield ChainWorld(directory, reader, domain, DomainWriter(reader, domain, wallet))
 
 
 @dataclass

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dpki.chain.rpc import Endpoint
 from dpki.config.admin import StoreConfig
 from dpki.config.following import Following
 from dpki.verification.verdict import Verdict
 from tests.admins import Admin, make_admin_of
 from tests.agents import open_site
-from tests.chain_world import make_world
+from tests.chain_world import world_on
 from tests.geth import Geth
 from tests.issuing_world import World, ok
 from tests.soft_tokens import SoftHsmFolder
@@ -63,8 +62,7 @@ def test_from_deployment_to_revocation(world: World, tmp_path: Path) -> None:
 
 
 def test_the_agent_follows_by_subscription(geth: Geth, tmp_path: Path) -> None:
-    with Endpoint(geth.url) as reader:
-        world = make_world(tmp_path, reader)
+    with world_on(geth.url, tmp_path) as world:
         world.anchor_users(world.sign_user())
         with open_site(world) as site:
             # Nothing comes of polling, nor of final blocks that are far behind.
