@@ -23,10 +23,12 @@ def comparable(call: Call, answer: object, source: str) -> object:
         return None if answer is None else block_object(decode.block(answer, source))
     if call.method == "eth_getLogs":
         return [_log(item, source) for item in decode.sequence(answer, source)]
-    if call.method == "eth_getTransactionByHash" and answer is not None:
+    if call.method in _FIELDS and answer is not None:
         fields = decode.mapping(answer, source)
         # The rest is written in as many ways as there are kinds of transactions.
-        return {name: _hex(fields.get(name), source) for name in _OF_TRANSACTION}
+        return {name: _hex(fields.get(name), source) for name in _FIELDS[call.method]}
+    if call.method in ("eth_call", "eth_getCode"):
+        return _hex(answer, source)
     return answer
 
 
@@ -42,7 +44,10 @@ def written(value: object, source: str) -> str:
         raise decode.nonsense(source, "an answer that can't be written down") from error
 
 
-_OF_TRANSACTION = ("hash", "blockHash", "from", "to")
+_FIELDS = {
+    "eth_getTransactionByHash": ("hash", "blockHash", "from", "to"),
+    "eth_getTransactionReceipt": ("transactionHash", "blockHash", "status"),
+}
 
 
 def _hex(value: object, source: str) -> str | None:
