@@ -44,12 +44,10 @@ class AgreedReader:
 
     Args:
         reader: What endpoints agree on; see `ProvenReader`.
-        wait: See `WAIT`.
     """
 
-    def __init__(self, reader: ProvenReader, wait: timedelta = WAIT) -> None:
+    def __init__(self, reader: ProvenReader) -> None:
         self._reader = reader
-        self._wait = wait
         self._head: tuple[float, Block] | None = None
 
     @property
@@ -79,10 +77,10 @@ class AgreedReader:
             block: The block that one endpoint saw it in.
 
         Raises:
-            EndpointUnavailable: They don't, after `wait`.
+            EndpointUnavailable: They don't, after `WAIT`.
         """
         self._head = None
-        deadline, pause = Deadline(self._wait), 0.02
+        deadline, pause = Deadline(WAIT), 0.02
         said = "they don't have that block yet"
         while True:
             try:

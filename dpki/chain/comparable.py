@@ -23,10 +23,17 @@ def comparable(call: Call, answer: object, source: str) -> object:
         return None if answer is None else block_object(decode.block(answer, source))
     if call.method == "eth_getLogs":
         return [_log(item, source) for item in decode.sequence(answer, source)]
-    if call.method in _FIELDS and answer is not None:
+    # Of these two the rest is written in as many ways as there are kinds of transactions.
+    if call.method == "eth_getTransactionByHash" and answer is not None:
         fields = decode.mapping(answer, source)
-        # The rest is written in as many ways as there are kinds of transactions.
-        return {name: _hex(fields.get(name), source) for name in _FIELDS[call.method]}
+        return {name: _hex(fields.get(name), source) for name in _OF_TRANSACTION}
+    if call.method == "eth_getTransactionReceipt" and answer is not None:
+        fields = decode.mapping(answer, source)
+        return {
+            "transactionHash": _hex(fields.get("transactionHash"), source),
+            "blockHash": _hex(fields.get("blockHash"), source),
+            "status": hex(decode.quantity(fields.get("status"), source)),
+        }
     if call.method in ("eth_call", "eth_getCode"):
         return _hex(answer, source)
     return answer
@@ -44,10 +51,7 @@ def written(value: object, source: str) -> str:
         raise decode.nonsense(source, "an answer that can't be written down") from error
 
 
-_FIELDS = {
-    "eth_getTransactionByHash": ("hash", "blockHash", "from", "to"),
-    "eth_getTransactionReceipt": ("transactionHash", "blockHash", "status"),
-}
+_OF_TRANSACTION = ("hash", "blockHash", "from", "to")
 
 
 def _hex(value: object, source: str) -> str | None:

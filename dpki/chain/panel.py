@@ -292,7 +292,9 @@ class Panel(Generic[Source]):
             # A question that is refused may be put differently; callers know how.
             if isinstance(failure, RpcError):
                 raise failure
-        raise self._nobody(f"no {quorum} endpoints agree", failures)
+        names = ", ".join(self.sources[place].name for place in votes)
+        told = f"; they contradict each other: {names}" if len(votes) > 1 else ""
+        raise self._nobody(f"no {quorum} endpoints agree{told}", failures)
 
     def _gather(
         self,
