@@ -42,12 +42,16 @@ contract DeviceRegistry is IDeviceRegistry, DomainPart, EIP712 {
     /// @inheritdoc IDeviceRegistry
     function enroll(address device_, bytes32 keyDocument, uint256 deadline, bytes calldata signature) external {
         require(isRegistrar[msg.sender], DeviceRegistryUnauthorized(msg.sender));
-        Device storage enrolled = _devices[device_];
-        require(enrolled.state == State.Unregistered, DeviceRegistryAlreadyEnrolled(device_));
-        _checkSigned(ENROLLMENT_TYPE, device_, keyDocument, 0, deadline, signature);
+        _enroll(device_, keyDocument, deadline, signature);
+    }
 
-        _devices[device_] = Device({keyDocument: keyDocument, state: State.Active, nonce: 1});
-        emit DeviceEnrolled(device_, keyDocument, msg.sender);
+    /// @inheritdoc IDeviceRegistry
+    function enrollBatch(Request[] calldata requests) external {
+        require(isRegistrar[msg.sender], DeviceRegistryUnauthorized(msg.sender));
+        for (uint256 i = 0; i < requests.length; ++i) {
+            Request calldata one = requests[i];
+            _enroll(one.device, one.keyDocument, one.deadline, one.signature);
+        }
     }
 
     /// @inheritdoc IDeviceRegistry
@@ -63,13 +67,15 @@ contract DeviceRegistry is IDeviceRegistry, DomainPart, EIP712 {
 
     /// @inheritdoc IDeviceRegistry
     function update(address device_, bytes32 keyDocument, uint256 deadline, bytes calldata signature) external {
-        Device storage updated = _active(device_);
-        uint64 nonce = updated.nonce;
-        _checkSigned(KEY_DOCUMENT_UPDATE_TYPE, device_, keyDocument, nonce, deadline, signature);
+        _update(device_, keyDocument, deadline, signature);
+    }
 
-        updated.keyDocument = keyDocument;
-        updated.nonce = nonce + 1;
-        emit KeyDocumentUpdated(device_, keyDocument, nonce);
+    /// @inheritdoc IDeviceRegistry
+    function updateBatch(Request[] calldata requests) external {
+        for (uint256 i = 0; i < requests.length; ++i) {
+            Request calldata one = requests[i];
+            _update(one.device, one.keyDocument, one.deadline, one.signature);
+        }
     }
 
     // -- the governor ----------------------------------------------------------------------------------------------
@@ -90,6 +96,27 @@ contract DeviceRegistry is IDeviceRegistry, DomainPart, EIP712 {
     }
 
     // -- internal --------------------------------------------------------------------------------------------------
+
+    /// @dev Enrols a device; the caller is a registrar.
+    function _enroll(address device_, bytes32 keyDocument, uint256 deadline, bytes calldata signature) internal {
+        Device storage enrolled = _devices[device_];
+        require(enrolled.state == State.Unregistered, DeviceRegistryAlreadyEnrolled(device_));
+        _checkSigned(ENROLLMENT_TYPE, device_, keyDocument, 0, deadline, signature);
+
+        _devices[device_] = Device({keyDocument: keyDocument, state: State.Active, nonce: 1});
+        emit DeviceEnrolled(device_, keyDocument, msg.sender);
+    }
+
+    /// @dev Replaces a device's key document; whoever calls.
+    function _update(address device_, bytes32 keyDocument, uint256 deadline, bytes calldata signature) internal {
+        Device storage updated = _active(device_);
+        uint64 nonce = updated.nonce;
+        _checkSigned(KEY_DOCUMENT_UPDATE_TYPE, device_, keyDocument, nonce, deadline, signature);
+
+        updated.keyDocument = keyDocument;
+        updated.nonce = nonce + 1;
+        emit KeyDocumentUpdated(device_, keyDocument, nonce);
+    }
 
     /// @dev The device at `account`, which has to be active.
     function _active(address account) internal view returns (Device storage active) {

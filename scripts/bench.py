@@ -41,6 +41,8 @@ from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.wallet import create_keystore, load_wallet
 from dpki.transactions.writer import DomainWriter
+from scripts.bench_agent import agent_section, measure_agents
+from scripts.bench_audit import audits_section, measure_audits
 from scripts.bench_commands import (
     commands_section,
     measure_commands,
@@ -48,6 +50,7 @@ from scripts.bench_commands import (
 )
 from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
+from scripts.bench_login import logins_section, measure_logins
 from scripts.bench_polling import measure_polls, polls_section
 from scripts.bench_proofs import measure_proofs, proofs_section
 from scripts.bench_signing import Rate, measure_signing, signing_table
@@ -379,8 +382,11 @@ def main() -> int:
     rates = measure_keys(arguments.rounds)
     today = datetime.now(UTC)
     parts = worst_day_section(measure_worst_day(), today)
+    parts += agent_section(measure_agents(samples=100, agents=200, idle=60), today)
+    parts += logins_section(measure_logins())
     parts += proofs_section(*measure_proofs())
     parts += polls_section(measure_polls())
+    parts += audits_section(measure_audits())
     parts += commands_section(measure_commands(), measure_verify())
     text = report(gas, rounds, timings, rates, measure_krls(), parts, today)
     arguments.out.write_text(text)

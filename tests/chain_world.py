@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dpki.agent.observation import Observation
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.state import open_state
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context, seal_bundle
@@ -26,6 +27,7 @@ from dpki.config.finality import Finality
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import make_enrollment_request
 from dpki.devices.keys import DeviceKeys, generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.devnet.accounts import development_wallet
 from dpki.devnet.anvil import Anvil
 from dpki.model import Address, Entry, Hash32
@@ -50,6 +52,7 @@ class ChainWorld:
     hosts: Ca = field(default_factory=Ca.hosts)
     issuer: IssuerKey = field(default_factory=IssuerKey.generate)
     confirmations: int = 1
+    finality: str = "latest"
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     def __post_init__(self) -> None:
@@ -101,17 +104,20 @@ class ChainWorld:
         self.users.next_serial += len(entries)
 
     def issue_host(
-        self, change: Callable[[Bundle], Bundle] = lambda bundle: bundle
+        self,
+        change: Callable[[Bundle], Bundle] = lambda bundle: bundle,
+        prekey: PrekeySecret | None = None,
     ) -> SshCertificate:
         """Sign, seal, publish and anchor a host certificate for the device's newest host key.
 
         Args:
             change: What to do to the bundle before it is sealed.
+            prekey: The one-time key that it is for instead.
         """
         serial, device = self.hosts.next_serial, self.keys.address
         certificate = self.hosts.sign(
             principals=[HOST],
-            subject=self.keys.ssh_host[-1],
+            subject=self.keys.ssh_host[-1] if prekey is None else prekey.ssh,
             valid_after=self.now - timedelta(minutes=5),
             valid_before=self.now + timedelta(days=1),
         )
@@ -122,7 +128,10 @@ class ChainWorld:
         path = merkle.Tree([merkle.leaf(context, serial, bare)]).path(0, serial)
         place = bundle_context(self.domain.id, self.hosts.id, serial, device)
         bundle = change(Bundle(certificate.blob, None, path, place))
-        sealed = seal_bundle(bundle, self.keys.sealing.public)
+        public = self.keys.sealing.public
+        if prekey is not None:
+            public = public.for_prekey(prekey.x25519_public)
+        sealed = seal_bundle(bundle, public)
         self.store.put(sealed)
         locator = locator_for(
             self.issuer,
@@ -137,6 +146,11 @@ class ChainWorld:
         self.hosts.next_serial += 1
         return certificate
 
+    @property
+    def key_folder(self) -> Path:
+        """The device's folder of keys, for who saves them."""
+        return self.directory / "device/keys"
+
     def observe(self, reader: Reader | None = None) -> Observation:
         """Look as the agent does, at this endpoint or another."""
         folder = self.directory / "device"
@@ -145,7 +159,7 @@ class ChainWorld:
             domain=self.domain.id,
             rpc=("unused",),
             access=Access(console_access=True),
-            chain=Finality(authority_finality="latest", confirmations=self.confirmations),
+            chain=Finality(authority_finality=self.finality, confirmations=self.confirmations),
         )
         with open_state(folder) as state:
             return observe(
@@ -155,15 +169,31 @@ class ChainWorld:
                 self.keys,
                 [self.store],
                 state,
-                folder,
+                OpenedBundles(folder / "bundles", self.key_folder),
                 datetime.now(UTC),
             )
 
 
 @contextmanager
-def open_world(directory: Path, *, optimism: bool = False) -> Iterator[ChainWorld]:
-    """Start an Anvil, deploy a domain, and end the Anvil."""
-    with Anvil(directory, optimism=optimism) as anvil, Endpoint(anvil.url) as reader:
+def open_world(
+    directory: Path, *, optimism: bool = False, block_time: int | None = None
+) -> Iterator[ChainWorld]:
+    """Start an Anvil, deploy a domain, and end the Anvil.
+
+    Args:
+        block_time: Seconds between blocks; None mines a block for each transaction, at once.
+    """
+    with (
+        Anvil(directory, optimism=optimism, block_time=block_time) as anvil,
+        world_on(anvil.url, directory) as world,
+    ):
+        yield world
+
+
+@contextmanager
+def world_on(url: str, directory: Path) -> Iterator[ChainWorld]:
+    """Deploy a domain on a node with the devnet's accounts."""
+    with Endpoint(url) as reader:
         wallet = development_wallet(0, chain_id=31337)
         domain_id, _ = deploy_domain(
             reader, wallet, governor=wallet.address, registrars=[wallet.address]

@@ -102,7 +102,9 @@ class Geth:
 
     def finalize(self) -> None:
         """Make blocks until all that there is is final."""
-        self.mine(EPOCH)
+        with Endpoint(self.url) as endpoint:
+            head = decode.quantity(endpoint.call("eth_blockNumber"), endpoint.name)
+        self.mine(-head % EPOCH)
 
     def stop(self) -> None:
         self.process.stop()

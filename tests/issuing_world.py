@@ -20,8 +20,8 @@ from dpki.cli.issuing import make_bench
 from dpki.cli.output import Output
 from dpki.cli.session import Desk, open_desk
 from dpki.devnet.anvil import Anvil
+from dpki.issuance.batch import BatchState
 from dpki.issuance.bench import Bench
-from dpki.issuance.journal import BatchState
 from dpki.issuance.progress import silent
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.wallet import load_wallet

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from eth_abi.abi import encode as abi_encode
 
 from dpki.agent import login
 from dpki.agent.hints import Subscriptions
+from dpki.agent.host import Made, encode_made, parse_made
 from dpki.agent.index import (
     Access,
     IndexedAuthority,
@@ -47,6 +49,11 @@ from dpki.agent.rotation import Pair
 from dpki.agent.schedule import Hint
 from dpki.agent.sessions import parse_login_record
 from dpki.agent.state import Coverage, open_state
+from dpki.audit import index as audit_index
+from dpki.audit import sentry
+from dpki.audit.alerts import Alert
+from dpki.audit.state import BatchRecord, DeviceRecord
+from dpki.audit.state import State as AuditState
 from dpki.bundle.cid import cid_of, digest_of_cid
 from dpki.bundle.codec import loads_strict
 from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
@@ -72,8 +79,10 @@ from dpki.certificates.ssh import (
 )
 from dpki.chain import decode, rlp
 from dpki.chain.header import parse_header, verify_header
+from dpki.chain.logs import Log
 from dpki.chain.proofs import Node, NodePool, verify_words
-from dpki.chain.quorum import Evidence
+from dpki.chain.quorum import Evidence, Fault, Standing
+from dpki.chain.standings import Named, encode_standings, key_of, parse_standings
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
@@ -111,10 +120,11 @@ from dpki.issuance.authority_request import (
     encode_authority_request,
     parse_authority_request,
 )
+from dpki.issuance.batch import NewCertificate
 from dpki.issuance.database import Database
 from dpki.issuance.handover import HandedCertificate, Handover, encode_handover, parse_handover
 from dpki.issuance.index import Index
-from dpki.issuance.journal import Journal, NewCertificate
+from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
@@ -415,6 +425,17 @@ def _journal(path: Path) -> object:
         return batches, certificates, known, journal.placements.load()
 
 
+def _audit_index(path: Path) -> object:
+    with _unchanged(path, lambda: audit_index.Index(path, DOMAIN)) as index:
+        kept = [*index.batches()], [*index.words()], [*index.devices()]
+        return index.seen(), index.councils(), [*index.council_logs()], kept
+
+
+def _watch_state(path: Path) -> object:
+    with _unchanged(path, lambda: sentry.Memory(path, DOMAIN)) as memory:
+        return memory.position(), memory.owed("stdout")
+
+
 def _agent_database(path: Path) -> object:
     with ExitStack() as stack:
         state = _unchanged(path, lambda: stack.enter_context(open_state(path.parent)))
@@ -472,6 +493,31 @@ def _journals() -> tuple[bytes, ...]:
             new = NewCertificate(certificate, "alice", entry.device, False, Path("/x"))
             batch = journal.mark_sealed(journal.add(CA_ID, [new]), [Sealed(entry, b"bundle")])
             journal.placements.record([Placement(batch.number, 17, "node", Place.KEPT)])
+        return (_small(path),)
+
+
+def _audit_indices() -> tuple[bytes, ...]:
+    state = AuditState(Address(b"\x01" * 20), is_created=True, is_founded=True)
+    log = Log((CONTEXT,), b"data", 7, CONTEXT, 1, Address(b"\x02" * 20), CONTEXT)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index.sqlite")
+        with audit_index.Index(path, DOMAIN) as index, index.transaction():
+            index.put_batch(BatchRecord(0, 1, 2, CONTEXT, 60))
+            index.put_word(0, 0, 6)
+            index.put_device(DeviceRecord(KEYS.address, CONTEXT, DeviceState.ACTIVE, 1))
+            index.put_council(log.contract)
+            index.put_council_log(log, 1_800_000_000)
+            index.save(Block(7, CONTEXT, NOW), state, Counter({"DomainCreated": 1}))
+        return (_small(path),)
+
+
+def _watch_states() -> tuple[bytes, ...]:
+    alert = Alert(CONTEXT, "ca", "a new CA", 7, CONTEXT, "AuthorityRegistered", {"kind": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "watch.sqlite")
+        with sentry.Memory(path, DOMAIN) as memory:
+            memory.begin(1)
+            memory.note(7, str(DOMAIN), [alert], ["stdout"])
         return (_small(path),)
 
 
@@ -608,6 +654,10 @@ def _texts(*values: object) -> tuple[bytes, ...]:
 
 _KEYS = _key_files()
 
+_STANDINGS = {
+    key_of("https://rpc.example"): Named("https://rpc.example", Standing(2, 1.8e9, Fault.FORKED))
+}
+
 PARSERS: Mapping[str, Parser] = {
     "certificate": Parser(_certificate, _CERTIFICATES),
     "certificate-line": Parser(
@@ -634,6 +684,7 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "sealing-secrets": Parser(SealingSecrets.load, (HYBRID.dump(),)),
     "proof": Parser(parse_proof, (encode_proof(CertificateProof(DOMAIN, CA_ID, 17, _PATH)),)),
+    "endpoint-standings": Parser(parse_standings, (encode_standings(_STANDINGS),)),
     "admin-config": Parser(
         lambda data: parse_admin_config(data.decode("utf-8", "replace"), Path("config.toml")),
         (_toml(_ADMIN),),
@@ -660,6 +711,8 @@ PARSERS: Mapping[str, Parser] = {
         _key_folder, tuple(bytes([number]) + key for number, key in enumerate(_KEYS))
     ),
     "journal": Parser(_file(_journal, "journal.db"), _journals()),
+    "audit-index": Parser(_file(_audit_index, "index.sqlite"), _audit_indices()),
+    "watch-state": Parser(_file(_watch_state, "watch.sqlite"), _watch_states()),
     "agent-database": Parser(_file(_agent_database, "agent.db"), _agent_databases()),
     "agent-report": Parser(
         lambda data: parse_report(data, Path("report.json")), (_agent_report(),)
@@ -667,6 +720,7 @@ PARSERS: Mapping[str, Parser] = {
     "agent-kept": Parser(parse_kept, (encode_kept(_kept()),)),
     "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
+    "made-on-host": Parser(parse_made, (encode_made(Made("login", ("/etc/ssh",))),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-record": Parser(
         _text(parse_login_record),

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dpki.agent.decide import decide
 from dpki.agent.install import install
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.state import open_state
 from dpki.certificates.keys import public_key_line, ssh_blob
 from dpki.certificates.profile import PrincipalRule, Profile
@@ -160,8 +161,9 @@ class Roles:
         now = datetime.now(UTC)
         with open_state(folder) as state:
             store = DirectoryStore(self.directory / "store")
+            opened = OpenedBundles(folder / "bundles", folder / "keys")
             seen = observe(
-                self.endpoint, self.domain, config, self.keys, [store], state, folder, now
+                self.endpoint, self.domain, config, self.keys, [store], state, opened, now
             )
             plan = decide(config, self.keys.address, seen, now)
         install(plan, config)

@@ -24,6 +24,18 @@ interface IDeviceRegistry {
         uint64 nonce;
     }
 
+    /// @notice What a device signed: to be enrolled, or to replace its key document.
+    /// @param device The device.
+    /// @param keyDocument SHA-256 of its key document.
+    /// @param deadline The last second, since 1970, in which the signature is good.
+    /// @param signature The device's; see `enroll` and `update`.
+    struct Request {
+        address device;
+        bytes32 keyDocument;
+        uint256 deadline;
+        bytes signature;
+    }
+
     /// @notice A device was enrolled.
     event DeviceEnrolled(address indexed device, bytes32 keyDocument, address indexed registrar);
 
@@ -64,6 +76,11 @@ interface IDeviceRegistry {
     /// `Enrollment(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)` with nonce 0.
     function enroll(address device, bytes32 keyDocument, uint256 deadline, bytes calldata signature) external;
 
+    /// @notice Enrols several devices: all of them or none.
+    /// @dev Only a registrar.
+    /// @param requests As for `enroll`.
+    function enrollBatch(Request[] calldata requests) external;
+
     /// @notice Replaces a device's key document.
     /// @dev Anyone may bring the device's signature.
     /// @param device The device.
@@ -72,6 +89,11 @@ interface IDeviceRegistry {
     /// @param signature The device's, of
     /// `KeyDocumentUpdate(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)` with its present nonce.
     function update(address device, bytes32 keyDocument, uint256 deadline, bytes calldata signature) external;
+
+    /// @notice Replaces several devices' key documents: all of them or none.
+    /// @dev Anyone may bring the devices' signatures.
+    /// @param requests As for `update`.
+    function updateBatch(Request[] calldata requests) external;
 
     /// @notice Retires a device, for ever.
     /// @dev Only a registrar.

@@ -9,28 +9,30 @@ account ends them all, and the service manager starts the agent again.
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dpki.agent.follow import KEYS, Follower, Seen
+from dpki.agent.follow import KEYS, Follower
 from dpki.agent.hints import listen_always
 from dpki.agent.installation import Installation
 from dpki.agent.once import LOCK
+from dpki.agent.post import Post
 from dpki.agent.report import AgentReport
-from dpki.agent.schedule import Hint, Schedule
+from dpki.agent.schedule import Hint
 from dpki.agent.service import ServiceManager
-from dpki.agent.threads import finish_in_thread, in_thread
-from dpki.chain.domain import registries_of
+from dpki.agent.threads import finish_in_thread
 from dpki.config.device import FILE_NAME, DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import ConfigError, DpkiError
 from dpki.locks import hold_alone
-from dpki.model import Address
+
+if TYPE_CHECKING:
+    from dpki.agent.metrics import Figures
 
 Tell = Callable[[str, Mapping[str, object]], None]
 """Told what happened: a word, and what belongs to it."""
@@ -131,29 +133,28 @@ class _Watch:
         self._config = daemon.config
         self._tell = daemon.tell
         self._posts = [
-            _Post(Follower(name, config, daemon.directory))
+            Post(Follower(name, config, daemon.directory, beside=True))
             for name, config in daemon.config.each().items()
         ]
         self._installation = Installation(daemon.directory, daemon.config)
+        self._figures = _figures(daemon.config)
         self._turn = asyncio.Lock()
         self._said: object = None
 
     async def run(self, changed: asyncio.Event) -> None:
         """Follow all domains until the configuration changes."""
         for post in self._posts:
-            await post.recall(self._tell)
+            try:
+                await post.recall()
+            except DpkiError as error:
+                self._tell("not recalled", {"domain": post.name, "reason": error.message})
         async with asyncio.TaskGroup() as tasks:
             lookers = [tasks.create_task(self._follow(post)) for post in self._posts]
             others = [
                 tasks.create_task(self._daemon.heed_configuration()),
                 tasks.create_task(self._beat()),
-                *(
-                    tasks.create_task(
-                        listen_always(url, contracts(post), post.hint, self._note_subscription)
-                    )
-                    for post in self._posts
-                    for url in post.follower.config.hints
-                ),
+                *(tasks.create_task(post.supply()) for post in self._posts),
+                *(tasks.create_task(one) for one in (*self._subscriptions(), *self._exposures())),
             ]
             await changed.wait()
             for task in others:
@@ -165,17 +166,53 @@ class _Watch:
         for post in self._posts:
             post.follower.close()
 
-    async def _follow(self, post: _Post) -> None:
+    def _subscriptions(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what listens for hints: whatever else hints is added here, and tells a post."""
+        for post in self._posts:
+            for url in post.follower.config.hints:
+                yield listen_always(url, post.contracts, self._hinting(post), self._subscribed)
+
+    def _hinting(self, post: Post) -> Callable[[Hint], None]:
+        def tell(hint: Hint) -> None:
+            if self._figures is not None:
+                self._figures.hinted(post.name)
+            post.hint(hint)
+
+        return tell
+
+    def _subscribed(self, name: str, does: str) -> None:
+        self._tell("subscription", {"endpoint": name, "does": does})
+
+    def _exposures(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what tells the figures to whom they were promised."""
+        if self._figures is None:
+            return
+        from dpki.agent.metrics import serve_figures, write_figures
+
+        metrics = self._config.metrics
+        if metrics.listen is not None:
+            yield serve_figures(self._figures, *metrics.listen, self._exposed)
+        if metrics.textfile is not None:
+            yield write_figures(self._figures, metrics.textfile, self._exposed)
+
+    def _exposed(self, how: str) -> None:
+        self._tell("metrics", {"are": how})
+
+    async def _follow(self, post: Post) -> None:
         """Look at one domain whenever it is due."""
         while await post.until_due():
+            started = time.monotonic()
             await post.look()
+            if self._figures is not None:
+                seconds = time.monotonic() - started
+                self._figures.looked(post.name, seconds, failed=post.failure is not None)
             await self._install()
 
     async def _install(self) -> None:
         """Decide from what was seen of all domains, and install it."""
         async with self._turn:
-            seen = {p.follower.name: p.seen for p in self._posts if p.seen is not None}
-            failures = {p.follower.name: p.failure for p in self._posts if p.failure is not None}
+            seen = {p.name: p.seen for p in self._posts if p.seen is not None}
+            failures = {p.name: p.failure for p in self._posts if p.failure is not None}
             if not seen:
                 self._say_failures(failures)
                 return
@@ -184,8 +221,12 @@ class _Watch:
                     lambda: self._installation.update(seen, failures, datetime.now(UTC))
                 )
             except DpkiError as error:
+                if self._figures is not None:
+                    self._figures.not_installed()
                 self._say("not installed", {"reason": error.message, "hint": error.hint})
             else:
+                if self._figures is not None:
+                    self._figures.installed(report)
                 self._say_report(report)
 
     def _say_report(self, report: AgentReport) -> None:
@@ -224,9 +265,6 @@ class _Watch:
             self._said = (what, facts)
             self._tell(what, facts)
 
-    def _note_subscription(self, name: str, does: str) -> None:
-        self._tell("subscription", {"endpoint": name, "does": does})
-
     async def _beat(self) -> None:
         """Give the service manager signs of life, as long as nothing is stuck."""
         pulse = self._daemon.manager.pulse
@@ -237,80 +275,10 @@ class _Watch:
             await asyncio.sleep(pulse)
 
 
-class _Post:
-    """One domain, when to look at it, and what was seen last.
+def _figures(config: DeviceConfig) -> Figures | None:
+    """Return what counts, where somebody wants to know: the library costs memory."""
+    if config.metrics.listen is None and config.metrics.textfile is None:
+        return None
+    from dpki.agent.metrics import Figures
 
-    Attributes:
-        seen: What a look saw last; None before the first that saw anything.
-        failure: Why the last look saw nothing, if it did not.
-        busy_since: Since when a look is under way, if one is.
-    """
-
-    def __init__(self, follower: Follower) -> None:
-        self.follower = follower
-        self.seen: Seen | None = None
-        self.failure: DpkiError | None = None
-        self.busy_since: float | None = None
-        self._missed: Hint | None = None
-        self._is_dismissed = False
-        self._wake = asyncio.Event()
-        interval = follower.config.following.interval.total_seconds()
-        self._schedule = Schedule(interval, due=time.monotonic())
-
-    async def recall(self, tell: Tell) -> None:
-        """Take what was seen before, until something new is seen."""
-        try:
-            self.seen = await in_thread(self.follower.recall)
-        except DpkiError as error:
-            tell("not recalled", {"domain": self.follower.name, "reason": error.message})
-
-    def hint(self, hint: Hint) -> None:
-        """Take a hint: from a subscription, or from whoever else has one."""
-        if self.busy_since is not None and self._missed is not Hint.EVENT:
-            # The look that is under way may have been too early.
-            self._missed = hint
-        before = self._schedule
-        self._schedule = before.hinted(hint, time.monotonic())
-        if self._schedule.due < before.due:
-            self._wake.set()
-
-    def _make_up(self) -> None:
-        """Take the hint that came while a look was under way."""
-        if self._missed is not None:
-            self.hint(self._missed)
-
-    def dismiss(self) -> None:
-        """Have no further look begin."""
-        self._is_dismissed = True
-        self._wake.set()
-
-    async def until_due(self) -> bool:
-        """Wait until it is time to look; return whether to look at all."""
-        while not self._is_dismissed and (left := self._schedule.due - time.monotonic()) > 0:
-            self._wake.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
-        return not self._is_dismissed
-
-    async def look(self) -> None:
-        """Look at the domain, and note what was seen."""
-        self.busy_since, self._missed = time.monotonic(), None
-        try:
-            self.seen = await in_thread(lambda: self.follower.look(datetime.now(UTC)))
-        except DpkiError as error:
-            self.failure = error
-            self._schedule = self._schedule.failed(time.monotonic(), random.random())
-        else:
-            self.failure = None
-            pending = self.seen.observation.pending > 0
-            self._schedule = self._schedule.succeeded(
-                time.monotonic(), random.random(), pending=pending
-            )
-        self.busy_since = None
-        self._make_up()
-
-
-def contracts(post: _Post) -> tuple[Address, ...]:
-    """Return the contracts whose logs hint at something."""
-    address = post.follower.config.domain.address
-    return (address, *registries_of(address))
+    return Figures()

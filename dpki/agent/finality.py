@@ -24,7 +24,8 @@ def drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
         if mark is memory.floor:
             raise CouldNotCheck(
                 f"block {mark.block.number}, which was final, is not on the chain of {reader.name}",
-                hint="the endpoint is stale, on a fork, or lying; use another one",
+                hint="the endpoint is stale, on a fork, or lying; use another one. If it was those"
+                " used before that lied, move agent.db away: what was revoked is learnt anew",
             )
         return Memory(memory.seen, memory.floor, None)
     return memory

@@ -14,8 +14,10 @@ from dpki.agent.kept import Kept, load_kept, save_kept
 from dpki.agent.memory import with_memory
 from dpki.agent.observation import HostPair, Observation
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
+from dpki.agent.opener import FETCH_BUDGET, FETCH_DEADLINE
 from dpki.agent.presenting import pair_name
-from dpki.agent.sources import Conduct, KnownSource
+from dpki.agent.sources import Conduct, KnownSource, Pantry
 from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
 from dpki.agent.witnessed import ARCHIVE, Vouching
@@ -23,8 +25,10 @@ from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.quorum import Evidence
 from dpki.chain.snapshot import Snapshot
+from dpki.chain.standings import FILE, StandingsFile
 from dpki.config.device import FIRST, DeviceConfig
 from dpki.devices.keys import DeviceKeys, load_device_keys
+from dpki.errors import CouldNotCheck
 from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
@@ -32,6 +36,7 @@ from dpki.verification.verdict import Finding, Verdict
 
 KEYS = "keys"
 DOMAINS = "domains"
+BUNDLES = "bundles"
 
 THOROUGH = timedelta(minutes=5)
 """How long a look may save what the one before found out."""
@@ -64,15 +69,19 @@ class Follower:
         config: The device's configuration, as this domain sees it.
         directory: The agent's folder; what is remembered of the first domain lies in it, and of the
             others in folders of their own below it.
+        beside: Whether bundles are fetched beside the looks, by `fetch`, and not within.
     """
 
-    def __init__(self, name: str, config: DeviceConfig, directory: Path) -> None:
+    def __init__(
+        self, name: str, config: DeviceConfig, directory: Path, *, beside: bool = False
+    ) -> None:
         self.name = name
         self.config = config
         self.directory = directory if name == FIRST else directory / DOMAINS / name
         self._key_folder = directory / KEYS
         self._keys: tuple[object, DeviceKeys] | None = None
         self._sources = _sources(config)
+        self._pantry = Pantry(self._sources) if beside else None
         self._stack = ExitStack()
         self._connection: Connection | None = None
         self._before: Observation | None = None
@@ -87,11 +96,13 @@ class Follower:
         """Look at chain and stores.
 
         Raises:
-            CouldNotCheck: The chain could not be read; the next look connects anew.
+            CouldNotCheck: The chain could not be read.
             DpkiError: What was seen could not be remembered.
         """
         try:
             keys = self._load_keys()
+            if self._pantry is not None:
+                self._pantry.begin()
             make_private_directory(self.directory)
             earlier = self._earlier()
             started = time.monotonic()
@@ -105,9 +116,9 @@ class Follower:
                         chain.domain,
                         config,
                         keys,
-                        self._sources,
+                        self._sources if self._pantry is None else [self._pantry],
                         state,
-                        self.directory,
+                        OpenedBundles(self.directory / BUNDLES, self._key_folder),
                         now,
                         before=None if is_thorough else self._before,
                         search=search,
@@ -135,9 +146,23 @@ class Follower:
             if before is None or before.known is not observation.known:
                 save_kept(self.directory, Kept.of(observation, seen.evidence, now))
             return seen
+        except CouldNotCheck:
+            raise  # the connection knows whom to ask next
         except BaseException:
             self.close()
             raise
+
+    @property
+    def wants(self) -> bool:
+        """Whether a bundle is to be fetched beside the looks."""
+        return self._pantry is not None and self._pantry.wants
+
+    def fetch(self) -> bool:
+        """Fetch a bundle that the last look found wanting; return whether one came.
+
+        In a thread of its own: a gateway may take its time.
+        """
+        return self._pantry is not None and self._pantry.stock(FETCH_BUDGET, FETCH_DEADLINE)
 
     def recall(self) -> Seen | None:
         """Return what was seen before this process began; None where there is nothing.
@@ -211,7 +236,8 @@ class Follower:
     def _connect(self) -> Connection:
         if self._connection is None:
             config = self.config
-            chain = connect_agreed(config.rpc, config.domain, config.quorum)
+            file = StandingsFile(self.directory / FILE)
+            chain = connect_agreed(config.rpc, config.domain, config.quorum, file)
             self._connection = self._stack.enter_context(chain)
         return self._connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -11,11 +12,16 @@ from dpki.agent.decide import decide
 from dpki.agent.follow import KEYS, Seen
 from dpki.agent.install import Installer
 from dpki.agent.merge import merge
-from dpki.agent.report import AgentReport, DomainReport, LastReport, save_report
+from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import erase_host_keys, load_device_keys
 from dpki.errors import DpkiError
+
+KEEP_SECONDS = 60
+"""How old the kept report may be while nothing new is to be said."""
+
+NOT_INSTALLED = "not installed: "
 
 
 class Installation:
@@ -51,7 +57,11 @@ class Installation:
             if name in seen
         }
         merged = merge(plans)
-        installed = self._installer.install(merged.plan)
+        try:
+            installed = self._installer.install(merged.plan)
+        except DpkiError as error:
+            self._keep_failure(error)
+            raise
         if installed.settled:
             old = keys_to_erase(keys.host_blobs, installed.host_keys)
             erase_host_keys(self._directory / KEYS, old)
@@ -93,6 +103,17 @@ class Installation:
             save_report(self._directory, LastReport(report.to_json(), tuple(report.lines())))
             self._told = told
 
+    def _keep_failure(self, error: DpkiError) -> None:
+        """Have the kept report say that what it tells of is not what was decided last."""
+        self._told = None
+        # A disk that takes nothing does not take this either.
+        with suppress(DpkiError):
+            last = load_report(self._directory) or LastReport({}, ())
+            said = tuple(line for line in last.said if not line.startswith(NOT_INSTALLED))
+            report = {**last.report, "not_installed": error.message}
+            line = f"{NOT_INSTALLED}{error.message}"
+            save_report(self._directory, LastReport(report, (line, *said)))
+
     def _unseen(
         self, seen: Mapping[str, Seen], out_of_reach: Mapping[str, DpkiError]
     ) -> Iterator[str]:
@@ -106,7 +127,3 @@ class Installation:
     def _judge_clock(self, seen: Seen) -> str:
         chain = seen.observation.snapshot.block.time
         return judge_clock(seen.at, chain, self._config.following.clock_limit)
-
-
-KEEP_SECONDS = 60
-"""How old the kept report may be while nothing new is to be said."""

@@ -76,7 +76,7 @@ def verify_floor(memory: Memory, snapshot: Snapshot) -> Snapshot:
     if floor is None:
         return snapshot
     hint = "the endpoint is stale, on a fork, or lying; use another one"
-    if snapshot.block.number < floor.block.number:
+    if snapshot.block.number < floor.block.number or snapshot.block.time < floor.block.time:
         raise EndpointUnavailable(
             f"the newest block offered is {snapshot.block.number}, but block {floor.block.number}"
             " was already final",
@@ -101,6 +101,12 @@ def verify_floor(memory: Memory, snapshot: Snapshot) -> Snapshot:
                 f"an update of device {device} that was final is gone", hint=hint
             )
     return snapshot
+
+
+def newest_final(memory: Memory, finalized: Block) -> Block:
+    """Return the newest block known to be final: what was final, is."""
+    floor = memory.floor
+    return finalized if floor is None else max(finalized, floor.block, key=lambda b: b.number)
 
 
 def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime) -> Memory:

@@ -98,10 +98,6 @@ class Schedule:
         pause = backoff(failures, chance, max(self.interval, LONGEST_PAUSE))
         return self._after(now, pause, failures=failures, pending=self.is_pending)
 
-    def at_once(self, now: float) -> Schedule:
-        """Return the schedule of somebody who was told to look: by the operator, not by a hint."""
-        return replace(self, due=now)
-
     def _after(self, now: float, pause: float, *, failures: int, pending: bool) -> Schedule:
         # A look costs whatever brought it about: what comes by itself is rare.
         return replace(

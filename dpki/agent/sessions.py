@@ -24,6 +24,7 @@ from pathlib import Path
 from dpki.agent.index import LoginIndex
 from dpki.agent.login import MARKED, boot_id
 from dpki.config.device import Ending
+from dpki.errors import MalformedInput
 from dpki.files import translated
 from dpki.model import Hash32
 
@@ -57,11 +58,15 @@ class LoginRecord:
     is_marked: bool
 
 
-def parse_login_record(name: str) -> LoginRecord | None:
-    """Return what a file's name says; None where it is no record."""
+def parse_login_record(name: str) -> LoginRecord:
+    """Return what a file's name says.
+
+    Raises:
+        MalformedInput: It is no record.
+    """
     match = _RECORD.fullmatch(name)
     if match is None:
-        return None
+        raise MalformedInput(f"{name[:80]!r} is no record of a login")
     return LoginRecord(
         int(match[1]),
         match[2],
@@ -213,11 +218,10 @@ def end_sessions(
 
 def _records(directory: Path) -> Iterator[tuple[Path, LoginRecord]]:
     for path in sorted(directory.glob("*")):
-        record = parse_login_record(path.name)
-        if record is None:
+        try:
+            yield path, parse_login_record(path.name)
+        except MalformedInput:
             _forget(path)
-        else:
-            yield path, record
 
 
 def _end(owner: Process) -> bool:

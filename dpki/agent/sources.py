@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from dpki.errors import DpkiError
+from dpki.errors import ContentUnavailable, DpkiError
+from dpki.http import Deadline
 from dpki.model import Hash32
 from dpki.store.base import BLOCK_LIMIT, BlockSource
+from dpki.store.publish import Backoff, fetch_first
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,65 @@ class KnownSource:
             raise
         self.conduct = replace(seen, delivered=seen.delivered + 1, last="")
         return block
+
+
+class Pantry:
+    """A `BlockSource` that has only what was fetched for it beforehand (claim T5).
+
+    A look at the chain must not wait for a gateway: what is revoked would wait with it. So whatever
+    a look finds wanting is noted here and fetched beside it, and the next look finds it. Looking
+    and fetching may go on at the same time, one thread each.
+
+    Args:
+        sources: Where to fetch from, in order.
+    """
+
+    name = "what was fetched so far"
+
+    def __init__(self, sources: Sequence[BlockSource]) -> None:
+        self._sources = sources
+        self._backoff = Backoff()
+        self._blocks: dict[Hash32, bytes] = {}
+        self._wanted: dict[Hash32, None] = {}
+        self._refusals: dict[Hash32, str] = {}
+
+    @property
+    def wants(self) -> bool:
+        """Whether the last look found something wanting."""
+        return bool(self._wanted)
+
+    def begin(self) -> None:
+        """Have a look begin: what it does not ask for is wanted no longer."""
+        self._blocks = {d: b for d, b in self._blocks.items() if d in self._wanted}
+        self._refusals = {d: why for d, why in self._refusals.items() if d in self._wanted}
+        self._wanted = {}
+
+    def fetch(self, digest: Hash32, deadline: timedelta, limit: int = BLOCK_LIMIT) -> bytes:
+        """Return the block at once or not at all; see `BlockSource.fetch`."""
+        block = self._blocks.pop(digest, None)
+        if block is None:
+            self._wanted[digest] = None
+            raise ContentUnavailable(self._refusals.get(digest, "it is being fetched"))
+        return block
+
+    def stock(self, budget: timedelta, each: timedelta) -> bool:
+        """Fetch what is wanted, the first that can be had; return whether there was one.
+
+        Args:
+            budget: For all of them together.
+            each: For one, all sources together.
+        """
+        end = Deadline(budget)
+        for digest in list(self._wanted):
+            left = min(each, timedelta(seconds=end.remaining()))
+            if not left:
+                break
+            try:
+                self._blocks[digest] = fetch_first(
+                    digest, self._sources, left, backoff=self._backoff
+                )
+            except ContentUnavailable as error:
+                self._refusals[digest] = error.message
+            else:
+                return True
+        return False

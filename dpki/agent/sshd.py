@@ -132,12 +132,12 @@ def settings_for(files: InstalledFiles, config: DeviceConfig) -> list[tuple[str,
 def host_options(files: InstalledFiles, pairs: Sequence[str]) -> list[tuple[str, str]]:
     """Return the options that present these host pairs, the best first.
 
-    Of several keys of one type sshd takes the first, and of several certificates for one key the
-    last.
+    Of several keys of one type sshd takes the first. Of several certificates for one key it would
+    take the last, so there must be none.
     """
     keys = [("HostKey", str(files.host_key(name))) for name in pairs]
     certificates = [("HostCertificate", str(files.host_certificate(name))) for name in pairs]
-    return keys + certificates[::-1]
+    return keys + certificates
 
 
 def mode_of(options: Iterable[tuple[str, str]]) -> Mode | None:
@@ -183,6 +183,16 @@ def check_candidate(binary: Path, main_config: Path, candidate: bytes, beside: P
     _make_separation_directory()
     with written_beside(beside, candidate + f"Include {main_config}\n".encode()) as file:
         run_checked([str(binary), "-t", "-f", str(file)], "sshd refuses the new configuration")
+
+
+def verify_starts(binary: Path, main_config: Path) -> None:
+    """Check that sshd would start with its configuration as it is.
+
+    Raises:
+        ServiceFailed: It would not; the message is sshd's.
+    """
+    _make_separation_directory()
+    run_checked([str(binary), "-t", "-f", str(main_config)], "sshd refuses its configuration")
 
 
 def verify_effective(

@@ -210,6 +210,24 @@ class AgentState:
         """Read the CA's certificates from the domain's first block again the next time."""
         self._connection.execute("DELETE FROM coverage WHERE authority = ?", (bytes(authority),))
 
+    def forget_from(self, authority: AuthorityId, serial: int) -> bool:
+        """Forget the CA's certificates from a serial on, and return whether there were any."""
+        of = (bytes(authority), serial)
+        gone = self._connection.execute(
+            "DELETE FROM certificate WHERE authority = ? AND serial >= ?", of
+        )
+        self._connection.execute(
+            "DELETE FROM watched WHERE authority = ? AND first_serial >= ?", of
+        )
+        return gone.rowcount > 0
+
+    def rewind(self, authority: AuthorityId, block: int) -> None:
+        """Read the CA's certificates after that block again the next time."""
+        self._connection.execute(
+            "UPDATE coverage SET serial = 1, block = MIN(block, ?) WHERE authority = ?",
+            (block, bytes(authority)),
+        )
+
     def settle(self, batches: Iterable[tuple[AuthorityId, int]]) -> None:
         """Stop asking about batches that count for ever, by CA and first serial."""
         self._connection.executemany(

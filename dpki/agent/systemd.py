@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Protocol
 
 from dpki.agent.sshd import run_checked
@@ -12,6 +14,9 @@ class Systemd(Protocol):
 
     def reload_units(self) -> None:
         """Have it read its unit files again."""
+
+    def is_enabled(self, unit: str) -> bool:
+        """Whether the unit is started at each boot."""
 
     def enable(self, unit: str) -> None:
         """Start the unit, now and at each boot; start it again if it runs."""
@@ -24,21 +29,43 @@ class Systemd(Protocol):
 
 
 class Systemctl:
-    """The real one, through `systemctl`, whose refusals are `ServiceFailed`."""
+    """The real one, through `systemctl`, whose refusals are `ServiceFailed`.
+
+    Args:
+        root: The root folder of a host that does not run: then nothing is started or stopped.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._is_live = root == Path("/")
+        self._command = ["systemctl"] if self._is_live else ["systemctl", f"--root={root}"]
 
     def reload_units(self) -> None:
         """Have it read its unit files again."""
-        run_checked(["systemctl", "daemon-reload"], "systemd did not read its units again")
+        if self._is_live:
+            self._run("daemon-reload", failure="systemd did not read its units again")
+
+    def is_enabled(self, unit: str) -> bool:
+        """Whether the unit is started at each boot."""
+        asked = subprocess.run(
+            [*self._command, "is-enabled", "--quiet", unit], check=False, capture_output=True
+        )
+        return asked.returncode == 0
 
     def enable(self, unit: str) -> None:
         """Start the unit, now and at each boot; start it again if it runs."""
-        run_checked(["systemctl", "enable", unit], f"systemd did not enable {unit}")
-        run_checked(["systemctl", "restart", unit], f"{unit} did not start")
+        self._run("enable", unit, failure=f"systemd did not enable {unit}")
+        if self._is_live:
+            self._run("restart", unit, failure=f"{unit} did not start")
 
     def disable(self, unit: str) -> None:
         """Stop the unit, now and for good."""
-        run_checked(["systemctl", "disable", "--now", unit], f"systemd did not disable {unit}")
+        if self._is_live:
+            self._run("stop", unit, failure=f"{unit} did not stop")
+        self._run("disable", unit, failure=f"systemd did not disable {unit}")
 
     def reload(self, unit: str) -> None:
         """Have a running unit read its configuration again; one that does not run is left alone."""
-        run_checked(["systemctl", "try-reload-or-restart", unit], f"systemd did not reload {unit}")
+        self._run("try-reload-or-restart", unit, failure=f"systemd did not reload {unit}")
+
+    def _run(self, *words: str, failure: str) -> None:
+        run_checked([*self._command, *words], failure)

@@ -277,7 +277,8 @@ class Index:
         row = self._row(
             "SELECT bits FROM words WHERE authority = ? AND number = ?", authority, index
         )
-        return 0 if row is None else int.from_bytes(row[0])
+        with decoded(self._path, SCHEMA):
+            return 0 if row is None else int.from_bytes(row[0])
 
     def put_word(self, authority: int, index: int, word: int) -> None:
         """Keep revocation bits."""
@@ -288,7 +289,9 @@ class Index:
     def words(self) -> Iterator[tuple[int, int, int]]:
         """Return every revocation word that is not zero: CA, index, bits; in that order."""
         for authority, number, bits in self._each("SELECT * FROM words ORDER BY 1, 2"):
-            yield authority, number, int.from_bytes(bits)
+            with decoded(self._path, SCHEMA):
+                word = int.from_bytes(bits)
+            yield authority, number, word
 
     def device(self, address: Address) -> DeviceRecord | None:
         """Return a device that was enrolled."""

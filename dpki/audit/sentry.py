@@ -28,7 +28,7 @@ from dpki.chain.rpc import Call, Reader, fetch_block
 from dpki.errors import ConfigError, CouldNotCheck
 from dpki.files import make_private_directory
 from dpki.model import Address, Block, DomainId
-from dpki.sqlite import Schema, open_database, translated
+from dpki.sqlite import Schema, decoded, open_database, translated
 
 OVERLAP = 64
 """Blocks that are looked at again: a reorganisation may have changed them."""
@@ -127,7 +127,8 @@ class Memory:
         """Return the first and the last block that were looked at; None before the first look."""
         with translated(self._path, SCHEMA):
             row = self._connection.execute("SELECT first, block FROM position").fetchone()
-        return None if row is None else (int(row[0]), int(row[1]))
+        with decoded(self._path, SCHEMA):
+            return None if row is None else (int(row[0]), int(row[1]))
 
     def note(self, block: int, domain: str, alerts: Iterable[Alert], ways: Sequence[str]) -> int:
         """Keep what was found up to a block, all or nothing; return how many alerts are new."""
@@ -163,7 +164,8 @@ class Memory:
                 " ORDER BY alert",
                 (way,),
             ).fetchall()
-        return [Owed(number, way, json.loads(document)) for number, document in rows]
+        with decoded(self._path, SCHEMA):
+            return [Owed(number, way, json.loads(document)) for number, document in rows]
 
     def taken(self, owed: Owed) -> None:
         """Record that a way took an alert."""

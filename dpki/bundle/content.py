@@ -113,17 +113,20 @@ def seal_bundle(bundle: Bundle, keys: SealingKeys) -> bytes:
     return seal(encode_bundle(bundle), keys, bundle.context)
 
 
-def open_bundle(sealed: bytes, secrets: SealingSecrets, context: Hash32) -> Bundle:
+def open_bundle(
+    sealed: bytes, secrets: SealingSecrets, context: Hash32, prekey: bytes | None = None
+) -> Bundle:
     """Open a sealed bundle that should be for this context.
 
     Args:
         context: From `bundle_context`, of what the chain says that it is.
+        prekey: The X25519 private key of a one-time key; None to open with the lasting keys.
 
     Raises:
         MalformedInput, NotForThisDevice: As `dpki.bundle.seal.open_sealed` says.
         WrongContext: It opens, but was made for another domain, CA, serial or device.
     """
-    bundle = parse_bundle(open_sealed(sealed, secrets, context))
+    bundle = parse_bundle(open_sealed(sealed, secrets, context, prekey))
     if bundle.context != context:
         raise WrongContext(
             "the bundle was made for another domain, CA, serial or device than the chain says"

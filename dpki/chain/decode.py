@@ -14,6 +14,7 @@ from dpki.errors import EndpointUnavailable
 from dpki.model import Block, Hash32, from_timestamp
 
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")
+_BLOCKS = 2**63
 _DATA = re.compile(r"0x[0-9a-fA-F]*")
 
 
@@ -77,8 +78,13 @@ def sequence(value: object, source: str) -> list[object]:
 def block(value: object, source: str) -> Block:
     """Return number, hash and time of a block object."""
     fields = mapping(value, source)
+    number = quantity(fields.get("number"), source)
+    if number >= _BLOCKS:
+        # Nodes refuse such a number, and databases can't hold it: it would be remembered, and no
+        # question about it ever answered.
+        raise nonsense(source, "a block number that no chain reaches")
     return Block(
-        number=quantity(fields.get("number"), source),
+        number=number,
         hash=hash32(fields.get("hash"), source),
         time=time(quantity(fields.get("timestamp"), source), source),
     )

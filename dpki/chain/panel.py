@@ -330,7 +330,11 @@ class Panel(Generic[Source]):
         if place in self._on_chain:
             return
         source = self.sources[place]
-        actual = decode.quantity(source.call("eth_chainId"), source.name)
+        try:
+            actual = decode.quantity(source.call("eth_chainId"), source.name)
+        except RpcError as error:
+            # There is no other way to put this question.
+            raise EndpointUnavailable(error.message, hint=error.hint) from error
         if actual != self._chain_id:
             raise _OtherChain(f"{source.name} serves chain {actual}", hint=_HINT)
         self._on_chain.add(place)

@@ -25,6 +25,9 @@ FINALITY_LAG = timedelta(hours=1)
 REORG = 64
 """Blocks that a chain may go back by itself; further back, an endpoint travels in time."""
 
+LEAP = 100_000
+"""Blocks that no chain makes within `FINALITY_LAG`."""
+
 PENALTY = timedelta(seconds=30)
 """For how long one is set aside the first time; twice as long each time after."""
 
@@ -143,9 +146,9 @@ def judge_head(
     """
     if head.number == agreed.number and head != agreed:
         return Fault.FORKED
-    if head.time > agreed.time + lag:
+    if head.time > agreed.time + lag or head.number > agreed.number + LEAP:
         return Fault.AHEAD
-    if head.time < agreed.time - lag:
+    if head.time < agreed.time - lag or head.number < agreed.number - LEAP:
         return Fault.BEHIND
     if earlier is not None and head.number < earlier - REORG:
         return Fault.BACKWARDS

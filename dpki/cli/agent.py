@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpki.cli.options import DeviceDirectory, JsonOption, example
 from dpki.cli.output import Output
+
+if TYPE_CHECKING:
+    from dpki.agent.host import Deed, Host
+
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", help="Root folder of a host that does not run, such as an image."),
+]
+RehearseOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+]
 
 app = typer.Typer(
     name="agent", help="On a device: follow the chain and set up sshd.", no_args_is_help=True
@@ -126,3 +138,81 @@ def rollback_files(
         {"what": what, "done": True, "held": list(installed.held), "changed": [*installed.changed]},
         what,
     )
+
+
+@app.command("install", epilog=example("dpki agent install --dir /etc/dpki --dry-run"))
+def install(
+    directory: DeviceDirectory,
+    root: RootOption = Path("/"),
+    dry_run: RehearseOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make the agent a service of this host, and start it.
+
+    A systemd unit in a tight sandbox, and the login command's account where it is missing. What is
+    there already is left as it is. Prints what was done.
+    """
+    from dpki.agent.host import plan_install
+
+    host = _host(directory, root)
+    _carry_out(Output(json=json), host, plan_install(host), dry_run=dry_run)
+
+
+@app.command(
+    "uninstall",
+    epilog=example(
+        "dpki agent uninstall --dir /etc/dpki --dry-run",
+        "dpki agent uninstall --dir /etc/dpki --purge --yes",
+    ),
+)
+def uninstall(
+    directory: DeviceDirectory,
+    root: RootOption = Path("/"),
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also the device's folder: keys, configuration.")
+    ] = False,
+    dry_run: RehearseOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before --purge.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Take the agent off this host, and leave no trace.
+
+    Its service, what it installed for sshd, the drop-in, the account that it made. From then on
+    sshd lets in whom its own configuration lets in: neither certificates nor the break-glass key.
+    The device's keys stay, but for --purge, which is for ever.
+    """
+    from dpki.agent.host import plan_uninstall
+    from dpki.cli.confirm import confirm, verify_can_ask
+
+    output, host = Output(json=json), _host(directory, root)
+    if purge and not dry_run:
+        verify_can_ask(str(directory), "to remove", yes=yes)
+        confirm(output, str(directory), yes=yes)
+    _carry_out(output, host, plan_uninstall(host, purge=purge), dry_run=dry_run)
+
+
+def _host(directory: Path, root: Path) -> Host:
+    import sys
+
+    from dpki.agent.host import Host
+    from dpki.agent.systemd import Systemctl
+    from dpki.config.device import load_device_config
+
+    directory, root = directory.absolute(), root.absolute()
+    config = load_device_config(root / directory.relative_to("/"))
+    return Host(directory, config, Systemctl(root), Path(sys.executable).with_name("dpki"), root)
+
+
+def _carry_out(output: Output, host: Host, deeds: list[Deed], *, dry_run: bool) -> None:
+    from dpki.agent.host import verify_may_change
+
+    if deeds and not dry_run:
+        verify_may_change(host)
+    with output.working("changing the host"):
+        for deed in deeds:
+            output.say(f"would {deed.says}" if dry_run else deed.says)
+            if not dry_run:
+                deed.do()
+    if not deeds:
+        output.say("nothing is left to do")
+    output.result({"done": not dry_run, "deeds": [deed.says for deed in deeds]}, None)

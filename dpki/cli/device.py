@@ -19,18 +19,19 @@ from dpki.cli.options import (
     example,
     selected,
 )
-from dpki.cli.output import Output, describe_receipt, say_receipt, say_rehearsal
+from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
-    from dpki.devices.enrollment import EnrollmentRequest
+    pass
 
 app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
 device_own.register(app)
 
-RequestArgument = Annotated[Path, typer.Argument(help="A request file that a device made.")]
-NameOption = Annotated[str, typer.Option("--name", help="What to call the device here.")]
+RequestsArgument = Annotated[
+    list[Path], typer.Argument(metavar="REQUEST…", help="Request files that devices made.")
+]
 DevicesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")
 ]
@@ -40,13 +41,19 @@ DevicesArgument = Annotated[
     "enroll",
     epilog=example(
         "dpki device enroll enroll.request --name gate-1",
-        "dpki device enroll enroll.request --name gate-2 --fleet gates --label site=hh",
+        "dpki device enroll gates/*.request --name '{file}' --fleet gates --label site=hh",
     ),
 )
 @spends
 def enroll(
-    request: RequestArgument,
-    name: NameOption,
+    requests: RequestsArgument,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name",
+            help="What to call the device here; {file} stands for the file's name without its end.",
+        ),
+    ],
     fleet: Annotated[
         str | None, typer.Option("--fleet", metavar="NAME", help="The fleet that it belongs to.")
     ] = None,
@@ -59,59 +66,43 @@ def enroll(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Enrol a device by its request. Prints its address."""
-    from dpki.cli.session import now, open_desk, open_writer
-    from dpki.config.values import verify_name
-    from dpki.issuance.registration import enroll_device, rehearse_enrolment
-    from dpki.issuance.selection import parse_labels
+    """Enrol devices by their requests. Prints their addresses.
 
-    output = Output(json=json)
-    verify_name(name)
-    labels = parse_labels(label or (), fleet)
-    parsed = _load_request(request)
-    with open_desk(home) as desk:
-        writer = open_writer(desk, passphrase, output)
-        output.say(f"the request's fingerprint is {parsed.fingerprint}: does the device show that?")
-        if dry_run:
-            device, rehearsal = rehearse_enrolment(
-                desk.reader, writer, desk.index, parsed, name, now()
-            )
-            say_rehearsal(output, rehearsal, f"enrol device {device} as {name}")
-            return
-        with output.working("enrolling the device"):
-            device, receipt = enroll_device(
-                desk.reader, writer, desk.index, parsed, name, now(), labels
-            )
-    say_receipt(output, receipt)
-    output.say(f"{name} is device {device}")
-    output.result({"device": str(device), "name": name, **describe_receipt(receipt)}, device)
+    Up to 100 are one transaction. Compare each fingerprint with the one that the device shows.
+    """
+    from dpki.cli.device_work import enroll_all
+
+    enroll_all(
+        Output(json=json),
+        home,
+        requests,
+        name,
+        fleet,
+        label or (),
+        passphrase=passphrase,
+        dry_run=dry_run,
+    )
 
 
-@app.command("update", epilog=example("dpki device update update.request"))
+@app.command(
+    "update",
+    epilog=example("dpki device update update.request", "dpki device update updates/*.request"),
+)
 @spends
 def update(
-    request: RequestArgument,
+    requests: RequestsArgument,
     dry_run: DryRunOption = False,
     passphrase: PassphraseOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Relay a device's update of its key document."""
-    from dpki.cli.session import now, open_desk, open_writer
-    from dpki.issuance.registration import rehearse_update, update_device
+    """Relay devices' updates of their key documents. Prints their addresses.
 
-    output = Output(json=json)
-    parsed = _load_request(request)
-    with open_desk(home) as desk:
-        writer = open_writer(desk, passphrase, output)
-        if dry_run:
-            device, rehearsal = rehearse_update(desk.reader, writer, parsed, now())
-            say_rehearsal(output, rehearsal, f"update the key document of device {device}")
-            return
-        with output.working("relaying the update"):
-            device, receipt = update_device(desk.reader, writer, desk.index, parsed, now())
-    say_receipt(output, receipt)
-    output.result({"device": str(device), **describe_receipt(receipt)}, device)
+    Up to 100 are one transaction.
+    """
+    from dpki.cli.device_work import update_all
+
+    update_all(Output(json=json), home, requests, passphrase=passphrase, dry_run=dry_run)
 
 
 @app.command(
@@ -127,6 +118,7 @@ def list_(
     """List the devices, as they stand on chain."""
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.cli.session import open_desk
+    from dpki.issuance.next_key import supply
 
     output = Output(json=json)
     meant = selected(device, fleet, label)
@@ -135,6 +127,10 @@ def list_(
         if not meant.is_everything:
             devices = meant.pick(devices)
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
+        left = {
+            one.address: len(supply(one.document, desk.journal.subject_keys(one.address)))
+            for one in devices
+        }
     described: list[dict[str, object]] = [
         {
             "name": one.name,
@@ -143,11 +139,12 @@ def list_(
             "document": "current"
             if snapshot.devices[one.address].key_document == one.document.digest
             else "outdated",
+            "prekeys": left[one.address],
             "labels": dict(one.labels),
         }
         for one in devices
     ]
-    columns = ("name", "device", "state", "document", "labels")
+    columns = ("name", "device", "state", "document", "prekeys", "labels")
     output.table(columns, [[_cell(row[column]) for column in columns] for row in described])
     output.result({"devices": described, "block": snapshot.block.number})
 
@@ -250,10 +247,3 @@ def _cell(value: object) -> object:
     if isinstance(value, dict):
         return " ".join(f"{key}={one}" for key, one in value.items())
     return value
-
-
-def _load_request(path: Path) -> EnrollmentRequest:
-    from dpki.devices.enrollment import REQUEST_LIMIT, parse_request
-    from dpki.files import load_bounded
-
-    return parse_request(load_bounded(path, limit=REQUEST_LIMIT))

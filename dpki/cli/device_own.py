@@ -1,4 +1,4 @@
-"""`dpki device init | rekey | topup`: on a device, its keys and its requests."""
+"""`dpki device init | join | rekey | topup`: on a device, its keys and its requests."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
             "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub",
         ),
     )(init)
+    app.command("join", epilog=example("dpki device join partner --dir /etc/dpki"))(join)
     app.command("rekey", epilog=example("dpki device rekey --dir /etc/dpki --out update.request"))(
         rekey
     )
@@ -137,6 +138,36 @@ def init(
     output.result(describe_request(request, path), request.device)
 
 
+def join(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="As in device.toml: [domains.NAME]."),
+    ],
+    directory: DeviceDirectory,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The request file; default: NAME.request.")
+    ] = None,
+    qr: QrOption = False,
+    json: JsonOption = False,
+) -> None:
+    """On a device: ask a further trust domain to know its keys.
+
+    Makes a request for that domain's admin: to enrol, or, where the device is enrolled, to have its
+    keys of now known. Prints the request's file.
+    """
+    from dpki.cli.device_setup import make_joining
+
+    output = Output(json=json)
+    folder = directory.absolute()
+    path = (out or folder / f"{name}.request").absolute()
+    with output.working("asking the chain"):
+        request = make_joining(folder, name, path)
+    word = "update" if request.nonce else "enroll"
+    say_request(output, request, qr=qr)
+    output.say(f"next, for that domain's admin: dpki device {word} {path}")
+    output.result(describe_request(request, path), path)
+
+
 def rekey(
     directory: DeviceDirectory,
     out: RequestOutOption = None,
@@ -163,7 +194,7 @@ def topup(
 
     With it a request that anybody may relay, see `dpki device update`. Prints the request's file.
     """
-    from dpki.devices.keys import add_prekeys
+    from dpki.devices.prekeys import add_prekeys
 
     def fill(folder: Path) -> None:
         add_prekeys(folder, prekeys)

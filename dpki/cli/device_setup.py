@@ -35,13 +35,8 @@ from dpki.devices.enrollment import (
     encode_request,
     make_enrollment_request,
 )
-from dpki.devices.keys import (
-    DeviceKeys,
-    add_prekeys,
-    generate_device_keys,
-    load_device_keys,
-    save_device_keys,
-)
+from dpki.devices.keys import DeviceKeys, generate_device_keys, load_device_keys, save_device_keys
+from dpki.devices.prekeys import add_prekeys
 from dpki.errors import CheckedFalse, ConfigError, UsageError
 from dpki.files import (
     PUBLIC,
@@ -161,6 +156,37 @@ def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -
     verify_writable(path)
     change(directory / KEYS)
     keys = load_device_keys(directory / KEYS)
+    return _write_request(path, keys, config.domain, registry, nonce=record.nonce)
+
+
+def make_joining(directory: Path, name: str, path: Path) -> EnrollmentRequest:
+    """Write a request to a further domain of device.toml, with the keys that there are.
+
+    Args:
+        name: What the domain is called there.
+        path: Where the request goes.
+
+    Raises:
+        UsageError: device.toml names no such domain.
+        CheckedFalse: The device is retired in that domain.
+        CouldNotCheck: The chain could not be read.
+    """
+    domains = load_device_config(directory).each()
+    if name not in domains:
+        raise UsageError(
+            f"device.toml names no domain {name!r}", hint=f"it names: {', '.join(domains)}"
+        )
+    config = domains[name]
+    keys = load_device_keys(directory / KEYS)
+    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
+        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
+    record = found.devices[keys.address]
+    if record.state is DeviceState.RETIRED:
+        raise CheckedFalse(
+            f"this device ({keys.address}) is retired in the domain {name}",
+            hint="a retired device stays so for ever; set another one up",
+        )
+    registry = chain.domain.devices
     return _write_request(path, keys, config.domain, registry, nonce=record.nonce)
 
 

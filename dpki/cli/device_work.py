@@ -2,17 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpki.chain.snapshot import fetch_snapshot
-from dpki.cli.output import Output, describe_receipt, describe_rehearsal, format_cost, say_receipt
-from dpki.cli.session import open_desk, open_writer
-from dpki.issuance.selection import Selection
+from dpki.cli.output import (
+    Output,
+    describe_receipt,
+    describe_rehearsal,
+    format_cost,
+    say_receipt,
+    say_rehearsal,
+)
+from dpki.cli.session import now, open_desk, open_writer
+from dpki.config.values import verify_name
+from dpki.devices.enrollment import REQUEST_LIMIT, EnrollmentRequest, parse_request
+from dpki.errors import UsageError
+from dpki.files import load_bounded
+from dpki.issuance.enrolment import (
+    Enrolled,
+    Enrolment,
+    enroll_devices,
+    rehearse_enrolments,
+    rehearse_updates,
+    update_devices,
+)
+from dpki.issuance.selection import Selection, parse_labels
 from dpki.model import DeviceState
 
 if TYPE_CHECKING:
     from dpki.transactions.flight import Rehearsal
+
+
+FILE = "{file}"
+"""Stands for a request file's name, without its end, in a device's name."""
+
+
+def enroll_all(
+    output: Output,
+    home: Path | None,
+    files: Sequence[Path],
+    name: str,
+    fleet: str | None,
+    label: Sequence[str],
+    *,
+    passphrase: str | None,
+    dry_run: bool,
+) -> None:
+    """Enrol devices by their requests."""
+    if len(files) > 1 and FILE not in name:
+        raise UsageError(
+            f"{len(files)} devices can't all be called {name}",
+            hint="let the files' names tell them apart: --name '{file}'",
+        )
+    labels = parse_labels(label, fleet)
+    wishes = [
+        Enrolment(_load_request(file), verify_name(name.replace(FILE, file.stem)), labels)
+        for file in files
+    ]
+    with open_desk(home) as desk:
+        writer = open_writer(desk, passphrase, output)
+        for wish in wishes:
+            output.say(
+                f"{wish.name}: is this the fingerprint that the device shows?"
+                f" {wish.request.fingerprint}"
+            )
+        if dry_run:
+            devices, cost = rehearse_enrolments(desk.reader, writer, desk.index, wishes, now())
+            names = ", ".join(wish.name for wish in wishes)
+            say_rehearsal(output, cost, f"enrol {', '.join(map(str, devices))} as {names}")
+            return
+        with output.working("enrolling"):
+            done = enroll_devices(
+                desk.reader, writer, desk.index, wishes, now(), _told(output, len(wishes))
+            )
+    for one in done:
+        output.say(f"{one.name} is device {one.device}")
+    _say_done(output, done)
+
+
+def update_all(
+    output: Output,
+    home: Path | None,
+    files: Sequence[Path],
+    *,
+    passphrase: str | None,
+    dry_run: bool,
+) -> None:
+    """Relay devices' updates of their key documents."""
+    requests = [_load_request(file) for file in files]
+    with open_desk(home) as desk:
+        writer = open_writer(desk, passphrase, output)
+        if dry_run:
+            devices, cost = rehearse_updates(desk.reader, writer, requests, now())
+            say_rehearsal(output, cost, f"update key documents: {', '.join(map(str, devices))}")
+            return
+        with output.working("relaying updates"):
+            done = update_devices(
+                desk.reader, writer, desk.index, requests, now(), _told(output, len(requests))
+            )
+    _say_done(output, done)
+
+
+def _told(output: Output, total: int) -> Callable[[int], None]:
+    return lambda done: output.notice(f"{done} of {total} devices")
+
+
+def _say_done(output: Output, done: Sequence[Enrolled]) -> None:
+    """Tell what was sent, each transaction once, and print the addresses."""
+    for receipt in dict.fromkeys(one.receipt for one in done):
+        say_receipt(output, receipt)
+    described: list[dict[str, object]] = [
+        {"device": str(one.device), "name": one.name, **describe_receipt(one.receipt)}
+        for one in done
+    ]
+    addresses = "\n".join(str(one.device) for one in done)
+    output.result(described[0] if len(done) == 1 else {"devices": described}, addresses)
+
+
+def _load_request(path: Path) -> EnrollmentRequest:
+    return parse_request(load_bounded(path, limit=REQUEST_LIMIT))
 
 
 def retire_all(

@@ -26,6 +26,7 @@ from dpki.cli.session import Desk, now, open_desk, open_writer, publisher_of
 from dpki.config.profile import load_profile
 from dpki.errors import CheckedFalse, DpkiError, UsageError
 from dpki.files import PUBLIC, load_bounded, write_atomic
+from dpki.issuance.batch import JournaledBatch
 from dpki.issuance.handover import (
     HANDOVER_LIMIT,
     Handover,
@@ -36,7 +37,6 @@ from dpki.issuance.handover import (
     inspect_handover,
     parse_handover,
 )
-from dpki.issuance.journal import JournaledBatch
 from dpki.issuance.outcome import Outcome
 from dpki.issuance.reviewing import Anchored
 from dpki.issuance.workflow import issue_batch, rehearse_batch, withdraw

@@ -23,10 +23,11 @@ from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
 from dpki.files import load_bounded, make_private_directory, verify_writable
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
-from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.next_key import NextKey, next_key
 from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.plan import (
     DEFAULT_HOST_LIFETIME,
@@ -52,7 +53,11 @@ FILE_LIMIT = 64 * 1024
 
 @dataclass(frozen=True)
 class IssueWish:
-    """What was typed: either a device with hostnames, or somebody's key with principals."""
+    """What was typed: either a device with hostnames, or somebody's key with principals.
+
+    Attributes:
+        same: The key of the device's last certificate, where it is to be used again or followed.
+    """
 
     ca: str
     device: str | None
@@ -64,6 +69,7 @@ class IssueWish:
     lifetime: str | None
     reason: str
     out: Path | None
+    same: bytes | None = None
 
 
 def verify_wish(wish: IssueWish) -> None:
@@ -73,8 +79,8 @@ def verify_wish(wish: IssueWish) -> None:
         UsageError: Two ways at once, or half of one.
         InvalidPrincipal: A hostname or principal is none.
     """
-    if wish.keygen not in ("device", "admin"):
-        raise UsageError(f"--keygen is device or admin, not {wish.keygen[:40]!r}")
+    if wish.keygen not in ("device", "admin", "same"):
+        raise UsageError(f"--keygen is device, admin or same, not {wish.keygen[:40]!r}")
     if wish.lifetime is not None:
         parse_duration(wish.lifetime)
     if wish.reason:
@@ -125,7 +131,7 @@ def request_for_device(
     device: NamedDevice,
     snapshot: Snapshot,
 ) -> CertificateRequest:
-    """Return the request for a device's host key: its newest one, or one made here.
+    """Return the request for a device's host key: its next one, or one made here.
 
     Raises:
         UsageError: The CA does not sign host certificates.
@@ -138,15 +144,30 @@ def request_for_device(
         )
     make_private_directory(desk.home.certificates)
     file = desk.home.certificates / f"{device.name}-{wish.ca}-cert.pub"
+    key = _key_of_device(desk, wish, device)
     return CertificateRequest(
         subject=device.name,
         principals=wish.hostnames,
         until=_until(wish.lifetime, AuthorityKind.SSH_HOST),
-        public_key=None if wish.keygen == "admin" else device.document.ssh_host[-1],
+        public_key=None if key is None else key.blob,
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
         reason=wish.reason,
         release=writable(wish.out or file),
+        prekey=None if key is None else key.prekey,
     )
+
+
+def _key_of_device(desk: Desk, wish: IssueWish, device: NamedDevice) -> NextKey | None:
+    """Return the key that a certificate is for; None where the pair is made here."""
+    if wish.keygen == "admin":
+        return None
+    if wish.keygen == "same" and wish.same is not None:
+        return NextKey(wish.same)
+    newest = device.document.ssh_host[-1]
+    if wish.keygen == "same" or wish.same is None:
+        # The first of a CA, which may well be for the key that another CA's is for.
+        return NextKey(newest)
+    return next_key(device.document, desk.journal.subject_keys(device.address), device.name)
 
 
 def make_bench(

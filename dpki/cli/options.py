@@ -81,8 +81,8 @@ KeygenOption = Annotated[
     str,
     typer.Option(
         "--keygen",
-        metavar="device|admin",
-        help="Who makes the key pair: the device (its newest key), or the admin (sealed).",
+        metavar="device|admin|same",
+        help="Whose key: the device's next one, a pair made here (sealed), or the same as before.",
     ),
 ]
 LifetimeOption = Annotated[

@@ -23,9 +23,9 @@ from dpki.cli.ssh_work import plan_of, revoke_plans
 from dpki.config.durations import parse_duration
 from dpki.errors import DpkiError, UsageError
 from dpki.files import make_private_directory
+from dpki.issuance.batch import JournaledCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.grant import granted_extensions
-from dpki.issuance.journal import JournaledCertificate
 from dpki.issuance.plan import (
     CertificateRequest,
     find_recipient,
@@ -231,7 +231,11 @@ class _Job:
             if device is None:
                 raise UsageError(f"the key document of device {old.subject} is not known here")
             recipient = find_recipient(snapshot, old.device, device.document, device.name)
-            key = None if old.pair_made_here else device.document.ssh_host[-1]
+            newest = device.document.ssh_host[-1]
+            if old.pair_made_here:
+                key = None
+            elif newest not in self._desk.journal.subject_keys(old.device):
+                key = newest
         return CertificateRequest(
             subject=old.subject,
             principals=parsed.principals,

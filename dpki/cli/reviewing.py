@@ -11,8 +11,8 @@ from dpki.cli.output import Output, describe_receipt, describe_rehearsal, format
 from dpki.cli.session import Desk, now, open_desk, open_writer, publisher_of
 from dpki.errors import DpkiError
 from dpki.files import load_bounded
+from dpki.issuance.batch import BatchState
 from dpki.issuance.handover import HANDOVER_LIMIT, parse_handover
-from dpki.issuance.journal import BatchState
 from dpki.issuance.reviewing import Anchored, find_unreviewed, request_review
 from dpki.issuance.sealing import batch_tree
 from dpki.model import AuthorityId

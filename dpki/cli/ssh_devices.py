@@ -99,7 +99,9 @@ def rotate_devices(
         def next_one(device: NamedDevice) -> IssueWish:
             if device.address not in newest:
                 raise never_issued(device)
-            return replace(wish, device=device.name, hostnames=newest[device.address].principals)
+            last = newest[device.address]
+            own = replace(wish, device=device.name, hostnames=last.principals)
+            return replace(own, same=last.subject_key)
 
         job.run(next_one, pin, passphrase, dry_run=dry_run, revoke_old=revoke_old)
 

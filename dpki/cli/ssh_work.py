@@ -99,10 +99,9 @@ def rotate_one(
             lifetime=lifetime,
             reason=reason,
             out=None,
+            same=newest.subject_key,
         )
         verify_wish(wish)
-        if keygen == "device" and named.document.ssh_host[-1] == newest.subject_key:
-            output.say("the device has no newer key: this renews the certificate of the same one")
         writer = open_writer(desk, passphrase, output)
         old = find_serials_of_devices(desk.reader, snapshot, [named.address], now())
         document = _issue(

@@ -157,6 +157,11 @@ class DeviceConfig(DomainConfig):
     metrics: Metrics = field(default_factory=Metrics)
     domains: Mapping[str, DomainConfig] = field(default_factory=dict)
 
+    @property
+    def account_names(self) -> frozenset[str]:
+        """Every account that one of the domains lets somebody into."""
+        return frozenset(name for each in self.each().values() for name in each.accounts)
+
     def each(self) -> dict[str, DeviceConfig]:
         """Return the configuration as each domain sees it, by name, the first one's first."""
         first = replace(self, domains={})

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.bundle.seal import SealingKeys, Suite
-from dpki.certificates.keys import parse_ssh_public_key, ssh_blob
+from dpki.certificates.keys import load_subject_key, parse_ssh_public_key, ssh_blob
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import MalformedInput
 from dpki.model import Hash32
@@ -156,6 +156,18 @@ def parse_key_document(data: bytes) -> KeyDocument:
         ssh_user=_parse_blobs(fields["ssh_user"], "ssh_user"),
         prekeys=_parse_prekeys(fields["prekeys"]) if has_prekeys else (),
     )
+
+
+def ed25519_of(blob: bytes) -> bytes:
+    """Return the 32 bytes of an Ed25519 public key from its SSH blob.
+
+    Raises:
+        MalformedInput: It is of another type: devices make no such keys.
+    """
+    key = load_subject_key(blob)
+    if not isinstance(key, Ed25519PublicKey):
+        raise MalformedInput("a device's own SSH keys are Ed25519, and this one is not")
+    return key.public_bytes_raw()
 
 
 def document_digest(data: bytes) -> Hash32:

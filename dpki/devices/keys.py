@@ -5,22 +5,19 @@ In a folder of their own: `identity.key` (secp256k1, hexadecimal; its address is
 OpenSSH format, so that sshd and ssh use them where they are). Several SSH keys of a kind, because
 the next one has to exist while the old one's certificate still works.
 
-And `prekeys/<n>.key`, the supply of one-time keys: an SSH key and the X25519 key that opens the one
-bundle with the one certificate for it. `prekeys/given` holds the highest number ever given.
+And `prekeys/<n>.key`, the supply of one-time keys (`prekeys`).
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -32,19 +29,18 @@ from eth_keys.datatypes import PrivateKey
 from eth_keys.main import KeyAPI
 from eth_utils.exceptions import ValidationError
 
-from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.bundle.seal import SealingSecrets
 from dpki.certificates.keys import ssh_blob
+from dpki.devices.folder import load_private, numbered
+from dpki.devices.prekeys import PrekeySecret, erase_prekey, load_prekeys
 from dpki.errors import DpkiError, MalformedInput
 from dpki.files import (
     create_atomic,
     fsync_directory,
-    load_bounded,
     make_private_directory,
     settle,
     staged,
     translated,
-    write_atomic,
 )
 from dpki.model import Address
 
@@ -52,63 +48,9 @@ IDENTITY_FILE = "identity.key"
 SEALING_FILE = "sealing.key"
 HOST_DIRECTORY = "ssh_host"
 USER_DIRECTORY = "ssh_user"
-PREKEY_DIRECTORY = "prekeys"
-GIVEN_FILE = "given"
 
-_FILE_LIMIT = 4096
 # Named here and not left to the environment: eth-keys would fall back to slow Python silently.
 _CURVE = KeyAPI(CoinCurveECCBackend)
-
-
-@dataclass(frozen=True)
-class PrekeySecret:
-    """A one-time key, whole.
-
-    Attributes:
-        number: From 1, never given twice.
-        ssh: For one certificate.
-        x25519: 32 bytes; opens that certificate's bundle, once.
-    """
-
-    number: int
-    ssh: Ed25519PrivateKey = field(repr=False)
-    x25519: bytes = field(repr=False)
-
-    @classmethod
-    def generate(cls, number: int) -> PrekeySecret:
-        """Make one from the system's randomness."""
-        x25519 = X25519PrivateKey.generate().private_bytes_raw()
-        return cls(number, Ed25519PrivateKey.generate(), x25519)
-
-    @property
-    def ssh_public(self) -> bytes:
-        """The SSH public key, 32 bytes."""
-        return self.ssh.public_key().public_bytes_raw()
-
-    @property
-    def x25519_public(self) -> bytes:
-        """The X25519 public key, 32 bytes."""
-        return X25519PrivateKey.from_private_bytes(self.x25519).public_key().public_bytes_raw()
-
-    def dump(self) -> bytes:
-        """Return the secret content of its file."""
-        return dumps({"v": 1, "ssh": self.ssh.private_bytes_raw(), "x25519": self.x25519})
-
-    @classmethod
-    def load(cls, number: int, data: bytes) -> PrekeySecret:
-        """Parse what `dump` wrote.
-
-        Raises:
-            MalformedInput: It is something else.
-        """
-        what = "prekey file"
-        value = loads_strict(data, 256)
-        verify_version(value, what, 1)
-        required = {"v": int, "ssh": bytes, "x25519": bytes}
-        fields = fields_of(value, what, required=required, optional={})
-        if len(fields["ssh"]) != 32 or len(fields["x25519"]) != 32:
-            raise MalformedInput("a key in the prekey file has the wrong length")
-        return cls(number, Ed25519PrivateKey.from_private_bytes(fields["ssh"]), fields["x25519"])
 
 
 @dataclass(frozen=True)
@@ -147,16 +89,27 @@ class DeviceKeys:
     def host_key_for(self, public_blob: bytes) -> bytes | None:
         """Return the SSH server's private key with this public key blob, as an OpenSSH file.
 
-        None when it is not this device's.
+        One-time keys are the server's, too, and the client's. None when it is not this device's.
         """
-        return _find(self.ssh_host, public_blob)
+        return _find((*self.ssh_host, *self._one_time), public_blob)
 
     def user_key_for(self, public_blob: bytes) -> bytes | None:
         """Return the SSH client's private key with this public key blob, as an OpenSSH file.
 
         None when it is not this device's.
         """
-        return _find(self.ssh_user, public_blob)
+        return _find((*self.ssh_user, *self._one_time), public_blob)
+
+    def prekey_for(self, public_blob: bytes) -> PrekeySecret | None:
+        """Return the one-time key with this SSH public key blob; None where there is none."""
+        for prekey in self.prekeys:
+            if ssh_blob(prekey.ssh.public_key()) == public_blob:
+                return prekey
+        return None
+
+    @property
+    def _one_time(self) -> tuple[Ed25519PrivateKey, ...]:
+        return tuple(prekey.ssh for prekey in self.prekeys)
 
     def __repr__(self) -> str:
         """Return the device's address and nothing secret."""
@@ -210,7 +163,7 @@ def load_device_keys(directory: Path) -> DeviceKeys:
         sealing=_load_sealing(directory / SEALING_FILE),
         ssh_host=host,
         ssh_user=_load_ssh_keys(directory / USER_DIRECTORY),
-        prekeys=_load_prekeys(directory / PREKEY_DIRECTORY),
+        prekeys=load_prekeys(directory),
     )
 
 
@@ -232,6 +185,24 @@ def add_user_key(directory: Path) -> Ed25519PrivateKey:
     return _add(directory / USER_DIRECTORY)
 
 
+def adopt_prekey(directory: Path, prekey: PrekeySecret, kind: str) -> None:
+    """Keep the SSH key of a one-time key as a lasting one, and erase the one-time key.
+
+    In that order: a crash between the two is made up for by doing it again.
+
+    Args:
+        kind: `HOST_DIRECTORY` or `USER_DIRECTORY`.
+
+    Raises:
+        DpkiError: It could not be written or erased.
+    """
+    folder = directory / kind
+    wanted = prekey.ssh.private_bytes_raw()
+    if wanted not in {_load_ssh_key(path).private_bytes_raw() for _, path in numbered(folder)}:
+        _save(folder, prekey.ssh)
+    erase_prekey(directory, prekey.number)
+
+
 def erase_host_keys(directory: Path, public_blobs: Collection[bytes]) -> None:
     """Remove the SSH server's private keys with these public key blobs, for good.
 
@@ -241,71 +212,11 @@ def erase_host_keys(directory: Path, public_blobs: Collection[bytes]) -> None:
     Raises:
         DpkiError: One could not be removed.
     """
-    for _, path in _numbered(directory / HOST_DIRECTORY):
+    for _, path in numbered(directory / HOST_DIRECTORY):
         if public_blobs and ssh_blob(_load_ssh_key(path).public_key()) in public_blobs:
             with translated(path, "it is still there"):
                 path.unlink()
                 fsync_directory(path.parent)
-
-
-def add_prekeys(directory: Path, count: int) -> tuple[PrekeySecret, ...]:
-    """Make one-time keys until the supply has `count`, and return the new ones.
-
-    Their numbers are recorded as given before the keys are written: a crash may waste some, and no
-    number is ever two keys'.
-
-    Raises:
-        DpkiError: They could not be written.
-    """
-    folder = directory / PREKEY_DIRECTORY
-    make_private_directory(folder)
-    missing = count - len(_numbered(folder))
-    if missing <= 0:
-        return ()
-    first = _given(folder) + 1
-    write_atomic(folder / GIVEN_FILE, f"{first + missing - 1}\n".encode())
-    new = tuple(PrekeySecret.generate(first + i) for i in range(missing))
-    for prekey in new:
-        create_atomic(folder / f"{prekey.number}.key", prekey.dump())
-    return new
-
-
-def erase_prekey(directory: Path, number: int) -> None:
-    """Erase a one-time key; where it is gone already, nothing happens.
-
-    What was sealed for it can't be opened any more. On flash the medium may keep a copy until it
-    erases the block by itself.
-
-    Raises:
-        DpkiError: It could not be erased.
-    """
-    path = directory / PREKEY_DIRECTORY / f"{number}.key"
-    with translated(path, "the one-time key is still there"):
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir():
-            fsync_directory(path.parent)
-
-
-def _load_prekeys(directory: Path) -> tuple[PrekeySecret, ...]:
-    found: list[PrekeySecret] = []
-    for number, path in _numbered(directory):
-        try:
-            found.append(PrekeySecret.load(number, _load_private(path)))
-        except MalformedInput as error:
-            raise MalformedInput(f"{path} is damaged: {error.message}") from None
-    return tuple(found)
-
-
-def _given(directory: Path) -> int:
-    """Return the highest number that was ever given, from the record and from what is there."""
-    path = directory / GIVEN_FILE
-    recorded = 0
-    if path.exists():
-        text = load_bounded(path, limit=16)
-        if re.fullmatch(rb"[1-9][0-9]{0,9}\n", text) is None:
-            raise MalformedInput(f"{path} is damaged: it holds no number")
-        recorded = int(text)
-    return max(recorded, *(number for number, _ in _numbered(directory)), 0)
 
 
 def _write_all(directory: Path, keys: DeviceKeys) -> None:
@@ -321,9 +232,13 @@ def _write_all(directory: Path, keys: DeviceKeys) -> None:
 
 def _add(directory: Path) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
-    newest = max((number for number, _ in _numbered(directory)), default=0)
-    create_atomic(directory / f"{newest + 1}.key", _openssh(key))
+    _save(directory, key)
     return key
+
+
+def _save(directory: Path, key: Ed25519PrivateKey) -> None:
+    newest = max((number for number, _ in numbered(directory)), default=0)
+    create_atomic(directory / f"{newest + 1}.key", _openssh(key))
 
 
 def _find(keys: Iterable[Ed25519PrivateKey], public_blob: bytes) -> bytes | None:
@@ -342,7 +257,7 @@ def _generate_identity() -> PrivateKey:
 
 
 def _load_identity(path: Path) -> PrivateKey:
-    text = _load_private(path)
+    text = load_private(path)
     if re.fullmatch(rb"[0-9a-f]{64}\n", text) is None:
         raise MalformedInput(f"{path} is not an identity key: 64 hexadecimal digits and a line end")
     try:
@@ -354,18 +269,18 @@ def _load_identity(path: Path) -> PrivateKey:
 
 def _load_sealing(path: Path) -> SealingSecrets:
     try:
-        return SealingSecrets.load(_load_private(path))
+        return SealingSecrets.load(load_private(path))
     except MalformedInput as error:
         raise MalformedInput(f"{path} is damaged: {error.message}") from None
 
 
 def _load_ssh_keys(directory: Path) -> tuple[Ed25519PrivateKey, ...]:
-    return tuple(_load_ssh_key(path) for _, path in _numbered(directory))
+    return tuple(_load_ssh_key(path) for _, path in numbered(directory))
 
 
 def _load_ssh_key(path: Path) -> Ed25519PrivateKey:
     try:
-        key = load_ssh_private_key(_load_private(path), password=None)
+        key = load_ssh_private_key(load_private(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise MalformedInput(
             f"{path} is not an unencrypted private key in OpenSSH's format"
@@ -373,26 +288,6 @@ def _load_ssh_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise MalformedInput(f"{path} is not an Ed25519 key")
     return key
-
-
-def _numbered(directory: Path) -> list[tuple[int, Path]]:
-    """Return the key files of a folder by number, oldest first."""
-    found = [
-        (int(path.stem), path)
-        for path in (directory.iterdir() if directory.is_dir() else ())
-        if re.fullmatch(r"[1-9][0-9]{0,8}\.key", path.name)
-    ]
-    return sorted(found)
-
-
-def _load_private(path: Path) -> bytes:
-    data = load_bounded(path, limit=_FILE_LIMIT)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise DpkiError(
-            f"{path} can be read by others than its owner",
-            hint=f"chmod 600 {path}; and if somebody may have read it, enrol a new device",
-        )
-    return data
 
 
 def _openssh(key: Ed25519PrivateKey) -> bytes:

@@ -25,8 +25,7 @@ from nacl.bindings import (
     crypto_scalarmult_ed25519_base_noclamp,
 )
 
-from dpki.certificates.keys import load_subject_key
-from dpki.devices.document import KeyDocument
+from dpki.devices.document import KeyDocument, ed25519_of
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import MalformedInput, SignatureInvalid
 
@@ -102,17 +101,10 @@ def named_keys(document: KeyDocument) -> Iterator[tuple[str, bool, bytes]]:
         yield "its hybrid sealing key", False, document.sealing.point
     for what, blobs in (("host", document.ssh_host), ("client", document.ssh_user)):
         for number, blob in enumerate(blobs, 1):
-            yield f"SSH {what} key {number}", True, _raw(blob)
+            yield f"SSH {what} key {number}", True, ed25519_of(blob)
     for prekey in document.prekeys:
         yield f"the SSH key of prekey {prekey.number}", True, prekey.ssh
         yield f"the sealing key of prekey {prekey.number}", False, prekey.x25519
-
-
-def _raw(blob: bytes) -> bytes:
-    key = load_subject_key(blob)
-    if not isinstance(key, Ed25519PublicKey):
-        raise MalformedInput("a device's own SSH keys are Ed25519, and the key document's are not")
-    return key.public_bytes_raw()
 
 
 def sign_xeddsa(private: bytes, message: bytes) -> bytes:

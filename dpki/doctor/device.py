@@ -26,7 +26,7 @@ from dpki.certificates.krl import Krl, parse_krl
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FILE_NAME as CONFIG
 from dpki.config.device import DeviceConfig, load_device_config
-from dpki.config.sshd import Mode
+from dpki.config.sshd import Mode, Sshd
 from dpki.devices.keys import load_device_keys
 from dpki.doctor.finding import AS_ROOT, Finding, Level, attempt, from_error
 from dpki.doctor.network import look_at_chain, look_at_gateway, unreachable
@@ -58,7 +58,7 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
         *ward.installed_files(),
         ward.login_command(),
         *ward.login_index(),
-        ward.mode(),
+        judge_mode(config.sshd),
         ward.krl(chain.snapshot),
         ward.drop_in(),
         *ward.effective(),
@@ -171,17 +171,6 @@ class _Ward:
             for authority in index.authorities
         ]
 
-    def mode(self) -> Finding:
-        """Who decides a login: sshd alone is less than what strict mode checks."""
-        mode = self.config.sshd.mode
-        if mode is Mode.STRICT:
-            return Finding("mode", Level.OK, "strict: each login is decided by what is anchored")
-        said = f"{mode.label}: sshd lets in what a CA signed, anchored or not"
-        if self.config.sshd.fence:
-            said = f"{mode.label}, fenced: an anchored serial lets in, whatever certificate has it"
-        mend = 'mode = "strict" in [sshd] of device.toml, if a command can run here'
-        return Finding("mode", Level.WARNING, said, mend=mend)
-
     def krl(self, snapshot: Snapshot | None) -> Finding:
         """Whether sshd can read the KRL, and whether it holds all that the chain revoked."""
         path = self.files.krl
@@ -220,7 +209,7 @@ class _Ward:
             return f"{sshd.mode.label} mode is in force"
 
         findings = []
-        for account in sorted(self.config.accounts):
+        for account in sorted(self.config.account_names):
             part = f"sshd for account {account}"
             try:
                 said = check(account)
@@ -237,8 +226,10 @@ class _Ward:
     def people(self) -> list[Finding]:
         """The accounts that the configuration names, and the way in when all else fails."""
         findings = [_account("login command's user", self.config.sshd.login_user, Level.PROBLEM)]
-        findings += [_account("account", name, Level.WARNING) for name in self.config.accounts]
-        if not self.config.accounts:
+        findings += [
+            _account("account", name, Level.WARNING) for name in sorted(self.config.account_names)
+        ]
+        if not self.config.account_names:
             said = "no account lets anybody in by certificate"
             mend = f'add [accounts] to {self.directory / CONFIG}, such as ops = ["0x…/ops"]'
             findings.append(Finding("accounts", Level.WARNING, said, mend=mend))
@@ -277,6 +268,17 @@ def judge_index(authority: IndexedAuthority, now: datetime, *, where: str, mend:
         left = f"{said}: more than half of what is allowed is gone"
         return Finding(part, Level.WARNING, left, where, mend)
     return Finding(part, Level.OK, said, where)
+
+
+def judge_mode(sshd: Sshd) -> Finding:
+    """Return who decides a login: sshd alone is less than what strict mode checks."""
+    if sshd.mode is Mode.STRICT:
+        return Finding("mode", Level.OK, "strict: each login is decided by what is anchored")
+    said = f"{sshd.mode.label}: sshd lets in what a CA signed, anchored or not"
+    if sshd.fence:
+        said = f"{sshd.mode.label}, fenced: whatever certificate has an anchored serial is let in"
+    mend = 'mode = "strict" in [sshd] of device.toml, if a command can run here'
+    return Finding("mode", Level.WARNING, said, mend=mend)
 
 
 def judge_krl(installed: Krl, snapshot: Snapshot, *, where: str, mend: str) -> Finding:

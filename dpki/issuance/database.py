@@ -111,9 +111,34 @@ CREATE TABLE labels (
 ) STRICT;
 """
 
+_PREKEYS = """
+CREATE TABLE prekeys (
+  batch INTEGER NOT NULL,
+  serial INTEGER NOT NULL,
+  device BLOB NOT NULL CHECK (length(device) = 20),
+  number INTEGER NOT NULL CHECK (number BETWEEN 1 AND 4294967295),
+  x25519 BLOB NOT NULL CHECK (length(x25519) = 32),
+  PRIMARY KEY (batch, serial),
+  FOREIGN KEY (batch, serial) REFERENCES certificates (batch, serial)
+) STRICT;
+
+CREATE INDEX prekeys_of_device ON prekeys (device, number);
+
+-- A one-time key is for one certificate; one that will never be anchored does not count.
+CREATE TRIGGER prekeys_once BEFORE INSERT ON prekeys
+WHEN EXISTS (
+  SELECT 1 FROM prekeys JOIN batches ON batches.number = prekeys.batch
+  WHERE prekeys.device = NEW.device AND prekeys.number = NEW.number AND batches.state <> 'void'
+)
+BEGIN SELECT RAISE(ABORT, 'this one-time key is used already'); END;
+
+CREATE TRIGGER prekeys_for_ever BEFORE DELETE ON prekeys
+BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS, _LABELS),
+    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

@@ -20,7 +20,7 @@ from dpki.chain import merkle
 from dpki.chain.domain import Domain
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, DpkiError, MalformedInput, WrongContext
-from dpki.issuance.journal import JournaledBatch
+from dpki.issuance.batch import JournaledBatch
 from dpki.issuance.plan import find_ssh_authority, profile_of, verify_can_issue
 from dpki.issuance.sealing import batch_tree
 from dpki.model import (

@@ -1,42 +1,30 @@
 """The journal: what was issued, and how far each batch got.
 
-A batch is journaled as soon as it is signed, before anything of it leaves the process, and holds
-the exact bytes that are needed to go on with the very same batch after a crash or a reorg:
+A batch is journaled as soon as it is signed, and holds the exact bytes to go on with after a crash:
 
     issued → sealed → published → anchored        and from each of the first three → void
 
 `void` is for ever: another writer took the serials, or the only copy of a private key was lost
-with the process. Certificates of a void batch are never released; it is owed a successor with the
-same wishes, until there is one or it is given up. An anchored batch goes back to published when a
-reorg took it off the chain. What may not happen is forbidden by triggers in the database too.
+with the process. Its certificates are never released; it is owed a successor with the same wishes,
+until there is one or it is given up. An anchored batch that a reorg took off the chain is published
+again. What may not happen is forbidden by triggers in the database too.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
-from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
+from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import DpkiError
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate, NewCertificate
 from dpki.issuance.database import Database, Row
 from dpki.issuance.placements import Placements
+from dpki.issuance.prekeys import UsedPrekey, UsedPrekeys
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, AuthorityId, Entry, Hash32, from_timestamp, to_timestamp
-
-
-class BatchState(enum.Enum):
-    """How far a batch got; the value is what the journal and people read."""
-
-    ISSUED = "issued"
-    SEALED = "sealed"
-    PUBLISHED = "published"
-    ANCHORED = "anchored"
-    VOID = "void"
-
 
 _NEXT = {
     BatchState.ISSUED: (BatchState.SEALED, BatchState.VOID),
@@ -47,96 +35,12 @@ _NEXT = {
 }
 
 
-@dataclass(frozen=True)
-class NewCertificate:
-    """A certificate that was just signed.
-
-    Attributes:
-        certificate: The certificate.
-        subject: How logs name the holder.
-        device: The device that gets a bundle; zero for none.
-        pair_made_here: Whether its private key is in this process only, until it is sealed.
-        release: File that it is written to once it is anchored; None for none.
-    """
-
-    certificate: SshCertificate
-    subject: str
-    device: Address
-    pair_made_here: bool
-    release: Path | None
-
-
-@dataclass(frozen=True)
-class JournaledCertificate:
-    """A certificate as the journal knows it; `entry` and `bundle` are there once it is sealed."""
-
-    serial: int
-    subject: str
-    device: Address
-    blob: bytes = field(repr=False)
-    pair_made_here: bool
-    release: Path | None
-    entry: Entry | None
-    bundle: bytes | None = field(repr=False)
-    is_released: bool
-
-    @property
-    def certificate(self) -> SshCertificate:
-        """The certificate itself."""
-        return parse_ssh_certificate(self.blob)
-
-
-@dataclass(frozen=True)
-class JournaledBatch:
-    """A batch as the journal knows it.
-
-    Attributes:
-        number: The journal's own number, in the order of signing.
-        reason: Why it is void or had to go back.
-        successor: The batch that was signed in place of this void one; 0 where it was given up,
-            None where one is still owed.
-        transaction: The transaction that anchored it.
-        block_number: The block of that transaction.
-    """
-
-    number: int
-    authority: AuthorityId
-    first_serial: int
-    state: BatchState
-    reason: str
-    successor: int | None
-    transaction: Hash32 | None
-    block_number: int | None
-    certificates: tuple[JournaledCertificate, ...]
-
-    @property
-    def count(self) -> int:
-        """The number of certificates."""
-        return len(self.certificates)
-
-    @property
-    def last_serial(self) -> int:
-        """The serial of the last certificate."""
-        return self.first_serial + self.count - 1
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """What goes on chain.
-
-        Raises:
-            DpkiError: The batch is not sealed.
-        """
-        entries = tuple(c.entry for c in self.certificates if c.entry is not None)
-        if len(entries) != self.count:
-            raise DpkiError(f"batch {self.number} of the journal is not sealed yet")
-        return entries
-
-
 class Journal:
     """The journal in an open database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._prekeys = UsedPrekeys(database)
 
     @property
     def placements(self) -> Placements:
@@ -156,8 +60,8 @@ class Journal:
             replaces: The void batch that it is the successor of.
 
         Raises:
-            DpkiError: One of its serials is in another batch that is not void; nothing was
-                recorded.
+            DpkiError: One of its serials is in another batch that is not void, or one of the
+                one-time keys is used already; nothing was recorded.
         """
         with self._database.transaction():
             number = self._database.change(
@@ -180,6 +84,8 @@ class Journal:
                     int(new.pair_made_here),
                     None if new.release is None else str(new.release),
                 )
+                if new.prekey is not None:
+                    self._prekeys.record(number, new.certificate.serial, new.device, new.prekey)
             if replaces is not None:
                 self._set_successor(replaces, number)
         return self.load(number)
@@ -294,6 +200,14 @@ class Journal:
         )
         return tuple(cast(int, number) for (number,) in rows)
 
+    def subject_keys(self, device: Address) -> frozenset[bytes]:
+        """Return the SSH public key blobs that a certificate was ever signed for, void or not."""
+        rows = self._database.rows(
+            "SELECT certificate FROM certificates WHERE device = ?", bytes(device)
+        )
+        with self._database.decoded():
+            return frozenset(parse_ssh_certificate(cast(bytes, b)).subject_key for (b,) in rows)
+
     def knows(self, authority: AuthorityId, serial: int, hash: Hash32) -> bool:
         """Whether this home signed that certificate under that serial."""
         rows = self._database.rows(
@@ -357,6 +271,7 @@ class Journal:
             " locator, bundle, released FROM certificates WHERE batch = ? ORDER BY serial",
             cast(int, number),
         )
+        prekeys = self._prekeys.of_batch(cast(int, number))
         return JournaledBatch(
             number=cast(int, number),
             authority=AuthorityId(cast(bytes, authority)),
@@ -366,11 +281,11 @@ class Journal:
             successor=cast("int | None", successor),
             transaction=None if transaction is None else Hash32(cast(bytes, transaction)),
             block_number=cast("int | None", block_number),
-            certificates=tuple(_certificate(row) for row in certificates),
+            certificates=tuple(_certificate(row, prekeys) for row in certificates),
         )
 
 
-def _certificate(row: Row) -> JournaledCertificate:
+def _certificate(row: Row, prekeys: Mapping[int, UsedPrekey]) -> JournaledCertificate:
     serial, subject, device, blob, made, release, not_after, locator, bundle, released = row
     address = Address(cast(bytes, device))
     entry = None
@@ -381,6 +296,7 @@ def _certificate(row: Row) -> JournaledCertificate:
             from_timestamp(cast(int, not_after)),
             Hash32(cast(bytes, locator)),
         )
+    used = prekeys.get(cast(int, serial))
     return JournaledCertificate(
         serial=cast(int, serial),
         subject=cast(str, subject),
@@ -391,4 +307,5 @@ def _certificate(row: Row) -> JournaledCertificate:
         entry=entry,
         bundle=cast("bytes | None", bundle),
         is_released=bool(released),
+        prekey=used.for_certificate(cast(bytes, blob)) if used is not None else None,
     )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.errors import CheckedFalse, UsageError
-from dpki.issuance.journal import BatchState, JournaledBatch
+from dpki.issuance.batch import BatchState, JournaledBatch
 from dpki.model import AuthorityState, Block
 from dpki.verification.succession import find_successors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpki.issuance.journal import JournaledBatch
+from dpki.issuance.batch import JournaledBatch
 
 
 @dataclass(frozen=True)

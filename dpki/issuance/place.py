@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from dpki.chain.snapshot import Snapshot
-from dpki.issuance.journal import JournaledBatch
+from dpki.issuance.batch import JournaledBatch
 from dpki.issuance.sealing import batch_tree
 
 

@@ -16,7 +16,7 @@ from dpki.certificates.principals import verify_name, verify_principals
 from dpki.certificates.profile import SSH_KINDS, Profile
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.config.durations import format_duration
-from dpki.devices.document import KeyDocument
+from dpki.devices.document import KeyDocument, Prekey
 from dpki.errors import CheckedFalse, NotAllowed, UsageError
 from dpki.model import (
     MAXIMUM_BATCH,
@@ -62,6 +62,8 @@ class CertificateRequest:
         public_key: The holder's SSH public key blob; None where the pair is made here and travels
             in the bundle.
         recipient: The device that gets a bundle; None for a certificate that is no device's.
+        prekey: The one-time key that `public_key` is of, and that the bundle is sealed for; None
+            for the device's lasting keys.
         release: File that the certificate is written to once it is anchored; None for none.
         reason: Why, for the key id; empty for no word about it.
         extensions: Which of the profile's extensions it gets; None for all of them.
@@ -74,6 +76,7 @@ class CertificateRequest:
     recipient: Recipient | None = None
     release: Path | None = None
     reason: str = ""
+    prekey: Prekey | None = None
     extensions: frozenset[str] | None = None
 
 

@@ -5,38 +5,28 @@ Each can be run again after a crash: what exists already is found and completed,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dpki.bundle.locator import IssuerKey
 from dpki.certificates.keys import authority_id, spki_of
-from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import fetch_snapshot
-from dpki.devices.enrollment import (
-    EnrollmentRequest,
-    RequestKind,
-    VerifiedRequest,
-    verify_request,
-)
-from dpki.errors import CheckedFalse, KeyNotFound, UsageError
+from dpki.errors import KeyNotFound, UsageError
 from dpki.files import create_atomic, load_bounded, make_private_directory, verify_writable
 from dpki.issuance.index import Index
-from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
+from dpki.model import Address, AuthorityId, AuthorityKind, Hash32
 from dpki.signer.base import KeyType, Signer
 from dpki.signer.software import make_private_key
 from dpki.transactions.governed import Governed
 
 if TYPE_CHECKING:
     from dpki.council.routing import Governance
-    from dpki.transactions.account import Receipt
     from dpki.transactions.flight import Rehearsal
-    from dpki.transactions.writer import DomainWriter
 
 
 @dataclass(frozen=True)
@@ -147,139 +137,6 @@ def create_authority(
     )
     index.add_authority(wish.name, ca)
     return ca, governed
-
-
-def enroll_device(
-    reader: Reader,
-    writer: DomainWriter,
-    index: Index,
-    request: EnrollmentRequest,
-    name: str,
-    now: datetime,
-    labels: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Address, Receipt | None]:
-    """Verify a device's request, enrol it, and give it its name and labels.
-
-    Returns:
-        Its address, and the transaction; None where it was enrolled already with this document.
-
-    Raises:
-        WrongDomain, SignatureInvalid, Expired, MalformedInput: The request is not in order.
-        CheckedFalse: The device is enrolled with another document, or retired.
-        UsageError: The name is taken, or the request is an update.
-        TransactionForbidden: The account is no registrar.
-        TransactionFailed, CouldNotCheck: As they say.
-    """
-    verified, is_new = _verify_enrolment(reader, writer.domain, index, request, name, now)
-    receipt = None
-    index.verify_writable()
-    if is_new:
-        receipt = writer.enroll_device(*_sent(verified))
-    index.add_device(name, verified.device, verified.document, labels)
-    return verified.device, receipt
-
-
-def rehearse_enrolment(
-    reader: Reader,
-    writer: DomainWriter,
-    index: Index,
-    request: EnrollmentRequest,
-    name: str,
-    now: datetime,
-) -> tuple[Address, Rehearsal | None]:
-    """Do what `enroll_device` does, but send and remember nothing; None where nothing is due."""
-    verified, is_new = _verify_enrolment(reader, writer.domain, index, request, name, now)
-    rehearsal = writer.rehearsal().enroll_device(*_sent(verified)) if is_new else None
-    return verified.device, rehearsal
-
-
-def _verify_enrolment(
-    reader: Reader,
-    domain: Domain,
-    index: Index,
-    request: EnrollmentRequest,
-    name: str,
-    now: datetime,
-) -> tuple[VerifiedRequest, bool]:
-    """Return the request, and whether the device is still to be enrolled."""
-    verified = verify_request(request, domain.id, domain.devices, now)
-    if verified.kind is not RequestKind.ENROLL:
-        raise UsageError(
-            "this is an update of a device's key document",
-            hint="relay it with: dpki device update REQUEST",
-        )
-    index.verify_free(name, verified.device)
-    record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
-    if record.state is DeviceState.UNREGISTERED:
-        return verified, True
-    if record.state is DeviceState.RETIRED or record.key_document != verified.key_document:
-        state = "retired, for ever" if record.state is DeviceState.RETIRED else "enrolled already"
-        raise CheckedFalse(
-            f"device {verified.device} is {state}", hint="see it with: dpki device list"
-        )
-    return verified, False
-
-
-def _sent(verified: VerifiedRequest) -> tuple[Address, Hash32, datetime, bytes]:
-    """Return what of a request goes to the contract."""
-    return verified.device, verified.key_document, verified.deadline, verified.signature
-
-
-def update_device(
-    reader: Reader,
-    writer: DomainWriter,
-    index: Index,
-    request: EnrollmentRequest,
-    now: datetime,
-) -> tuple[Address, Receipt | None]:
-    """Verify a device's update of its key document, relay it, and remember the document.
-
-    Returns:
-        Its address, and the transaction; None where the chain has the document already.
-
-    Raises:
-        WrongDomain, SignatureInvalid, Expired, MalformedInput: The request is not in order.
-        CheckedFalse: The device is not enrolled, or the request was made for another nonce.
-        UsageError: The request is an enrolment.
-        TransactionFailed, CouldNotCheck: As they say.
-    """
-    verified, is_due = _verify_update(reader, writer.domain, request, now)
-    index.verify_writable()
-    receipt = writer.update_device(*_sent(verified)) if is_due else None
-    index.update_document(verified.device, verified.document)
-    return verified.device, receipt
-
-
-def rehearse_update(
-    reader: Reader, writer: DomainWriter, request: EnrollmentRequest, now: datetime
-) -> tuple[Address, Rehearsal | None]:
-    """Do what `update_device` does, but send and remember nothing; None where nothing is due."""
-    verified, is_due = _verify_update(reader, writer.domain, request, now)
-    rehearsal = writer.rehearsal().update_device(*_sent(verified)) if is_due else None
-    return verified.device, rehearsal
-
-
-def _verify_update(
-    reader: Reader, domain: Domain, request: EnrollmentRequest, now: datetime
-) -> tuple[VerifiedRequest, bool]:
-    """Return the request, and whether the chain lacks its document."""
-    verified = verify_request(request, domain.id, domain.devices, now)
-    if verified.kind is not RequestKind.UPDATE:
-        raise UsageError(
-            "this is a request to be enrolled",
-            hint="enrol it with: dpki device enroll REQUEST --name NAME",
-        )
-    record = fetch_snapshot(reader, domain, devices=[verified.device]).devices[verified.device]
-    if record.key_document == verified.key_document:
-        return verified, False
-    if record.state is not DeviceState.ACTIVE:
-        raise CheckedFalse(f"device {verified.device} is not enrolled, or retired")
-    if record.nonce != verified.nonce:
-        raise CheckedFalse(
-            f"the update has number {verified.nonce}, and the chain waits for {record.nonce}",
-            hint="let the device make a new one: dpki device rekey",
-        )
-    return verified, True
 
 
 def prepare_authority(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dpki.issuance.journal import JournaledCertificate
+from dpki.issuance.batch import JournaledCertificate
 from dpki.issuance.standing import Standing
 from dpki.model import Address
 

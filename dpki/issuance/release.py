@@ -8,7 +8,7 @@ from dpki.certificates.ssh import ssh_line
 from dpki.chain.domain import Domain
 from dpki.errors import DpkiError
 from dpki.files import PUBLIC, write_atomic
-from dpki.issuance.journal import BatchState, JournaledBatch
+from dpki.issuance.batch import BatchState, JournaledBatch
 from dpki.issuance.sealing import batch_tree
 from dpki.verification.proof import CertificateProof, encode_proof, proof_file
 

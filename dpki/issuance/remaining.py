@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from dpki.issuance.batch import BatchState, JournaledBatch
 from dpki.issuance.bench import Bench
-from dpki.issuance.journal import BatchState, JournaledBatch
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import find_ssh_authority
 

@@ -15,14 +15,9 @@ from functools import partial
 from dpki.certificates.key_id import reason_of
 from dpki.errors import CheckedFalse, DpkiError, NotAllowed, TransactionReverted, UsageError
 from dpki.issuance.authority import make_pair, sign_batch
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate, NewCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.grant import granted_extensions
-from dpki.issuance.journal import (
-    BatchState,
-    JournaledBatch,
-    JournaledCertificate,
-    NewCertificate,
-)
 from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.placements import journaled
@@ -183,6 +178,7 @@ class Run:
                     device=_device_of(planned.request),
                     pair_made_here=planned.serial in pairs,
                     release=planned.request.release,
+                    prekey=planned.request.prekey,
                 )
                 for planned, certificate in zip(plan.certificates, certificates, strict=True)
             ],
@@ -217,7 +213,7 @@ class Run:
         pairs: Mapping[int, bytes],
     ) -> JournaledBatch:
         signed = [
-            Signed(c.certificate, recipients.get(c.device), pairs.get(c.serial))
+            Signed(c.certificate, recipients.get(c.device), pairs.get(c.serial), c.prekey)
             for c in batch.certificates
         ]
         self._progress(Step.SEAL, 0, batch.count)
@@ -316,6 +312,7 @@ class Run:
                         recipient=recipients.get(c.device),
                         reason=reason_of(c.certificate.key_id),
                         release=c.release,
+                        prekey=c.prekey,
                         extensions=granted_extensions(c.certificate),
                     )
                     for c in living

@@ -17,6 +17,7 @@ from dpki.bundle.locator import IssuerKey, locator_for
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain.domain import Domain
 from dpki.chain.merkle import Tree, leaf, leaf_context
+from dpki.devices.document import Prekey
 from dpki.issuance.plan import Recipient
 from dpki.model import Address, AuthorityId, Entry, Hash32, Path
 
@@ -29,11 +30,13 @@ class Signed:
         certificate: The certificate.
         recipient: The device that gets a bundle; None for none.
         private_key: OpenSSH private key file that was made here, until it is sealed.
+        prekey: The device's one-time key that the bundle is sealed for; None for its lasting keys.
     """
 
     certificate: SshCertificate
     recipient: Recipient | None
     private_key: bytes | None = field(default=None, repr=False)
+    prekey: Prekey | None = None
 
     @property
     def device(self) -> Address:
@@ -113,10 +116,11 @@ def _seal(
         context=context,
         overlap=overlap,
     )
-    sealed = seal_bundle(content, signed.recipient.sealing)
+    lasting, prekey = signed.recipient.sealing, signed.prekey
+    sealed = seal_bundle(content, lasting if prekey is None else lasting.for_prekey(prekey.x25519))
     locator = locator_for(
         issuer_key,
-        signed.recipient.sealing.x25519,
+        lasting.x25519,
         ca,
         device,
         certificate.hash,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from dpki.chain.snapshot import Authority, Snapshot
-from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.place import Place, place_of
 
 

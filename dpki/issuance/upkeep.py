@@ -12,7 +12,8 @@ from datetime import datetime
 from dpki.bundle.cid import digest_of
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import StoreFailed
-from dpki.issuance.journal import BatchState, Journal, JournaledBatch
+from dpki.issuance.batch import BatchState, JournaledBatch
+from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.standing import Standing, standings_of
 from dpki.model import AuthorityId, Hash32

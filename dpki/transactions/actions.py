@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +32,28 @@ from dpki.transactions.governed import GovernanceCall
 _MAXIMUM_MINUTES = 2**24 - 1
 
 Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class SignedDocument:
+    """What a device signed: to be enrolled, or to have its key document replaced.
+
+    Attributes:
+        key_document: Its digest.
+        deadline: Until when the contract takes it.
+        signature: r ‖ s ‖ v, 65 bytes.
+    """
+
+    device: Address
+    key_document: Hash32
+    deadline: datetime
+    signature: bytes
+
+    @property
+    def given(self) -> tuple[object, ...]:
+        """What the contract is given of it."""
+        deadline = to_timestamp(self.deadline)
+        return str(self.device), bytes(self.key_document), deadline, self.signature
 
 
 class DomainActions(ABC, Generic[Outcome]):
@@ -199,6 +222,14 @@ class DomainActions(ABC, Generic[Outcome]):
             to_timestamp(deadline),
             signature,
         )
+
+    def enroll_devices(self, requests: Sequence[SignedDocument]) -> Outcome:
+        """Enrol several devices, all or none (registrar)."""
+        return self._do("DeviceRegistry", "enrollBatch", [one.given for one in requests])
+
+    def update_devices(self, requests: Sequence[SignedDocument]) -> Outcome:
+        """Relay several devices' signed key document updates, all or none (anybody)."""
+        return self._do("DeviceRegistry", "updateBatch", [one.given for one in requests])
 
     def update_device(
         self, device: Address, key_document: Hash32, deadline: datetime, signature: bytes

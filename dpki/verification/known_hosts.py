@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dpki.chain.snapshot import Snapshot
+from dpki.chain.snapshot import Authority, Snapshot
 from dpki.errors import UsageError
 from dpki.model import AuthorityKind
 from dpki.verification.revocations import authority_line
@@ -19,15 +19,25 @@ def known_hosts_lines(snapshot: Snapshot, pattern: str = "*") -> str:
     Raises:
         UsageError: The pattern could not stand in a known_hosts file.
     """
+    lines = [
+        line
+        for authority in snapshot.authorities.values()
+        if authority.kind is AuthorityKind.SSH_HOST and authority.state.is_trusted
+        if (line := known_hosts_line(authority, pattern)) is not None
+    ]
+    return "".join(lines)
+
+
+def known_hosts_line(authority: Authority, pattern: str = "*") -> str | None:
+    """Return the `@cert-authority` line of one CA; None where its key is none that we know.
+
+    Raises:
+        UsageError: The pattern could not stand in a known_hosts file.
+    """
     if not re.fullmatch(r"[A-Za-z0-9.*?!,:\[\]_-]+", pattern):
         raise UsageError(
             f"{pattern[:80]!r} is not a host pattern",
             hint="such as '*.example.org' or '[*.example.org]:2222', separated by commas",
         )
-    lines = [
-        f"@cert-authority {pattern} {line}\n"
-        for authority in snapshot.authorities.values()
-        if authority.kind is AuthorityKind.SSH_HOST and authority.state.is_trusted
-        if (line := authority_line(authority)) is not None
-    ]
-    return "".join(lines)
+    line = authority_line(authority)
+    return None if line is None else f"@cert-authority {pattern} {line}\n"

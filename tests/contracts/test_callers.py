@@ -34,6 +34,14 @@ def enroll(world, ca):
     return world.devices.enroll, world.signed(ENROLLMENT, world.newcomer, DOCUMENT, 0)
 
 
+def enroll_batch(world, ca):
+    return world.devices.enrollBatch, ([world.signed(ENROLLMENT, world.newcomer, DOCUMENT, 0)],)
+
+
+def update_batch(world, ca):
+    return world.devices.updateBatch, ([world.signed(UPDATE, world.device, DOCUMENT, 1)],)
+
+
 def update(world, ca):
     return world.devices.update, world.signed(UPDATE, world.device, DOCUMENT, 1)
 
@@ -104,6 +112,8 @@ FUNCTIONS = {
     ),
     "enroll": ("devices", enroll, {"registrar"}),
     "update": ("devices", update, set(ROLES)),
+    "enrollBatch": ("devices", enroll_batch, {"registrar"}),
+    "updateBatch": ("devices", update_batch, set(ROLES)),
     "retire device": ("devices", call("devices", "retire", "device"), {"registrar"}),
     "setWatch": ("watchdogs", set_watch, {"governor"}),
     "requestReview": ("watchdogs", request_review, {"operator"}),

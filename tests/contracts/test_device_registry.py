@@ -172,6 +172,70 @@ class TestUpdate:
             world.devices.update(*updating(signer=world.registrar), sender=world.registrar)
 
 
+@pytest.fixture
+def several(world):
+    """Three devices."""
+    return [world.device, world.stranger, world.newcomer]
+
+
+class TestBatches:
+    """I1 to I4 hold for each; and it is all or none."""
+
+    def test_enrols_each(self, world, several, enrollment):
+        receipt = world.devices.enrollBatch(
+            [enrollment(device) for device in several], sender=world.registrar
+        )
+        for device in several:
+            assert tuple(world.devices.device(device)) == (DOCUMENT, DeviceState.ACTIVE, 1)
+        assert events(receipt) == [
+            event("DeviceEnrolled", device=d, keyDocument=DOCUMENT, registrar=world.registrar)
+            for d in several
+        ]
+        assert world.changed_storage(receipt) == set().union(*map(device_slots, several))
+
+    def test_updates_each(self, world, several, enrollment, updating):
+        """I2: anyone may bring them; a device twice, if it signed twice."""
+        world.devices.enrollBatch([enrollment(d) for d in several], sender=world.registrar)
+        updates = [updating(d) for d in several]
+        updates.append(updating(several[0], document=b"\x33" * 32, nonce=2))
+        receipt = world.devices.updateBatch(updates, sender=world.stranger)
+        nonces = [e[1]["nonce"] for e in events(receipt)]
+        assert nonces == [1, 1, 1, 2]
+        assert world.devices.device(several[0]).keyDocument == b"\x33" * 32
+        assert world.devices.device(several[1]).keyDocument == NEXT_DOCUMENT
+
+    def test_nobody_is_nothing(self, world):
+        assert events(world.devices.enrollBatch([], sender=world.registrar)) == []
+        assert events(world.devices.updateBatch([], sender=world.stranger)) == []
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_one_that_is_wrong_keeps_all_out(self, world, several, enrollment, place):
+        requests = [enrollment(device) for device in several]
+        requests[place] = enrollment(several[place], nonce=1)
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=several[place]):
+            world.devices.enrollBatch(requests, sender=world.registrar)
+        for device in several:
+            assert world.devices.device(device).state == DeviceState.UNREGISTERED
+
+    def test_one_twice_keeps_all_out(self, world, several, enrollment):
+        """I1."""
+        requests = [enrollment(device) for device in (*several, several[0])]
+        with reverts(world.devices.DeviceRegistryAlreadyEnrolled, device=several[0]):
+            world.devices.enrollBatch(requests, sender=world.registrar)
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_one_update_that_is_wrong_keeps_all_out(
+        self, world, several, enrollment, updating, place
+    ):
+        """I3: a replay among good ones."""
+        world.devices.enrollBatch([enrollment(d) for d in several], sender=world.registrar)
+        world.devices.update(*updating(several[place]), sender=world.stranger)
+        with reverts(world.devices.DeviceRegistryInvalidSignature, device=several[place]):
+            world.devices.updateBatch([updating(d) for d in several], sender=world.stranger)
+        nonces = [world.devices.device(d).nonce for d in several]
+        assert nonces == [2 if i == place else 1 for i in range(3)]
+
+
 @pytest.fixture(params=["enroll", "update"])
 def bring(world, request, enrollment, updating):
     """Bring a signature of either kind; the keywords sign something else instead."""

@@ -225,6 +225,9 @@ class Chronicle:
             "timestamp": hex(self.time(number)),
         }
 
+    def _eth_chainId(self) -> str:  # noqa: N802
+        return hex(self.domain.id.chain_id)
+
     def _eth_getBlockByNumber(self, which: str, _: bool) -> Json | None:  # noqa: N802
         head = self.number - 1
         number = head if which in ("latest", "safe", "finalized") else int(which, 16)

@@ -20,6 +20,7 @@ from dpki.chain.domain import Domain
 from dpki.chain.snapshot import DeviceRecord, Snapshot
 from dpki.devices.document import KeyDocument, make_key_document
 from dpki.devices.keys import DeviceKeys, generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import TransactionForbidden, TransactionReverted
 from dpki.issuance.bench import Bench
 from dpki.issuance.database import Database
@@ -181,8 +182,9 @@ class FakeDevice:
     document: KeyDocument
 
     @classmethod
-    def make(cls, name: str) -> FakeDevice:
-        keys = generate_device_keys()
+    def make(cls, name: str, prekeys: int = 0) -> FakeDevice:
+        supply = tuple(PrekeySecret.generate(number + 1) for number in range(prekeys))
+        keys = replace(generate_device_keys(), prekeys=supply)
         return cls(name, keys, make_key_document(keys))
 
     @property
@@ -220,8 +222,8 @@ class Office:
     def store(self) -> DirectoryStore:
         return DirectoryStore(self.directory / "store")
 
-    def enroll(self, name: str = "gate-1") -> FakeDevice:
-        device = FakeDevice.make(name)
+    def enroll(self, name: str = "gate-1", prekeys: int = 0) -> FakeDevice:
+        device = FakeDevice.make(name, prekeys)
         self.devices[device.address] = device
         self.chain.devices[device.address] = device.record()
         return device
@@ -256,6 +258,11 @@ class Office:
             release=self.directory / f"{name}-cert.pub",
         )
         return replace(request, **changes)  # type: ignore[arg-type]
+
+    def for_prekey(self, device: FakeDevice, place: int = 0) -> CertificateRequest:
+        """Return a request for one of a device's one-time keys."""
+        prekey = device.document.prekeys[place]
+        return replace(self.for_device(device), public_key=prekey.blob, prekey=prekey)
 
     def for_device(self, device: FakeDevice, *, pair_here: bool = False) -> CertificateRequest:
         """Return a request for a device's bundle."""

@@ -26,6 +26,9 @@ class FakeSystemd:
         folder = None if self.root is None else self.root / "etc/systemd/system"
         self._units = set() if folder is None else {path.name for path in folder.glob("*.service")}
 
+    def is_enabled(self, unit: str) -> bool:
+        return unit in self.running
+
     def enable(self, unit: str) -> None:
         self.done.append(f"enable {unit}")
         self._verify_known(unit)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import secrets
 import signal
+import socket
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,11 +18,15 @@ import pytest
 from dpki.agent.once import run_once
 from dpki.chain.domain import fetch_domain
 from dpki.chain.rpc import Call
+from dpki.cli.device_setup import make_joining
 from dpki.config.device import DomainConfig, Grant
 from dpki.config.finality import Finality
-from dpki.config.following import Following
+from dpki.config.following import Following, Metrics
+from dpki.devices.document import parse_key_document
+from dpki.devices.enrollment import parse_request
 from dpki.devnet.accounts import development_wallet
-from dpki.errors import CouldNotCheck
+from dpki.errors import CouldNotCheck, UsageError
+from dpki.model import Address, Entry, Hash32
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.writer import DomainWriter
 from tests.agents import Site, open_site
@@ -233,6 +244,24 @@ class TestFaultyEndpoint:
         agent.wait_for("state", problems=())
 
 
+def test_a_gateway_that_hangs_holds_up_no_removal(
+    world: ChainWorld, site: Site, relay: Relay
+) -> None:
+    """Claim T5: the device's own certificate is fetched beside all else."""
+    relay.hangs = True
+    site.configure(directories=(), gateways=(relay.url,))
+    agent = site.start()
+    assert relay.hung.wait(30)
+    agent.wait_for("state", problems="it is being fetched")
+    serial = issue(world)
+    world.writer.revoke(world.users.id, [serial])
+    while not is_revoked(site, world, serial):
+        agent.wait_for("installed", changed="revoked.krl")
+    site.configure(directories=(world.store_directory,))
+    agent.tell(signal.SIGHUP)
+    agent.wait_for("state", problems=())
+
+
 class TestSeveralDomains:
     @pytest.fixture(scope="class")
     def other(self, world: ChainWorld) -> ChainWorld:
@@ -286,6 +315,26 @@ class TestSeveralDomains:
         assert [d["name"] for d in status["last_run"]["domains"]] == ["first", "other"]
         assert "trust domain other" in said
 
+    def test_a_device_asks_a_further_domain_to_know_its_keys(
+        self, world: ChainWorld, site: Site, relay: Relay
+    ) -> None:
+        wallet = development_wallet(2, chain_id=31337)
+        id, _ = deploy_domain(
+            world.reader, wallet, governor=wallet.address, registrars=[wallet.address]
+        )
+        site.configure(domains={"partner": DomainConfig(domain=id, rpc=(relay.url,))})
+        file = site.directory / "partner.request"
+        request = make_joining(site.folder, "partner", file)
+        domain = fetch_domain(world.reader, id)
+        assert parse_request(file.read_bytes()) == request
+        assert (request.domain, request.device, request.nonce) == (id, world.keys.address, 0)
+        writer = DomainWriter(world.reader, domain, wallet)
+        document = parse_key_document(request.document).digest
+        writer.enroll_device(request.device, document, request.deadline, request.signature)
+        assert make_joining(site.folder, "partner", file).nonce == 1
+        with pytest.raises(UsageError, match="names no domain"):
+            make_joining(site.folder, "stranger", file)
+
 
 class TestClock:
     """Whatever the device's clock says, time is judged by the chain's where that is later."""
@@ -313,3 +362,55 @@ def test_once_says_that_it_could_not_check(site: Site, relay: Relay) -> None:
     site.configure(rpc=(relay.url,))
     with pytest.raises(CouldNotCheck):
         run_once(site.folder)
+
+
+def test_it_tells_systemd_and_prometheus(site: Site) -> None:
+    textfile = site.directory / "dpki.prom"
+    site.configure(metrics=Metrics(listen=("127.0.0.1", 0), textfile=textfile))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0dpki-{site.directory}")
+        manager.settimeout(30)
+        # As systemd does; a queue that nobody empties takes ten.
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_hear, args=(manager, told), daemon=True).start()
+        agent = site.start(
+            NOTIFY_SOCKET=f"@dpki-{site.directory}", WATCHDOG_USEC="200000", WATCHDOG_PID=""
+        )
+        port = str(agent.wait_for("metrics")["are"]).split()[-1]
+        agent.wait_for("state", problems=())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b'dpki_agent_domain_up{domain="first"} 1.0' in answer.read()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/etc/passwd")
+        assert b"dpki_agent_looks" in textfile.read_bytes()
+        agent.tell(signal.SIGHUP)
+        agent.wait_for("configuration read")
+        assert agent.end() == 0
+        wanted = {"READY=1", "WATCHDOG=1", "STOPPING=1", "RELOADING=1"}
+        while wanted:
+            wanted -= set(told.get(timeout=30).splitlines())
+
+
+def _hear(manager: socket.socket, told: queue.SimpleQueue[str]) -> None:
+    with suppress(OSError):
+        while True:
+            told.put(manager.recv(4096).decode())
+
+
+def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
+    """Certificates of the same host CA for other devices, by the thousand, and one for ours."""
+    stranger = Address(b"\x77" * 20)
+    until = world.now + timedelta(days=1)
+    for _ in range(2):
+        entries = [
+            Entry(Hash32(secrets.token_bytes(32)), stranger, until, Hash32.zero())
+            for _ in range(1000)
+        ]
+        world.writer.issue(world.hosts.id, world.hosts.next_serial, entries)
+        world.hosts.next_serial += 1000
+    certificate = world.issue_host()
+    report = run_once(site.folder)
+    assert report.domains[0].host_serial == certificate.serial
+    assert report.all_problems == ()
+    world.writer.revoke(world.users.id, [1])
+    assert run_once(site.folder).changed == ("revoked.krl", "login.db")

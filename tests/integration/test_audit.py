@@ -60,6 +60,24 @@ def test_an_audit_from_the_command_line(
     assert contradiction["event"] == "certificate orphan-cert.pub"
 
 
+def test_an_audit_of_endpoints_that_must_agree_is_proven(
+    world: ChainWorld, where: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dpki = runner(capsys)
+    world.anchor_users(world.sign_user())
+    other = where[-1].replace("127.0.0.1", "localhost")
+    options = (*where, "--to", "latest")
+    trusted = dpki("audit", "run", *options, "--index", tmp_path / "trusted.sqlite")
+    agreed = (*options, "--rpc", other, "--quorum", "2")
+    proven = dpki("audit", "run", *agreed, "--index", tmp_path / "proven.sqlite")
+    assert proven.status == 0, proven.err
+    assert (trusted.document["evidence"]["level"], proven.document["evidence"]["level"]) == (
+        "trusted",
+        "proven",
+    )
+    assert proven.document["digest"] == trusted.document["digest"]
+
+
 def test_what_makes_no_sense_is_a_usage_error(
     where: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from dpki.certificates.keys import ssh_blob
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.issuing import make_bench
 from dpki.cli.output import Output
-from dpki.issuance.journal import BatchState
+from dpki.issuance.batch import BatchState
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.progress import Step
 from dpki.issuance.workflow import issue_batch

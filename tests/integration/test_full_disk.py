@@ -21,8 +21,9 @@ from dpki.chain.snapshot import fetch_snapshot
 from dpki.config.admin import StoreConfig
 from dpki.devnet.anvil import Anvil
 from dpki.issuance import backup as backups
+from dpki.issuance.batch import BatchState
 from dpki.issuance.database import Database
-from dpki.issuance.journal import BatchState, Journal
+from dpki.issuance.journal import Journal
 from dpki.transactions import wallet
 from dpki.verification.check import verify_certificate
 from dpki.verification.verdict import Verdict

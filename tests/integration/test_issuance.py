@@ -14,7 +14,7 @@ from dpki.certificates.keys import authority_id, spki_of, ssh_blob
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.devices.keys import load_device_keys
-from dpki.issuance.journal import BatchState
+from dpki.issuance.batch import BatchState
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.run import TAKEN
 from dpki.issuance.workflow import issue_batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dpki.agent.follow import KEYS, Follower
+from dpki.agent.follow import KEYS, Follower, Seen
 from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.cli.app import run
 from dpki.config.device import FIRST, Access, DeviceConfig
@@ -190,31 +191,33 @@ def test_nonsense_is_a_mistake_in_usage(
     assert run(["audit", *words, "--domain", domain, "--rpc", "http://127.0.0.1:1"]) == 2
 
 
-@pytest.mark.parametrize("mode", list(Mode), ids=lambda mode: mode.value)
-def test_an_agent_lets_in_what_was_published(auditor: Auditor, mode: Mode) -> None:
-    key = auditor.make_key()
-    world = auditor.world
-    save_device_keys(auditor.folder / "device" / KEYS, world.keys)
+def _look(auditor: Auditor, key: VerifierKey, mode: Mode) -> Seen:
+    """Look as a new process of the agent does."""
+    folder = auditor.folder / "device"
+    if not (folder / KEYS).exists():
+        save_device_keys(folder / KEYS, auditor.world.keys)
     config = DeviceConfig(
-        domain=world.domain.id,
+        domain=auditor.world.domain.id,
         rpc=(auditor.url,),
         quorum=1,
         access=Access(console_access=True),
         chain=Finality(authority_finality="latest"),
         witnesses=Witnesses((Witness(key, str(auditor.published)),), 1, mode),
     )
-    follower = Follower(FIRST, config, auditor.folder / "device")
+    follower = Follower(FIRST, config, folder)
     try:
-        with pytest.raises(CouldNotCheck, match="no block that 1 of 1 witnesses signed"):
-            follower.look(world.now)
-        newest = auditor.publish()[1]["newest"]
+        return follower.look(auditor.world.now)
     finally:
         follower.close()
-    follower = Follower(FIRST, config, auditor.folder / "device")
-    try:
-        seen = follower.look(world.now)
-    finally:
-        follower.close()
+
+
+@pytest.mark.parametrize("mode", list(Mode), ids=lambda mode: mode.value)
+def test_an_agent_lets_in_what_was_published(auditor: Auditor, mode: Mode) -> None:
+    key = auditor.make_key()
+    with pytest.raises(CouldNotCheck, match="no block that 1 of 1 witnesses signed"):
+        _look(auditor, key, mode)
+    newest = auditor.publish()[1]["newest"]
+    seen = _look(auditor, key, mode)
     assert [known.block <= newest for known in seen.observation.known] == [True]
     assert f"1 of 1 witnesses signed block {newest}" in str(seen.evidence)
     assert seen.observation.problems == ()
@@ -236,3 +239,18 @@ def test_verify_asks_witnesses(auditor: Auditor) -> None:
     status = run(["verify", str(path), *auditor.domain, *witness, "--witness", str(silent)])
     assert status == 5
     assert "no block that 2 of 2 witnesses signed" in auditor.capsys.readouterr().err
+
+
+def test_where_witnesses_fall_silent_only_what_is_revoked_goes(auditor: Auditor) -> None:
+    # the last test here: it revokes
+    key = auditor.make_key()
+    auditor.publish()
+    assert len(_look(auditor, key, Mode.BESIDE).observation.known) == 1
+    shutil.rmtree(auditor.published)
+    later = _look(auditor, key, Mode.BESIDE).observation
+    assert len(later.known) == 1
+    assert any("no block that 1 of 1 witnesses signed" in problem for problem in later.problems)
+    ca = auditor.world.users.id
+    assert not later.snapshot.authorities[ca].is_revoked(1)
+    auditor.world.writer.revoke(ca, [1])
+    assert _look(auditor, key, Mode.BESIDE).observation.snapshot.authorities[ca].is_revoked(1)

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dpki.bundle.content import bundle_context, open_bundle
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import TransactionFailed
-from dpki.issuance.journal import BatchState, JournaledCertificate
+from dpki.issuance.batch import BatchState, JournaledCertificate
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.workflow import issue_batch, resume

@@ -21,7 +21,7 @@ import pytest
 
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import DpkiError
-from dpki.issuance.journal import BatchState, JournaledBatch, NewCertificate
+from dpki.issuance.batch import BatchState, JournaledBatch, NewCertificate
 from dpki.issuance.place import Place, place_of
 from dpki.issuance.plan import CertificateRequest
 from dpki.issuance.progress import Step

@@ -112,6 +112,41 @@ def test_invented_host_certificates_are_not_installed(world: ChainWorld) -> None
     assert after.host.certificate == real
 
 
+def test_a_newer_host_certificate_is_found_once_its_events_are_no_longer_forged(
+    world: ChainWorld,
+) -> None:
+    """The older one still serves, so nothing else would make the device look again."""
+    first = world.issue_host()
+    world.reader.call("evm_mine")
+    world.observe()
+    second = world.issue_host()
+
+    def tell(call: Call, answer: Any) -> object:
+        if call.method != "eth_getLogs":
+            return answer
+        return [{**log, "data": f"0x{'11' * 32}{log['data'][66:]}"} for log in answer]
+
+    lied_to = world.observe(Liar(world.reader, tell))
+    assert lied_to.host is not None
+    assert lied_to.host.certificate == first
+    assert lied_to.problems
+    seen = world.observe()
+    assert seen.host is not None
+    assert seen.host.certificate == second
+    assert seen.problems == ()
+
+
+def test_who_withholds_users_events_is_not_believed_about_the_device_s(world: ChainWorld) -> None:
+    world.issue_host()
+    world.observe()
+    second = world.issue_host()
+    world.anchor_users(world.sign_user())
+    assert world.observe(withholding(world)).problems
+    seen = world.observe()
+    assert seen.host is not None
+    assert seen.host.certificate == second
+
+
 def test_an_older_chain_is_not_believed_once_a_newer_one_was_final(world: ChainWorld) -> None:
     world.anchor_users(world.sign_user())
     world.observe()
@@ -298,7 +333,7 @@ def test_a_flood_of_anchors_without_bundles_holds_nothing_up(
 
     clock = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("dpki.agent.observe.fetch_first", slow)
+    monkeypatch.setattr("dpki.agent.opener.fetch_first", slow)
     seen = world.observe()
     assert sum(asked, timedelta(0)) <= timedelta(seconds=60)
     assert seen.host is not None

@@ -7,8 +7,6 @@ believed until several endpoints must agree or prove; docs/threat-model.md says 
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +22,7 @@ from dpki.chain.events import (
     fetch_issued,
     verify_batch,
 )
-from dpki.chain.rpc import Endpoint
+from dpki.chain.rpc import Call, Endpoint
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.devnet.anvil import Anvil
 from dpki.errors import (
@@ -36,7 +34,7 @@ from dpki.errors import (
 )
 from dpki.model import Address, AuthorityId, DomainId
 from tests.domains import Deployed, deploy, fresh_entries
-from tests.fakes.rpc_server import answering, serving
+from tests.lying import lying_endpoint
 
 Change = Callable[[dict[str, Any], Any], Any]
 """From a question and its true result to the one that is passed on."""
@@ -63,32 +61,17 @@ def victim(anvil: Anvil) -> Iterator[tuple[Deployed, AuthorityId]]:
         yield deployed, ca
 
 
-def honestly(url: str, question: Any) -> Any:
-    body = json.dumps(question).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
-
-
 @contextmanager
 def between(
     anvil: Anvil, change: Change, reorder: Callable[[list[Any]], Any] = list
 ) -> Iterator[Endpoint]:
     """Yield an endpoint that passes on changed answers."""
 
-    def answer(question: Any) -> Any:
-        truth = honestly(anvil.url, question)
-        if isinstance(question, list):
-            by_id = {item["id"]: item for item in truth}
-            return reorder([changed(one, by_id[one["id"]]) for one in question])
-        return changed(question, truth)
+    def tell(call: Call, answer: Callable[[], object]) -> object:
+        return change({"method": call.method, "params": call.params}, answer())
 
-    def changed(question: dict[str, Any], truth: dict[str, Any]) -> dict[str, Any]:
-        if "result" not in truth:
-            return truth
-        return {**truth, "result": change(question, truth["result"])}
-
-    with serving(answering(answer)) as server, Endpoint(server.url) as endpoint:
+    with lying_endpoint(anvil.url) as liar, Endpoint(liar.url) as endpoint:
+        liar.tell, liar.arrange = tell, reorder
         yield endpoint
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.agent.observation import Observation
 from dpki.agent.observe import observe
+from dpki.agent.opened import OpenedBundles
 from dpki.agent.state import AgentState, open_state
 from dpki.agent.witnessed import ARCHIVE, Vouching
 from dpki.certificates.keys import spki_of
@@ -117,7 +118,7 @@ class World:
                     self.keys,
                     [],
                     state,
-                    self.folder / "agent",
+                    OpenedBundles(self.folder / "bundles", self.folder / "keys"),
                     self.now,
                 )
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from dpki.agent.install import pair_name
+from dpki.agent.rollback import bring_back
+from dpki.certificates.krl import parse_krl
+from dpki.config.sshd import Mode
 from tests.device import Device, open_device
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir"}
@@ -20,8 +24,8 @@ def device() -> Iterator[Device]:
         yield made
 
 
-def run_and_die(device: Device, at: int) -> bool:
-    """Update in a child that is killed right before its `at`-th change; return whether it was."""
+def run_and_die(work: Callable[[], object], at: int) -> bool:
+    """Work in a child that is killed right before its `at`-th change; return whether it was."""
     child = os.fork()
     if child == 0:
         seen = 0
@@ -38,7 +42,7 @@ def run_and_die(device: Device, at: int) -> bool:
 
         sys.addaudithook(hook)
         try:
-            device.update()
+            work()
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -59,7 +63,7 @@ def test_killed_anywhere_the_old_login_or_the_new_one_works(device: Device) -> N
     device.users.revoked.add(old.serial)
     device.new_host_pair()
     deaths = 0
-    while run_and_die(device, deaths + 1):
+    while run_and_die(device.update, deaths + 1):
         deaths += 1
         sshd_accepts(device)
         krl = (device.files / "revoked.krl").read_bytes()
@@ -81,3 +85,73 @@ def test_killed_anywhere_the_old_login_or_the_new_one_works(device: Device) -> N
             "user_ca.pub",
         ]
     )
+
+
+def contents(device: Device) -> dict[str, bytes]:
+    """Return everything that lies there, but what carries a time of its own."""
+    paths = [*device.files.rglob("*"), device.drop_in]
+    return {
+        path.name: path.read_bytes() for path in paths if path.is_file() and path.name != "lock"
+    }
+
+
+def test_killed_anywhere_in_files_mode_and_during_an_overlap(device: Device) -> None:
+    """A revocation, a rotation, other settings, at once: none is half done in the end."""
+    device.mode, device.fence = Mode.FILES, True
+    assert device.host is not None
+    device.lead(device.host)
+    old, _ = device.sign()
+    device.anchor(old)
+    device.update()
+    device.update()
+    device.users.revoked.add(old.serial)
+    new, _ = device.sign()
+    device.anchor(new)
+    device.lead(device.new_host_pair())
+    glass = device.sign()[1]
+    device.break_glass = glass.with_name(f"{glass.name}.pub").read_text().strip()
+    deaths, was_revoked = 0, False
+    while run_and_die(device.update, deaths + 1):
+        deaths += 1
+        sshd_accepts(device)
+        is_revoked = parse_krl((device.files / "revoked.krl").read_bytes()).is_revoked(
+            device.users.blob, old.serial
+        )
+        assert is_revoked or not was_revoked
+        was_revoked = is_revoked
+    assert deaths > 10
+    assert was_revoked
+    first = device.update()
+    assert first.restored == (), "nobody else is blamed for what a killed run left"
+    device.update()
+    assert device.update().changed == ()
+    names = contents(device)
+    assert len([name for name in names if name.startswith("host-")]) == 4
+    assert {"previous.conf", "break_glass", device.stage.account} <= set(names)
+
+
+def test_a_rollback_killed_anywhere_is_done_or_not(device: Device) -> None:
+    assert device.host is not None
+    old = device.host
+    device.lead(old)
+    device.update()
+    device.update()
+    new = device.new_host_pair()
+    device.lead(new)
+    device.update()
+    device.update()
+    before = {path: path.read_bytes() for path in (device.drop_in, device.files / "installed.cbor")}
+    deaths, firsts = 0, set()
+    while run_and_die(lambda: bring_back(device.config, pair_name(old), device.now), deaths + 1):
+        deaths += 1
+        sshd_accepts(device)
+        device.update()
+        shown = device.drop_in.read_text().split("HostKey ")[1].split("\n")[0]
+        held = (device.files / "hold.cbor").exists()
+        assert shown.endswith(pair_name(old if held else new))
+        firsts.add(held)
+        (device.files / "hold.cbor").unlink(missing_ok=True)
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert deaths > 5
+    assert firsts == {True, False}

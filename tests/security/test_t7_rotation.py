@@ -9,10 +9,24 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dpki.agent.follow import Seen
 from dpki.agent.install import Installed, pair_name
-from dpki.agent.observation import HostPair
-from tests.device import Device, open_device
+from dpki.agent.installation import Installation
+from dpki.agent.observation import HostPair, Known, Observation
+from dpki.chain.quorum import Evidence
+from dpki.config.device import FIRST
+from dpki.devices.keys import (
+    add_host_key,
+    generate_device_keys,
+    load_device_keys,
+    save_device_keys,
+)
+from dpki.model import DeviceState, Entry, Hash32
+from dpki.verification.verdict import Finding, Verdict
+from tests.device import Device, open_device, private_key_file
+from tests.world import block, snapshot
 
 
 @pytest.fixture
@@ -150,5 +164,46 @@ def test_both_certificates_of_one_key_and_sshd_shows_the_new_one(device: Device)
     device.lead(device.host)
     runs(device)
     assert are_there(device, old)
-    assert device.drop_in.read_text().count("HostKey") == 1
+    assert device.drop_in.read_text().count("Host") == 3, "HostbasedAuthentication among them"
     assert pair_name(device.host) in device.drop_in.read_text()
+
+
+def test_a_key_that_was_made_on_the_device_is_erased_too(device: Device) -> None:
+    """After its overlap; the newest, which waits for its certificate, stays."""
+    folder = device.directory / "agent"
+    folder.mkdir(mode=0o700)
+    save_device_keys(folder / "keys", generate_device_keys())
+    address = load_device_keys(folder / "keys").address
+    known: list[Known] = []
+    installation = Installation(folder, device.config)
+
+    def certify(key: Ed25519PrivateKey) -> HostPair:
+        certificate, _ = device.hosts.issue(
+            address,
+            principals=["pump-17.example"],
+            subject=key,
+            valid_after=device.now - timedelta(minutes=5),
+            valid_before=device.now + timedelta(days=9),
+        )
+        entry = Entry(certificate.hash, address, certificate.valid_before, Hash32.zero())
+        known.append(Known(device.hosts.id, certificate.serial, entry, 50))
+        return HostPair(certificate, private_key_file(key), Finding(Verdict.VALID, ""))
+
+    def run(pair: HostPair) -> list[str]:
+        for _ in range(3):
+            at = block(100, device.now)
+            cas = (device.users, device.hosts)
+            seen = snapshot(*cas, at=at, devices={address: DeviceState.ACTIVE})
+            observation = Observation(seen, at, tuple(known), pair, ())
+            look = Seen(observation, Evidence(1, 1), device.now)
+            installation.update({FIRST: look}, {}, device.now)
+        return sorted(path.name for path in (folder / "keys/ssh_host").iterdir())
+
+    (first,) = load_device_keys(folder / "keys").ssh_host
+    assert run(certify(first)) == ["1.key"]
+    pair = certify(add_host_key(folder / "keys"))
+    assert run(pair) == ["1.key", "2.key"]
+    add_host_key(folder / "keys")
+    device.now += timedelta(days=1)
+    assert run(pair) == ["2.key", "3.key"]
+    assert load_device_keys(folder / "keys").address == address

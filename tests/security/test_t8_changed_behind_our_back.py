@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from dpki.agent import enforcement
+from dpki.agent import disk, enforcement
+from dpki.agent.host import Host, plan_uninstall
 from dpki.agent.install import Installed, Installer
+from dpki.agent.unit import render_unit, writable_paths
+from dpki.config.sshd import CommandHook
+from dpki.errors import ServiceFailed
 from tests.device import Device, open_device
+from tests.fakes.systemd import FakeSystemd
+from tests.small_disk import in_a_sandbox
 
 
 @pytest.fixture
@@ -170,3 +178,70 @@ def test_changed_options_reach_sshd(device: Device) -> None:
     device.break_glass = glass.with_name(f"{glass.name}.pub").read_text().strip()
     assert device.update().reloaded
     assert replace(device.update(), changed=()).settled
+
+
+def test_the_services_sandbox_is_wide_enough(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With everything else read-only, and no privilege that the unit takes away."""
+    if os.geteuid() != 0:
+        # In a user namespace the folders above belong to nobody that it knows.
+        monkeypatch.setattr(disk, "verify_ownership", lambda directory: None)
+    device.update()
+    certificate, _ = device.sign()
+    device.anchor(certificate)
+    device.new_host_pair()
+    Path("/run/sshd").mkdir(exist_ok=True)
+    unit = render_unit(Path("/usr/bin/dpki"), device.directory, device.config).decode()
+    capabilities = {"CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_KILL": 5}
+    (kept,) = [line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet=")]
+
+    def work() -> None:
+        installed = device.update()
+        assert "login.db" in installed.changed
+        assert installed.reloaded
+        assert device.update().settled
+        with pytest.raises(OSError, match="Read-only file system"):
+            (device.stage.directory / "elsewhere").touch()
+        with pytest.raises(PermissionError):
+            os.setuid(65534)
+
+    folders = [path for path in writable_paths(device.directory, device.config) if path.is_dir()]
+    names = kept.partition("=")[2].split()
+    in_a_sandbox(folders, [capabilities[name] for name in names], work)
+
+
+class TestUninstall:
+    """Taking it off a living host: sshd is told, and never left with what it would not start."""
+
+    @pytest.fixture
+    def told(self, device: Device) -> Path:
+        told = device.directory / "told"
+        device.reload = CommandHook(("touch", str(told)))
+        device.update()
+        told.unlink()
+        return told
+
+    def take_off(self, device: Device) -> None:
+        host = Host(device.directory, device.config, FakeSystemd(), Path("/usr/bin/dpki"))
+        for deed in plan_uninstall(host, purge=False):
+            deed.do()
+
+    def test_sshd_is_as_before(self, device: Device, told: Path) -> None:
+        device.update()
+        self.take_off(device)
+        assert told.exists()
+        assert not device.drop_in.exists()
+        assert not device.files.exists()
+        device.stage.run(["/usr/sbin/sshd", "-t", "-f", device.main_config])
+
+    def test_a_drop_in_without_which_sshd_would_not_start_stays(
+        self, device: Device, told: Path
+    ) -> None:
+        before = device.drop_in.read_bytes()
+        device.main_config.write_text(device.main_lines() + "NoSuchOption yes\n")
+        with pytest.raises(ServiceFailed, match="sshd refuses its configuration"):
+            self.take_off(device)
+        assert device.drop_in.read_bytes() == before
+        assert (device.files / "revoked.krl").exists()
+        assert not told.exists()

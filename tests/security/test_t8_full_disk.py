@@ -7,10 +7,12 @@ import os
 import subprocess
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from dpki.agent import disk
+from dpki.config.sshd import Mode
 from dpki.errors import DpkiError
 from tests.device import Device, open_device
 from tests.faults import leftovers, refused, refusing, resting, walk
@@ -28,6 +30,9 @@ def device() -> Iterator[Device]:
 def contents(device: Device) -> dict[str, bytes]:
     """Return every file that sshd reads, under the names that stay."""
     found = {name: (device.files / name).read_bytes() for name in NAMES}
+    if device.mode is Mode.FILES:
+        account = device.stage.account
+        found["account"] = (device.files / "accounts" / account).read_bytes()
     return found | {"drop-in": device.drop_in.read_bytes()}
 
 
@@ -48,16 +53,19 @@ class Before:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.files = {
-            path: (path.read_bytes(), path.stat().st_mode & 0o777)
-            for path in (*device.files.iterdir(), device.drop_in)
+            path: (path.read_bytes(), path.stat().st_mode & 0o777) for path in self.paths()
         }
         self.contents = contents(device)
         device.update()
         self.after = contents(device)
         self.put_back()
 
+    def paths(self) -> list[Path]:
+        found = [*self.device.files.rglob("*"), self.device.drop_in]
+        return [path for path in found if path.is_file()]
+
     def put_back(self) -> None:
-        for path in (*self.device.files.iterdir(), self.device.drop_in):
+        for path in self.paths():
             path.unlink()
         for path, (content, mode) in self.files.items():
             path.write_bytes(content)
@@ -76,7 +84,9 @@ class Before:
         assert done.returncode == 0, done.stderr
 
 
-def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device) -> None:
+@pytest.mark.parametrize("mode", Mode)
+def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device, mode: Mode) -> None:
+    device.mode = mode
     change_everything(device)
     before, times = Before(device), 0
     for _ in walk(device.directory):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from dpki.agent.memory import Memory, remember, verify_floor, with_memory
+from dpki.agent.memory import Memory, newest_final, remember, verify_floor, with_memory
 from dpki.chain.layout import Progress
 from dpki.errors import EndpointUnavailable
 from dpki.model import Address, AuthorityState, DeviceState
@@ -65,6 +65,22 @@ def test_the_candidate_becomes_the_floor_once_it_is_final() -> None:
 def final(users: Ca, devices: dict[Address, DeviceState] | None = None) -> Memory:
     memory = remember(Memory(), snapshot(users, devices=devices), block(1), NOW)
     return remember(memory, snapshot(users, devices=devices), block(100), NOW)
+
+
+def test_a_later_block_of_an_earlier_time_is_not_believed() -> None:
+    """Else everybody is locked out: the index would be too old, and no CA final yet."""
+    users = Ca.users()
+    memory = final(users)
+    earlier = replace(block(101), time=NOW - timedelta(seconds=1))
+    with pytest.raises(EndpointUnavailable, match="already final"):
+        verify_floor(memory, snapshot(users, at=earlier))
+
+
+def test_what_was_final_is_final_whatever_is_said_today() -> None:
+    users = Ca.users()
+    assert newest_final(Memory(), block(3)) == block(3)
+    assert newest_final(final(users), block(3)) == block(100)
+    assert newest_final(final(users), block(101)) == block(101)
 
 
 def test_older_than_the_floor_is_not_believed() -> None:

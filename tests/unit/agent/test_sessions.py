@@ -11,6 +11,7 @@ import pytest
 from dpki.agent import sessions
 from dpki.agent.login import leave_record
 from dpki.agent.sessions import Process, find_members, is_session, parse_login_record, read_process
+from dpki.errors import MalformedInput
 
 BOOT = "0123abcd"
 HASH = "ab" * 32
@@ -25,7 +26,6 @@ def process(number: int, parent: int, *, session: int | None = None, scope: str 
 
 class TestRecords:
     def test_what_a_name_says(self) -> None:
-        assert RECORD is not None
         assert (RECORD.process, RECORD.boot, RECORD.moment) == (50, BOOT, 100.5)
         assert RECORD.certificate.hex() == HASH
         assert RECORD.is_marked
@@ -34,7 +34,6 @@ class TestRecords:
         for marked in (False, True):
             path = leave_record(str(tmp_path), os.getpid(), b"blob", marked)
             record = parse_login_record(Path(path).name)
-            assert record is not None
             assert record.is_marked is marked
             own = read_process(os.getpid())
             assert own is not None
@@ -53,13 +52,13 @@ class TestRecords:
             f"50-{BOOT}-1-{HASH}\n",
         ],
     )
-    def test_anything_else_is_none(self, name: str) -> None:
-        assert parse_login_record(name) is None
+    def test_anything_else_is_refused(self, name: str) -> None:
+        with pytest.raises(MalformedInput, match="no record of a login"):
+            parse_login_record(name)
 
 
 class TestWhoseProcess:
     def test_the_one_that_asked(self) -> None:
-        assert RECORD is not None
         assert is_session(OWNER, RECORD, BOOT)
         assert is_session(replace(OWNER, title="sshd-session: ops [priv]"), RECORD, BOOT)
 
@@ -76,11 +75,9 @@ class TestWhoseProcess:
         ids=lambda changes: next(iter(changes)),
     )
     def test_no_other(self, changes: dict[str, object]) -> None:
-        assert RECORD is not None
         assert not is_session(replace(OWNER, **changes), RECORD, BOOT)  # type: ignore[arg-type]
 
     def test_nobodys_of_another_boot(self) -> None:
-        assert RECORD is not None
         assert not is_session(OWNER, RECORD, "ffffffff")
 
 

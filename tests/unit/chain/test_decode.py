@@ -43,6 +43,14 @@ def test_a_time_beyond_the_calendar_is_nonsense_and_no_crash(seconds: int) -> No
         decode.time(seconds, "x")
 
 
+def test_a_block_number_that_no_chain_reaches_is_nonsense() -> None:
+    """Nodes and databases count to 2^63: one that is beyond could never be asked about again."""
+    shown = {"hash": "0x" + "11" * 32, "timestamp": "0x65"}
+    assert decode.block({**shown, "number": hex(2**63 - 1)}, "x").number == 2**63 - 1
+    with pytest.raises(EndpointUnavailable, match="block number"):
+        decode.block({**shown, "number": hex(2**63)}, "x")
+
+
 def test_objects_and_lists_are_told_apart() -> None:
     for wrong in (None, [], "x"):
         with pytest.raises(EndpointUnavailable):

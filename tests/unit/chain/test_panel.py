@@ -98,7 +98,7 @@ LIARS: dict[str, tuple[Tell, Fault | None]] = {
     "an absurd head": (heads(later(10**6, 10**9)), Fault.AHEAD),
     "an old head": (heads(later(-(10**6), -3)), Fault.BEHIND),
     "no head": (heads(lambda head: None), None),
-    "refusal": (refusing, None),
+    "refusal": (refusing, Fault.SILENT),
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dpki.chain.quorum import (
     LAG,
+    LEAP,
     LONGEST_PENALTY,
     PENALTY,
     REORG,
@@ -83,6 +84,9 @@ def test_heads() -> None:
     assert judge_head(block(1000, fork=1), agreed, None) is Fault.FORKED
     late = LAG + timedelta(seconds=1)
     assert judge_head(block(10**9, late=late), agreed, None) is Fault.AHEAD
+    assert judge_head(block(1001 + LEAP), agreed, None) is Fault.AHEAD
+    assert judge_head(block(1000 + LEAP), agreed, None) is None
+    assert judge_head(agreed, block(1001 + LEAP), None) is Fault.BEHIND
     assert judge_head(block(900, late=-late), agreed, None) is Fault.BEHIND
     assert judge_head(block(900, late=-late), agreed, None, 2 * late) is None
     assert judge_head(block(999), agreed, 999 + REORG) is None

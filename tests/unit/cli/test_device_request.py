@@ -10,7 +10,8 @@ from dpki.cli.device_request import qr_code, say_request
 from dpki.cli.output import Output
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import EnrollmentRequest, make_enrollment_request
-from dpki.devices.keys import PrekeySecret, generate_device_keys
+from dpki.devices.keys import generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import UsageError
 from tests.world import DOMAIN
 

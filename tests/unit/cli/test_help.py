@@ -136,6 +136,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "timelock execute",
         "timelock cancel",
         "device init",
+        "device join",
         "device rekey",
         "device topup",
         "device enroll",
@@ -162,6 +163,8 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "agent run",
         "agent status",
         "agent rollback-files",
+        "agent install",
+        "agent uninstall",
     }
 
 
@@ -175,7 +178,13 @@ def test_no_secret_can_be_given_itself() -> None:
 
 
 # Those ask for a passphrase of another kind, or spend nothing.
-NO_EXPENSE = {("agent", "rollback-files"), ("bundle", "gc"), ("device", "label")}
+NO_EXPENSE = {
+    ("agent", "install"),
+    ("agent", "rollback-files"),
+    ("agent", "uninstall"),
+    ("bundle", "gc"),
+    ("device", "label"),
+}
 NO_REHEARSAL = {
     ("init",),
     ("backup",),

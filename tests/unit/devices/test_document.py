@@ -19,7 +19,8 @@ from dpki.devices.document import (
     make_key_document,
     parse_key_document,
 )
-from dpki.devices.keys import PrekeySecret, generate_device_keys
+from dpki.devices.keys import generate_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import MalformedInput
 from tests.vectors_of import load_vectors
 

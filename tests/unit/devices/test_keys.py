@@ -12,16 +12,14 @@ from dpki.bundle.codec import dumps
 from dpki.certificates.keys import ssh_blob
 from dpki.devices.keys import (
     DeviceKeys,
-    PrekeySecret,
     add_host_key,
-    add_prekeys,
     add_user_key,
     erase_host_keys,
-    erase_prekey,
     generate_device_keys,
     load_device_keys,
     save_device_keys,
 )
+from dpki.devices.prekeys import PrekeySecret, add_prekeys, erase_prekey
 from dpki.errors import DpkiError, MalformedInput
 
 
@@ -283,7 +281,7 @@ class TestPrekeys:
             raise DpkiError("the disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr("dpki.devices.keys.create_atomic", fail)
+            patch.setattr("dpki.devices.prekeys.create_atomic", fail)
             with pytest.raises(DpkiError, match="full"):
                 add_prekeys(folder, 3)
         add_prekeys(folder, 1)

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from dpki.bundle.seal import SealingKeys
 from dpki.certificates.keys import ssh_blob
 from dpki.devices.document import KeyDocument, Prekey, make_key_document
-from dpki.devices.keys import DeviceKeys, PrekeySecret, generate_device_keys
+from dpki.devices.keys import DeviceKeys, generate_device_keys
 from dpki.devices.possession import (
     named_keys,
     prove_possession,
@@ -19,6 +19,7 @@ from dpki.devices.possession import (
     verify_possession,
     verify_xeddsa,
 )
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import MalformedInput, SignatureInvalid
 
 PRIME = 2**255 - 19

@@ -10,7 +10,8 @@ import pytest
 from dpki.agent.index import IndexedAuthority
 from dpki.certificates.krl import Revocations, build_krl, parse_krl
 from dpki.chain.snapshot import Snapshot
-from dpki.doctor.device import judge_enrolment, judge_index, judge_krl
+from dpki.config.sshd import Mode, Sshd
+from dpki.doctor.device import judge_enrolment, judge_index, judge_krl, judge_mode
 from dpki.doctor.finding import Finding, Level
 from dpki.doctor.keys import GAS_OF_A_CERTIFICATE, judge_balance, judge_key
 from dpki.doctor.network import judge_clock
@@ -95,6 +96,16 @@ def test_an_index_that_stays_open_does_not_and_says_so() -> None:
     found = index_after(10_000, allowed=None)
     assert found.level is Level.WARNING
     assert "open for ever" in found.said
+
+
+def test_files_mode_is_reduced_and_says_what_it_lets_in() -> None:
+    assert judge_mode(Sshd()).level is Level.OK
+    plain = judge_mode(Sshd(mode=Mode.FILES))
+    fenced = judge_mode(Sshd(mode=Mode.FILES, fence=True))
+    assert plain.level is fenced.level is Level.WARNING
+    assert plain.said == "reduced (files): sshd lets in what a CA signed, anchored or not"
+    assert "reduced (files), fenced" in fenced.said
+    assert "strict" in fenced.mend
 
 
 class TestKrl:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from dpki.devices.document import Prekey
+from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import ConfigError, DpkiError
+from dpki.issuance.batch import BatchState, JournaledBatch, NewCertificate
 from dpki.issuance.database import SCHEMA, Database
-from dpki.issuance.journal import BatchState, Journal, JournaledBatch, NewCertificate
+from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.sealing import Sealed
 from dpki.model import Address, Entry, Hash32
@@ -39,6 +42,55 @@ def add(journal: Journal, *serials: int, replaces: JournaledBatch | None = None)
         [NewCertificate(CA.sign(s), "alice", DEVICE, True, Path("/x/a-cert.pub")) for s in serials],
         replaces=replaces,
     )
+
+
+PREKEY = PrekeySecret.generate(7)
+USED = Prekey(7, PREKEY.ssh_public, PREKEY.x25519_public)
+
+
+def use(journal: Journal, serial: int, device: Address = DEVICE) -> JournaledBatch:
+    """Sign for the one-time key."""
+    certificate = CA.sign(serial, subject=PREKEY.ssh)
+    new = NewCertificate(certificate, "gate-1", device, False, None, USED)
+    return journal.add(CA.id, [new])
+
+
+class TestPrekeys:
+    def test_are_known_with_their_certificates(self, journal: Journal) -> None:
+        batch = use(journal, 1)
+        assert batch.certificates[0].prekey == USED
+        assert journal.load_all() == (batch,)
+        assert add(journal, 2).certificates[0].prekey is None
+
+    def test_are_used_once(self, journal: Journal) -> None:
+        batch = use(journal, 1)
+        with pytest.raises(DpkiError, match="one-time key is used already"):
+            use(journal, 2)
+        assert journal.load_all() == (batch,)
+
+    def test_another_device_counts_for_itself(self, journal: Journal) -> None:
+        use(journal, 1)
+        use(journal, 2, Address(b"\x78" * 20))
+
+    def test_what_was_never_anchored_does_not_count(self, journal: Journal) -> None:
+        journal.mark_void(use(journal, 1), "taken")
+        use(journal, 2)
+        with pytest.raises(DpkiError, match="one-time key is used already"):
+            use(journal, 3)
+
+    def test_are_not_forgotten(self, journal: Journal, database: Database) -> None:
+        use(journal, 1)
+        with pytest.raises(DpkiError, match="forgets nothing"):
+            database.change("DELETE FROM prekeys")
+
+    def test_keys_that_had_a_certificate(self, journal: Journal) -> None:
+        first = use(journal, 1)
+        second = add(journal, 2)
+        journal.mark_void(second, "taken")
+        use(journal, 3, Address(b"\x78" * 20))
+        keys = {b.certificates[0].certificate.subject_key for b in (first, second)}
+        assert journal.subject_keys(DEVICE) == keys
+        assert journal.subject_keys(Address(b"\x79" * 20)) == frozenset()
 
 
 def seal(journal: Journal, batch: JournaledBatch) -> JournaledBatch:
@@ -205,10 +257,21 @@ class TestDatabase:
             older = replace(SCHEMA, steps=SCHEMA.steps[:1])
             past.setattr("dpki.issuance.database.SCHEMA", older)
             with Database(path, DOMAIN.id) as old:
-                batch = add(Journal(old), 1)
+                blob = CA.sign(1).blob
+                old.change(
+                    "INSERT INTO batches VALUES (1, ?, 1, 1, 'issued', '', NULL, NULL, NULL)",
+                    bytes(CA.id),
+                )
+                old.change(
+                    "INSERT INTO certificates VALUES"
+                    " (1, 1, 'alice', ?, ?, 0, NULL, NULL, NULL, NULL, 0)",
+                    bytes(DEVICE),
+                    blob,
+                )
         with Database(path, DOMAIN.id) as database:
             journal = Journal(database)
-            assert journal.load(batch.number) == batch
+            batch = journal.load(1)
+            assert [(c.blob, c.prekey) for c in batch.certificates] == [(blob, None)]
             journal.placements.record([Placement(batch.number, 1, "node", Place.KEPT)])
             assert journal.placements.load() == {(batch.number, 1): {"node": Place.KEPT}}
             assert database.rows("PRAGMA user_version") == [(SCHEMA.version,)]

@@ -8,7 +8,7 @@ import pytest
 
 from dpki.certificates.ssh import SshCertificate
 from dpki.errors import CheckedFalse, UsageError
-from dpki.issuance.journal import BatchState, JournaledBatch, JournaledCertificate
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.lifecycle import (
     Census,
     Change,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dpki.errors import DpkiError
-from dpki.issuance.journal import BatchState
+from dpki.issuance.batch import BatchState
 from dpki.issuance.release import release
 from dpki.issuance.workflow import issue_batch
 from dpki.verification.proof import proof_file

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dpki.issuance.journal import NewCertificate
+from dpki.issuance.batch import NewCertificate
 from dpki.issuance.run import LOST_KEY
 from dpki.issuance.standing import Standing, awaited_by, foreign_serials, standings_of
 from dpki.issuance.workflow import issue_batch

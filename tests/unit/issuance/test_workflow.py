@@ -11,14 +11,16 @@ from dpki.certificates.keys import ssh_blob
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import (
     CheckedFalse,
+    DpkiError,
     NotAllowed,
+    NotForThisDevice,
     PinIncorrect,
     StoreFailed,
     TransactionFailed,
     TransactionReverted,
     UsageError,
 )
-from dpki.issuance.journal import BatchState
+from dpki.issuance.batch import BatchState
 from dpki.issuance.publishing import Publisher
 from dpki.issuance.run import LOST_KEY, REORGANISED, STRANDED, TAKEN
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
@@ -26,7 +28,7 @@ from dpki.model import Address, AuthorityState, DeviceState, Hash32
 from dpki.verification.policies import Anchoring, judge
 from dpki.verification.proof import parse_proof, proof_file
 from dpki.verification.verdict import Verdict
-from tests.fakes.issuing import FakeDomain, KillAt, Killed, Office
+from tests.fakes.issuing import FakeDevice, FakeDomain, KillAt, Killed, Office
 from tests.world import DOMAIN, Ca
 
 
@@ -117,6 +119,76 @@ class TestForADevice:
         for path in office.directory.rglob("*"):
             if path.is_file():
                 assert b"OPENSSH PRIVATE KEY" not in path.read_bytes()
+
+
+class TestForAPrekey:
+    def opened(self, office: Office, device: FakeDevice, serial: int, key: bytes | None) -> bytes:
+        """Return the certificate in a bundle, opened with a one-time key or the lasting ones."""
+        entry = next(
+            c.entry
+            for batch in office.journal.load_all()
+            for c in batch.certificates
+            if c.serial == serial and batch.state is BatchState.ANCHORED
+        )
+        assert entry is not None
+        secrets = device.keys.sealing
+        place = (office.issuer_key.public, office.ca.id, device.address)
+        digest = digest_from_locator(secrets, *place, entry.certificate_hash, entry.locator)
+        sealed = office.store.fetch(digest, timedelta(seconds=1))
+        context = bundle_context(DOMAIN.id, office.ca.id, serial, device.address)
+        return open_bundle(sealed, secrets, context, key).certificate
+
+    def test_only_that_key_opens_the_bundle(self, office: Office) -> None:
+        device = office.enroll(prekeys=2)
+        issue_batch(office.bench(), [office.for_prekey(device)])
+        first, second = device.keys.prekeys
+        certificate = parse_ssh_certificate(self.opened(office, device, 1, first.x25519))
+        assert certificate.subject_key == ssh_blob(first.ssh.public_key())
+        for other in (None, second.x25519):
+            with pytest.raises(NotForThisDevice):
+                self.opened(office, device, 1, other)
+
+    def test_nothing_is_signed_for_it_twice(self, office: Office) -> None:
+        device = office.enroll(prekeys=2)
+        issue_batch(office.bench(), [office.for_prekey(device)])
+        before = office.journal.load_all()
+        for requests in (
+            [office.for_prekey(device)],
+            [office.for_prekey(device, 1), office.for_prekey(device, 1)],
+        ):
+            with pytest.raises(DpkiError, match="one-time key is used already"):
+                issue_batch(office.bench(), requests)
+        assert office.journal.load_all() == before
+        assert office.chain.sent == 1
+        issue_batch(office.bench(), [office.for_prekey(device, 1)])
+
+    @pytest.mark.parametrize("point", range(1, 11))
+    def test_killed_and_resumed_it_is_the_same_key(self, office: Office, point: int) -> None:
+        device = office.enroll(prekeys=2)
+        with pytest.raises(Killed):
+            issue_batch(office.bench(KillAt(point)), [office.for_prekey(device)])
+        resume(office.bench())
+        journaled = [c for batch in office.journal.load_all() for c in batch.certificates]
+        if not journaled:
+            # Nothing was signed yet.
+            return
+        assert {c.prekey for c in journaled} == {device.document.prekeys[0]}
+        serial = journaled[-1].serial
+        blob = self.opened(office, device, serial, device.keys.prekeys[0].x25519)
+        assert blob == journaled[-1].blob
+
+    def test_where_another_took_the_serial_the_successor_has_it(self, office: Office) -> None:
+        device = office.enroll(prekeys=1)
+
+        def overtake() -> None:
+            office.chain.before_issue = lambda: None
+            office.chain.put_by_another(office.ca.id)
+
+        office.chain.before_issue = overtake
+        outcome = issue_batch(office.bench(), [office.for_prekey(device)])
+        assert [batch.first_serial for batch in outcome.void] == [1]
+        assert outcome.issued[0].serial == 2
+        assert self.opened(office, device, 2, device.keys.prekeys[0].x25519)
 
 
 class TestRefusals:

@@ -11,7 +11,7 @@ from eth_hash.auto import keccak
 from dpki.chain.layout import Watchdog
 from dpki.errors import UsageError
 from dpki.model import Address, AuthorityId, AuthorityKind, Entry, Hash32, from_timestamp
-from dpki.transactions.actions import DomainActions
+from dpki.transactions.actions import DomainActions, SignedDocument
 from dpki.transactions.confirmations import Confirmation
 from tests.fakes.chain import FakeChain, entries
 
@@ -113,6 +113,17 @@ def test_devices() -> None:
             DIGEST,
             1_795_000_000,
             b"s" * 65,
+        )
+    signed = [SignedDocument(WHO, DIGEST, deadline, b"s" * 65)] * 2
+    for batch, function in (
+        (ACTIONS.enroll_devices, "enrollBatch"),
+        (ACTIONS.update_devices, "updateBatch"),
+    ):
+        expect(
+            batch(signed),
+            DOMAIN.devices,
+            f"{function}((address,bytes32,uint256,bytes)[])",
+            ((str(WHO).lower(), DIGEST, 1_795_000_000, b"s" * 65),) * 2,
         )
     expect(ACTIONS.retire_device(WHO), DOMAIN.devices, "retire(address)", str(WHO).lower())
     expect(
