@@ -55,6 +55,8 @@ def look_at_chain(
                 findings += _judge_evidence(chain.evidence())
         except DpkiError as error:
             findings.append(from_error("quorum", error))
+    else:
+        findings.append(Finding("quorum", Level.OK, str(Evidence(len(urls), needed))))
     agreed = snapshot
     for url in urls:
         name = Endpoint(url).name
