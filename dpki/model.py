@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Self
 
-from eth_hash.auto import keccak
-
 from dpki.errors import MalformedInput
+from dpki.keccak import keccak
 
 MAXIMUM_BATCH = 1000
 """Certificates in one batch, at most (node pools refuse transactions over 128 KiB)."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from dpki import files
 from dpki.errors import ConfigError, DpkiError, MalformedInput
@@ -78,6 +80,89 @@ def open_database(
             connection.close()
             raise
         return connection
+
+
+class DomainDatabase:
+    """An open file that belongs to one trust domain: its table `domain` says to which.
+
+    One thread only.
+
+    Args:
+        path: The file; made, private, where there is none, with its folder.
+        domain: The domain's id; the file of another one is refused.
+        another: What to do about the file of another domain.
+
+    Raises:
+        ConfigError: The file is of another domain or a later version, or is none of ours; it is as
+            it was.
+        DpkiError: It could not be opened, or is damaged.
+    """
+
+    def __init__(
+        self, path: Path, schema: Schema, domain: str, another: str, *pragmas: str
+    ) -> None:
+        self._path, self._schema = path, schema
+
+        def verify(connection: sqlite3.Connection) -> None:
+            with translated(path, schema):
+                found = connection.execute("SELECT id FROM domain").fetchall()
+            if len(found) != 1:
+                raise DpkiError(f"{schema.what} {path} is damaged", hint=schema.recovery)
+            if found != [(domain,)]:
+                raise ConfigError(
+                    f"{path} belongs to the trust domain {found[0][0]}, not to {domain}",
+                    hint=another,
+                )
+
+        files.make_private_directory(path.parent)
+        self._connection = open_database(
+            path,
+            schema,
+            *pragmas,
+            check=verify,
+            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (domain,)),
+        )
+        try:
+            # Once more: somebody else may have made it at the same moment, for another domain.
+            verify(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything in the block happen, durably, or nothing of it."""
+        with translated(self._path, self._schema):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite itself has rolled back what a full disk has broken off.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def decoded(self) -> AbstractContextManager[None]:
+        """Blame the file for values in the block that nobody can have written."""
+        return decoded(self._path, self._schema)
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Turn what SQLite refuses into a `DpkiError`."""
+        return translated(self._path, self._schema)
 
 
 def copy_database(path: Path, schema: Schema) -> bytes:

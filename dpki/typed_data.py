@@ -7,12 +7,12 @@ Source: https://eips.ethereum.org/EIPS/eip-712, and EIP-2 for the low s.
 from __future__ import annotations
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 from eth_keys.backends.coincurve import CoinCurveECCBackend
 from eth_keys.exceptions import BadSignature
 from eth_keys.main import KeyAPI
 from eth_utils.exceptions import ValidationError
 
+from dpki.keccak import keccak
 from dpki.model import Address
 
 SIGNATURE_BYTES = 65

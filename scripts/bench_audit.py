@@ -27,8 +27,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eth_hash.auto import keccak
-
 from dpki.audit.index import Index
 from dpki.audit.prove import expected_words
 from dpki.audit.run import audit
@@ -36,6 +34,7 @@ from dpki.audit.state import Authority, BatchRecord, State
 from dpki.chain import merkle
 from dpki.chain.connect import connect
 from dpki.chain.domain import DOMAIN_CREATED, Domain, registries_of
+from dpki.keccak import keccak
 from dpki.model import (
     Address,
     AuthorityId,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.messages import encode_typed_data
-from eth_hash.auto import keccak
 
 from dpki.chain.domain import fetch_domain
 from dpki.chain.rpc import Endpoint, fetch_block
 from dpki.devnet.accounts import development_wallet
 from dpki.devnet.devnet import Devnet, Ipfs
+from dpki.keccak import keccak
 from dpki.model import Address
 from dpki.transactions.calls import encode_call, encode_deployment
 from dpki.transactions.deploy import deploy_domain

@@ -8,22 +8,17 @@ the batches' roots.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dpki.audit.schema import SCHEMA
 from dpki.audit.state import BatchRecord, CertificateRecord, DeviceRecord, State
 from dpki.bundle import codec
 from dpki.chain.layout import Progress
 from dpki.chain.logs import Log
-from dpki.errors import ConfigError
-from dpki.files import make_private_directory
 from dpki.model import (
     Address,
     Block,
@@ -33,7 +28,7 @@ from dpki.model import (
     from_timestamp,
     to_timestamp,
 )
-from dpki.sqlite import decoded, open_database, translated
+from dpki.sqlite import DomainDatabase
 
 _COUNTS_LIMIT = 65_536
 
@@ -63,65 +58,18 @@ class Seen:
     counts: Counter[str]
 
 
-class Index:
-    """The open index of one trust domain: a `Book`. One thread only.
-
-    Args:
-        path: The file; made, private, where there is none.
-        domain: The trust domain; the file of another one is refused.
-
-    Raises:
-        ConfigError: The file is of another domain or a later version, or is none of ours; it is as
-            it was.
-        DpkiError: It could not be opened, or is damaged.
-    """
+class Index(DomainDatabase):
+    """The open index of one trust domain: a `Book`; see `DomainDatabase`."""
 
     def __init__(self, path: Path, domain: DomainId) -> None:
-        self._path = path
-        make_private_directory(path.parent)
-
-        def verify(connection: sqlite3.Connection) -> None:
-            rows = connection.execute("SELECT id FROM domain").fetchall()
-            if rows != [(str(domain),)]:
-                raise ConfigError(
-                    f"the audit's index {path} is of another trust domain",
-                    hint="name another file with --index",
-                )
-
-        self._connection = open_database(
+        super().__init__(
             path,
             SCHEMA,
+            str(domain),
+            "name another file with --index",
             "journal_mode = WAL",
             "synchronous = NORMAL",
-            check=verify,
-            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
         )
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self._connection.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything in the block happen, or nothing of it."""
-        with translated(self._path, SCHEMA):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     def clear(self) -> None:
         """Forget everything, so that the next audit begins at the first block."""
@@ -137,7 +85,7 @@ class Index:
         if row is None:
             return None
         number, hash, time, state, counts = row
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             return Seen(
                 Block(number, Hash32(hash), from_timestamp(time)),
                 State.load(state),
@@ -164,7 +112,7 @@ class Index:
     def councils(self) -> list[Address]:
         """Return the councils that are followed."""
         rows = self._rows("SELECT address FROM councils ORDER BY address")
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             return [Address(address) for (address,) in rows]
 
     def put_council_log(self, log: Log, time: int) -> None:
@@ -189,7 +137,7 @@ class Index:
             "SELECT block, number, time, hash, sent, council, topics, data FROM council_logs"
             " ORDER BY block, number"
         )
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             for block, number, time, hash, sent, council, topics, data in rows:
                 words = tuple(Hash32(topics[i : i + 32]) for i in range(0, len(topics), 32))
                 yield (
@@ -268,7 +216,7 @@ class Index:
         )
         if row is None:
             return None
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             device = Address.zero() if row[1] is None else Address(row[1])
             return CertificateRecord(authority, serial, Hash32(row[0]), device, row[2])
 
@@ -277,7 +225,7 @@ class Index:
         row = self._row(
             "SELECT bits FROM words WHERE authority = ? AND number = ?", authority, index
         )
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             return 0 if row is None else int.from_bytes(row[0])
 
     def put_word(self, authority: int, index: int, word: int) -> None:
@@ -289,7 +237,7 @@ class Index:
     def words(self) -> Iterator[tuple[int, int, int]]:
         """Return every revocation word that is not zero: CA, index, bits; in that order."""
         for authority, number, bits in self._each("SELECT * FROM words ORDER BY 1, 2"):
-            with decoded(self._path, SCHEMA):
+            with self.decoded():
                 word = int.from_bytes(bits)
             yield authority, number, word
 
@@ -313,7 +261,7 @@ class Index:
     # -- internal ----------------------------------------------------------------------------------
 
     def _batch(self, row: _Row) -> BatchRecord:
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             authority, first, count, commitment, lifetime, version, weight, yes, no, done = row
             return BatchRecord(
                 authority,
@@ -325,7 +273,7 @@ class Index:
             )
 
     def _device(self, row: _Row) -> DeviceRecord:
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             address, document, state, nonce = row
             return DeviceRecord(
                 Address(address),
@@ -335,14 +283,14 @@ class Index:
             )
 
     def _row(self, statement: str, *values: int | bytes) -> _Row | None:
-        with translated(self._path, SCHEMA):
+        with self.translated():
             row: _Row | None = self._connection.execute(statement, values).fetchone()
             return row
 
     def _rows(self, statement: str) -> list[_Row]:
-        with translated(self._path, SCHEMA):
+        with self.translated():
             return self._connection.execute(statement).fetchall()
 
     def _each(self, statement: str) -> Iterator[_Row]:
-        with translated(self._path, SCHEMA):
+        with self.translated():
             yield from self._connection.execute(statement)

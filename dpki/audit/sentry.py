@@ -8,14 +8,11 @@ looks at ids. Blocks are looked at again for a while, since a reorganisation may
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dpki.audit.alerts import Alert, Expected, alert_of, anything
 from dpki.audit.code import fetch_code, is_ours
@@ -25,10 +22,9 @@ from dpki.chain import decode
 from dpki.chain.domain import Domain
 from dpki.chain.logs import Log
 from dpki.chain.rpc import Call, Reader, fetch_block
-from dpki.errors import ConfigError, CouldNotCheck
-from dpki.files import make_private_directory
+from dpki.errors import CouldNotCheck
 from dpki.model import Address, Block, DomainId
-from dpki.sqlite import Schema, decoded, open_database, translated
+from dpki.sqlite import DomainDatabase, Schema
 
 OVERLAP = 64
 """Blocks that are looked at again: a reorganisation may have changed them."""
@@ -76,100 +72,61 @@ class Owed:
     document: dict[str, object]
 
 
-class Memory:
-    """Where a watch stands and what it still owes. One thread only.
-
-    Raises:
-        ConfigError: The file is of another domain or a later version, or is none of ours.
-        DpkiError: It could not be opened, or is damaged.
-    """
+class Memory(DomainDatabase):
+    """Where a watch stands and what it still owes; see `DomainDatabase`."""
 
     def __init__(self, path: Path, domain: DomainId) -> None:
-        self._path = path
-        make_private_directory(path.parent)
-
-        def verify(connection: sqlite3.Connection) -> None:
-            if connection.execute("SELECT id FROM domain").fetchall() != [(str(domain),)]:
-                raise ConfigError(
-                    f"the watch's state {path} is of another trust domain",
-                    hint="name another file with --state",
-                )
-
-        self._connection = open_database(
-            path,
-            SCHEMA,
-            "synchronous = FULL",
-            check=verify,
-            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
+        super().__init__(
+            path, SCHEMA, str(domain), "name another file with --state", "synchronous = FULL"
         )
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self._connection.close()
 
     def begin(self, first: int) -> None:
         """Say, before the first look, which block it begins at; later it changes nothing."""
-        with translated(self._path, SCHEMA):
+        with self.translated():
             self._connection.execute(
                 "INSERT OR IGNORE INTO position VALUES (1, ?, ?)", (first, first - 1)
             )
 
     def position(self) -> tuple[int, int] | None:
         """Return the first and the last block that were looked at; None before the first look."""
-        with translated(self._path, SCHEMA):
+        with self.translated():
             row = self._connection.execute("SELECT first, block FROM position").fetchone()
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             return None if row is None else (int(row[0]), int(row[1]))
 
     def note(self, block: int, domain: str, alerts: Iterable[Alert], ways: Sequence[str]) -> int:
         """Keep what was found up to a block, all or nothing; return how many alerts are new."""
         new = 0
-        with translated(self._path, SCHEMA):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                for alert in alerts:
-                    document = json.dumps(alert.to_json(domain), ensure_ascii=False)
-                    cursor = self._connection.execute(
-                        "INSERT OR IGNORE INTO alerts (id, document) VALUES (?, ?)",
-                        (bytes(alert.id), document),
-                    )
-                    if not cursor.rowcount:
-                        continue
-                    new += 1
-                    self._connection.executemany(
-                        "INSERT INTO owed VALUES (?, ?)", [(cursor.lastrowid, w) for w in ways]
-                    )
-                self._connection.execute("UPDATE position SET block = max(block, ?)", (block,))
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self.transaction():
+            for alert in alerts:
+                document = json.dumps(alert.to_json(domain), ensure_ascii=False)
+                cursor = self._connection.execute(
+                    "INSERT OR IGNORE INTO alerts (id, document) VALUES (?, ?)",
+                    (bytes(alert.id), document),
+                )
+                if not cursor.rowcount:
+                    continue
+                new += 1
+                self._connection.executemany(
+                    "INSERT INTO owed VALUES (?, ?)", [(cursor.lastrowid, w) for w in ways]
+                )
+            self._connection.execute("UPDATE position SET block = max(block, ?)", (block,))
         return new
 
     def owed(self, way: str) -> list[Owed]:
         """Return what a way has not taken yet, the oldest first."""
-        with translated(self._path, SCHEMA):
+        with self.translated():
             rows = self._connection.execute(
                 "SELECT alert, document FROM owed JOIN alerts ON number = alert WHERE way = ?"
                 " ORDER BY alert",
                 (way,),
             ).fetchall()
-        with decoded(self._path, SCHEMA):
+        with self.decoded():
             return [Owed(number, way, json.loads(document)) for number, document in rows]
 
     def taken(self, owed: Owed) -> None:
         """Record that a way took an alert."""
-        with translated(self._path, SCHEMA):
+        with self.translated():
             self._connection.execute(
                 "DELETE FROM owed WHERE alert = ? AND way = ?", (owed.number, owed.way)
             )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eth_hash.auto import keccak
-
 from dpki.chain import decode, rlp
 from dpki.chain.rpc import Reader, fetch_block
 from dpki.errors import DomainNotShown, WrongDomain
+from dpki.keccak import keccak
 from dpki.model import Address, Block, DomainId, Hash32
 
 DOMAIN_CREATED = Hash32(keccak(b"DomainCreated(address,address,address,address,address)"))

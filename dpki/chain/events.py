@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eth_hash.auto import keccak
-
 from dpki.chain import decode, merkle
 from dpki.chain.domain import Domain
 from dpki.chain.logs import Log, fetch_logs
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot
 from dpki.errors import CheckedFalse, CouldNotCheck, UsageError
+from dpki.keccak import keccak
 from dpki.model import MAXIMUM_BATCH, MAXIMUM_PARCELS, Address, AuthorityId, Entry, Hash32, Path
 
 CERTIFICATE_ISSUED = Hash32(

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eth_hash.auto import keccak
-
 from dpki.chain import decode, rlp
 from dpki.errors import EndpointUnavailable, MalformedInput, ProofInvalid
+from dpki.keccak import keccak
 from dpki.model import Block, Hash32
 
 MAXIMUM_FIELD = 1024

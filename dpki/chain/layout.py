@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from eth_hash.auto import keccak
-
+from dpki.keccak import keccak
 from dpki.model import Address, AuthorityId, AuthorityKind, AuthorityState, DeviceState, Hash32
 
 # AuthorityRegistry

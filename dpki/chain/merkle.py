@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eth_hash.auto import keccak
-
 from dpki.errors import MalformedInput, UsageError
+from dpki.keccak import keccak
 from dpki.model import MAXIMUM_BATCH, Address, AuthorityId, Entry, Hash32, Path, to_timestamp
 
 _LEAF_TAG = keccak(b"dpki leaf v1")

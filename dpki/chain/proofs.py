@@ -15,10 +15,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from eth_hash.auto import keccak
-
 from dpki.chain import decode, rlp
 from dpki.errors import EndpointUnavailable, MalformedInput, ProofInvalid
+from dpki.keccak import keccak
 from dpki.model import Address, Hash32
 
 MAXIMUM_NODE = 1024

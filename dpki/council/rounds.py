@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from dpki.council.history import Choice
 from dpki.council.threshold import Kind, Question, Rule, Tally
 from dpki.errors import NotAllowed
+from dpki.keccak import keccak
 from dpki.model import Address, Hash32, to_timestamp
 from dpki.transactions.abi import find_function
 from dpki.transactions.governed import GovernanceCall

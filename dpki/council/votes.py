@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.council.history import Choice
@@ -27,6 +26,7 @@ from dpki.errors import (
     WrongContext,
     WrongDomain,
 )
+from dpki.keccak import keccak
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.transactions.governed import GovernanceCall
 from dpki.typed_data import SIGNATURE_BYTES, recover_signer, typed_digest

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from eth_abi.abi import encode as abi_encode
-from eth_hash.auto import keccak
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.devices.document import (
@@ -32,6 +31,7 @@ from dpki.errors import (
     UsageError,
     WrongDomain,
 )
+from dpki.keccak import keccak
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.typed_data import recover_signer, typed_digest
 

@@ -6,17 +6,12 @@ what the journal is for.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from dpki.errors import ConfigError, DpkiError
-from dpki.files import make_private_directory
+from dpki.errors import DpkiError
 from dpki.model import DomainId
-from dpki.sqlite import Schema, decoded, open_database, translated
+from dpki.sqlite import DomainDatabase, Schema
 
 Row = Sequence[object]
 Scalar = int | str | bytes | None
@@ -143,77 +138,32 @@ SCHEMA = Schema(
 )
 
 
-class Database:
-    """The open database of one trust domain. One thread only.
-
-    Args:
-        path: The file; made, private, where there is none.
-        domain: The trust domain; the file of another one is refused.
-
-    Raises:
-        ConfigError: The file belongs to another domain or to another version of dpki, or is none
-            of ours; it is as it was.
-        DpkiError: It could not be opened, or is damaged.
-    """
+class Database(DomainDatabase):
+    """The open database of one trust domain; see `DomainDatabase`."""
 
     def __init__(self, path: Path, domain: DomainId) -> None:
-        self._path = path
-        make_private_directory(path.parent)
-        self._connection = open_database(
+        super().__init__(
             path,
             SCHEMA,
+            str(domain),
+            "use another home for another domain: --home",
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            check=lambda connection: self._verify_domain(connection, domain),
-            fill=lambda new: new.execute("INSERT INTO domain VALUES (?)", (str(domain),)),
         )
-        try:
-            # Once more: somebody else may have made it at the same moment, for another domain.
-            self._verify_domain(self._connection, domain)
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self._connection.close()
 
     def rows(self, statement: str, *values: Scalar) -> list[Row]:
         """Return the rows of a query."""
-        with self._translated():
+        with self.translated():
             return self._connection.execute(statement, values).fetchall()
 
     def change(self, statement: str, *values: Scalar) -> int:
         """Run one change; return how many rows it touched, or the number of an inserted one."""
-        with self._translated():
+        with self.translated():
             cursor = self._connection.execute(statement, values)
         if statement.startswith("INSERT") and cursor.lastrowid is not None:
             return cursor.lastrowid
         return cursor.rowcount
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything in the block happen, durably, or nothing of it."""
-        with self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            with self._translated():
-                self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def verify_writable(self) -> None:
         """Find out, before a transaction is sent, whether it could be recorded.
@@ -233,21 +183,3 @@ class Database:
         ((found,),) = self.rows("PRAGMA integrity_check(1)")
         if found != "ok":
             raise DpkiError(f"the journal {self._path} is damaged: {found}")
-
-    def decoded(self) -> AbstractContextManager[None]:
-        """Blame the file for values in the block that nobody can have written."""
-        return decoded(self._path, SCHEMA)
-
-    def _verify_domain(self, connection: sqlite3.Connection, domain: DomainId) -> None:
-        with self._translated():
-            found = connection.execute("SELECT id FROM domain").fetchall()
-        if len(found) != 1:
-            raise DpkiError(f"the journal {self._path} is damaged", hint=SCHEMA.recovery)
-        if found != [(str(domain),)]:
-            raise ConfigError(
-                f"{self._path} belongs to the trust domain {found[0][0]}, not to {domain}",
-                hint="use another home for another domain: --home",
-            )
-
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._path, SCHEMA)

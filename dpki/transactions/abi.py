@@ -17,11 +17,11 @@ from eth_abi.encoding import UnsignedIntegerEncoder
 from eth_abi.exceptions import DecodingError
 from eth_abi.registry import BaseEquals
 from eth_abi.registry import registry as shared_registry
-from eth_hash.auto import keccak
 
 from dpki.chain import decode as answers
 from dpki.chain.rpc import Call, Reader
 from dpki.errors import MalformedInput
+from dpki.keccak import keccak
 from dpki.model import Address, Hash32
 from dpki.transactions.artifacts import CONTRACTS, load_artifact
 

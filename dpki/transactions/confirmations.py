@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from eth_abi.abi import encode as abi_encode
-from eth_hash.auto import keccak
 
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.chain.domain import Domain
 from dpki.errors import MalformedInput, SignatureInvalid, WrongContext
+from dpki.keccak import keccak
 from dpki.model import Address, AuthorityId, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.transactions.wallet import Wallet
 

@@ -8,10 +8,9 @@ no limit in the transaction bounds it.
 
 from __future__ import annotations
 
-from eth_hash.auto import keccak
-
 from dpki.chain import decode
 from dpki.chain.rpc import Reader, RpcError
+from dpki.keccak import keccak
 from dpki.model import Address
 
 ORACLE = Address(bytes.fromhex("420000000000000000000000000000000000000f"))

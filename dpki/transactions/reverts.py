@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any
 
 from eth_abi.exceptions import DecodingError
-from eth_hash.auto import keccak
 
 from dpki.errors import TransactionForbidden, TransactionReverted
 from dpki.explanations import revert_hint
+from dpki.keccak import keccak
 from dpki.model import Address, AuthorityState, DeviceState
 from dpki.transactions.abi import decode
 from dpki.transactions.artifacts import CONTRACTS, load_artifact

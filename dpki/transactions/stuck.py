@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_hash.auto import keccak
 from hexbytes import HexBytes
 
 from dpki.chain import decode
 from dpki.errors import TransactionFailed
+from dpki.keccak import keccak
 from dpki.model import Address, Hash32
 from dpki.transactions.account import Account
 from dpki.transactions.fees import Fees

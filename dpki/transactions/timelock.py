@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from dpki.chain.domain import Domain
 from dpki.chain.logs import fetch_logs
 from dpki.chain.rpc import Reader
 from dpki.errors import UsageError
+from dpki.keccak import keccak
 from dpki.model import Address, Block, Hash32, from_timestamp
 from dpki.transactions import abi
 from dpki.transactions.governed import GovernanceCall

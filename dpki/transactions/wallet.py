@@ -15,11 +15,11 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_hash.auto import keccak
 from eth_keys.datatypes import PrivateKey, Signature
 
 from dpki.errors import ConfigError, PassphraseIncorrect, SignatureInvalid, UsageError
 from dpki.files import create_atomic, load_bounded, make_private_directory
+from dpki.keccak import keccak
 from dpki.model import Address, Hash32
 from dpki.signer.pin import PinSource
 

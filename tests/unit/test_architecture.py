@@ -41,7 +41,7 @@ FLOORS = [
     ["sqlite"],
     ["files", "http"],
     ["explanations"],
-    ["errors"],
+    ["errors", "keccak"],
 ]
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
 

@@ -86,7 +86,7 @@ def test_a_chain_that_forgot_what_was_audited(chronicle: Chronicle, index: Index
 def test_the_index_of_another_domain(tmp_path: Path, chronicle: Chronicle, index: Index) -> None:
     chronicle.audit(index)
     other = DomainId(1, Address(b"\x02" * 20), Hash32(b"\x03" * 32))
-    with pytest.raises(ConfigError, match="of another trust domain"):
+    with pytest.raises(ConfigError, match="belongs to the trust domain"):
         Index(tmp_path / "index.sqlite", other)
     assert chronicle.audit(index).block.number == chronicle.number - 1
 

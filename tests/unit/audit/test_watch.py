@@ -160,7 +160,7 @@ def test_an_issue_that_nobody_expected(chronicle: Chronicle, memory: Memory) -> 
 
 def test_the_state_of_another_domain(tmp_path: Path, memory: Memory) -> None:
     other = DomainId(1, Address(b"\x02" * 20), Hash32(b"\x03" * 32))
-    with pytest.raises(ConfigError, match="of another trust domain"):
+    with pytest.raises(ConfigError, match="belongs to the trust domain"):
         Memory(tmp_path / "watch.sqlite", other)
 
 
