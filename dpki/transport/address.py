@@ -18,7 +18,7 @@ _MQTT = re.compile(
     rf"mqtts://{_HOST}(?::(?P<port>[0-9]{{1,5}}))?/(?P<prefix>[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*)"
 )
 _SSH = re.compile(
-    rf"ssh://(?:(?P<user>[a-z_][a-z0-9_.-]{{0,31}})@)?{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/.+)"
+    rf"ssh://(?:(?P<user>[a-z_][a-z0-9_.-]{{0,31}})@)?{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/.{{1,1024}})"
 )
 _LONGEST_PREFIX = 128
 
