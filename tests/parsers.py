@@ -81,7 +81,8 @@ from dpki.chain import decode, rlp
 from dpki.chain.header import parse_header, verify_header
 from dpki.chain.logs import Log
 from dpki.chain.proofs import Node, NodePool, verify_words
-from dpki.chain.quorum import Evidence
+from dpki.chain.quorum import Evidence, Fault, Standing
+from dpki.chain.standings import Named, encode_standings, key_of, parse_standings
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
@@ -671,6 +672,10 @@ def _texts(*values: object) -> tuple[bytes, ...]:
 
 _KEYS = _key_files()
 
+_STANDINGS = {
+    key_of("https://rpc.example"): Named("https://rpc.example", Standing(2, 1.8e9, Fault.FORKED))
+}
+
 PARSERS: Mapping[str, Parser] = {
     "certificate": Parser(_certificate, _CERTIFICATES),
     "certificate-line": Parser(
@@ -697,6 +702,7 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "sealing-secrets": Parser(SealingSecrets.load, (HYBRID.dump(),)),
     "proof": Parser(parse_proof, (encode_proof(CertificateProof(DOMAIN, CA_ID, 17, _PATH)),)),
+    "endpoint-standings": Parser(parse_standings, (encode_standings(_STANDINGS),)),
     "admin-config": Parser(
         lambda data: parse_admin_config(data.decode("utf-8", "replace"), Path("config.toml")),
         (_toml(_ADMIN),),

@@ -107,10 +107,12 @@ class ChainConfig:
 
     Attributes:
         chain_id: What `eth_chainId` must say.
-        rpc: The endpoint.
+        rpc: The endpoints.
         explorer: Base URL of a block explorer, for links; empty for none.
         optimism: Whether fees have an OP-stack part for the layer below.
         finality: When what the chain says takes effect.
+        quorum: How many endpoints must agree on what is decided from; None for half of them,
+            rounded up.
     """
 
     chain_id: int
@@ -118,6 +120,7 @@ class ChainConfig:
     explorer: str = ""
     optimism: bool = False
     finality: Finality = field(default_factory=Finality)
+    quorum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,7 @@ def dump_admin_config(config: AdminConfig) -> str:
             "chain": {
                 "chain_id": config.chain.chain_id,
                 "rpc": config.chain.rpc,
+                **({} if config.chain.quorum is None else {"quorum": config.chain.quorum}),
                 "explorer": config.chain.explorer,
                 "optimism": config.chain.optimism,
                 **dump_finality(config.chain.finality),
@@ -356,6 +360,9 @@ def _parse_chain(table: Table) -> ChainConfig:
         verify_urls(rpc)
     if not rpc:
         raise table.error("rpc", "names no endpoint")
+    quorum = table.integer("quorum", minimum=1) if "quorum" in table else None
+    if quorum is not None and quorum > len(rpc):
+        raise table.error("quorum", f"is {quorum}, and only {len(rpc)} endpoints are named")
     explorer = table.text("explorer", "")
     with table.blame("explorer"):
         explorer = verify_url(explorer) if explorer else ""
@@ -364,6 +371,7 @@ def _parse_chain(table: Table) -> ChainConfig:
         rpc=rpc,
         explorer=explorer,
         optimism=table.flag("optimism", False),
+        quorum=quorum,
         finality=parse_finality(table),
     )
 
