@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dpki.config.broker import dump_broker, parse_broker
 from dpki.config.finality import Finality, dump_finality, parse_finality
 from dpki.config.signing import TokenConfig as TokenConfig
 from dpki.config.signing import (
@@ -32,6 +33,7 @@ from dpki.errors import ConfigError, UsageError
 from dpki.files import make_private_directory, write_atomic
 from dpki.model import DomainId
 from dpki.signer.uri import FileUri, KeyUri, Pkcs11Uri
+from dpki.transport.address import Broker
 
 VERSION = 1
 
@@ -153,6 +155,7 @@ class AdminConfig:
         domain: The trust domain, once there is one.
         wallet: Which account signs transactions, and what they may cost.
         keys: Where the keys of CAs are that are not the token's of the CA's name.
+        broker: Through which devices and this home leave each other messages, if any.
     """
 
     chain: ChainConfig
@@ -162,6 +165,7 @@ class AdminConfig:
     domain: DomainId | None = None
     wallet: WalletConfig = field(default_factory=WalletConfig)
     keys: Mapping[str, KeyUri] = field(default_factory=dict)
+    broker: Broker | None = None
 
     def require_domain(self) -> DomainId:
         """Return the domain.
@@ -215,6 +219,7 @@ def _parse(table: Table) -> AdminConfig:
         wallet=wallet,
         keys=parse_keys(table.table("keys")),
         store=_parse_store(table.table("store")),
+        broker=parse_broker(table.table("broker")),
     )
     table.close()
     if config.domain is not None and config.domain.chain_id != config.chain.chain_id:
@@ -325,6 +330,7 @@ def dump_admin_config(config: AdminConfig) -> str:
                 "copies": config.store.copies,
                 **({"ipfs_token": config.store.ipfs_token} if config.store.ipfs_token else {}),
             },
+            **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
         }
     )
 
