@@ -64,19 +64,20 @@ class ChainWorld:
                 operator=self.writer.account,
                 maximum_lifetime=timedelta(days=30),
             )
-        document = make_key_document(self.keys)
+        self.enroll(self.keys)
+
+    def enroll(self, keys: DeviceKeys) -> None:
+        """Enrol a device with these keys."""
+        document = make_key_document(keys)
         request = make_enrollment_request(
-            self.keys,
+            keys,
             self.domain.id,
             self.domain.devices,
             document,
             self.now + timedelta(hours=1),
         )
         self.writer.enroll_device(
-            self.keys.address,
-            document.digest,
-            request.deadline,
-            request.signature,
+            keys.address, document.digest, request.deadline, request.signature
         )
 
     @property
@@ -95,11 +96,10 @@ class ChainWorld:
             valid_before=self.now + timedelta(hours=8),
         )
 
-    def anchor_users(self, *certificates: SshCertificate) -> None:
-        """Anchor user certificates as one batch."""
-        entries = [
-            Entry(c.hash, Address.zero(), c.valid_before, Hash32.zero()) for c in certificates
-        ]
+    def anchor_users(self, *certificates: SshCertificate, holder: Address | None = None) -> None:
+        """Anchor user certificates as one batch; people's, or a device's."""
+        device = holder or Address.zero()
+        entries = [Entry(c.hash, device, c.valid_before, Hash32.zero()) for c in certificates]
         self.writer.issue(self.users.id, self.users.next_serial, entries)
         self.users.next_serial += len(entries)
 

@@ -22,6 +22,7 @@ from dpki.cli.session import Desk, open_desk
 from dpki.devnet.anvil import Anvil
 from dpki.issuance.batch import BatchState
 from dpki.issuance.bench import Bench
+from dpki.issuance.index import NamedDevice
 from dpki.issuance.progress import silent
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.wallet import load_wallet
@@ -123,6 +124,11 @@ class World:
         with open_desk(self.admin.home.directory) as desk:
             wallet = load_wallet(desk.home.keystore, lambda _: PASSPHRASE)
             yield desk, DomainWriter(desk.reader, desk.domain, wallet)
+
+    def devices(self) -> tuple[NamedDevice, ...]:
+        """The devices that this home knows."""
+        with self.desk() as (desk, _):
+            return desk.index.devices()
 
     def states(self, ca: str) -> list[tuple[int, str]]:
         with self.desk() as (desk, _):

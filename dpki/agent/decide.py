@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
-from dpki.agent.observation import HostPair, Observation, Unconfirmed
+from dpki.agent.observation import HostPair, Known, Observation, Unconfirmed
 from dpki.certificates.krl import LARGEST_SERIAL
 from dpki.certificates.principals import account_principal
 from dpki.chain.snapshot import Authority, Snapshot
@@ -93,7 +93,7 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
             )
             for known in observation.known
             if known.authority in keys
-            and known.entry.device in (Address.zero(), device)
+            and _holder_is_active(known, snapshot)
             and known.entry.not_after > snapshot.block.time
             and not snapshot.authorities[known.authority].is_revoked(known.serial)
             and not any(known.serial in serials for serials in held.get(known.authority, ()))
@@ -103,7 +103,7 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
     if config.sshd.mode is Mode.FILES:
         for id in keys:
-            held.setdefault(id, []).extend(_anchored_for_others(device, id, observation))
+            held.setdefault(id, []).extend(_of_inactive_devices(id, observation))
     if config.sshd.fence:
         for id in keys:
             held.setdefault(id, []).extend(_fence(id, index.certificates))
@@ -126,12 +126,22 @@ def _waiting(unconfirmed: Unconfirmed) -> str:
     return f"{which} of CA {batch.authority}: {unconfirmed.reason}"
 
 
-def _anchored_for_others(
-    device: Address, authority: AuthorityId, observation: Observation
-) -> Iterable[range]:
-    """Yield the serials that are anchored for other devices: in files mode sshd must be told."""
+def _holder_is_active(known: Known, snapshot: Snapshot) -> bool:
+    """Whether a certificate is nobody's, or of a device that is enrolled and not retired.
+
+    Whose a certificate is does not say where it counts: a device's client certificate is accepted
+    wherever its principals are.
+    """
+    holder = known.entry.device
+    record = snapshot.devices.get(holder)
+    is_active = record is not None and record.state is DeviceState.ACTIVE
+    return holder == Address.zero() or is_active
+
+
+def _of_inactive_devices(authority: AuthorityId, observation: Observation) -> Iterable[range]:
+    """Yield the serials that count for no device any more: in files mode sshd must be told."""
     for known in observation.known:
-        if known.authority == authority and known.entry.device not in (Address.zero(), device):
+        if known.authority == authority and not _holder_is_active(known, observation.snapshot):
             yield range(known.serial, known.serial + 1)
 
 

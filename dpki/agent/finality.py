@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dpki.agent.memory import Memory
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader, fetch_block
@@ -27,7 +29,7 @@ def drop_orphaned_candidate(reader: Reader, memory: Memory) -> Memory:
                 hint="the endpoint is stale, on a fork, or lying; use another one. If it was those"
                 " used before that lied, move agent.db away: what was revoked is learnt anew",
             )
-        return Memory(memory.seen, memory.floor, None)
+        return replace(memory, candidate=None)
     return memory
 
 

@@ -53,7 +53,7 @@ class IndexedAuthority:
 
 @dataclass(frozen=True, order=True)
 class IndexedCertificate:
-    """A certificate that counts: anchored, not revoked, for this device or none."""
+    """A certificate that counts: anchored, not revoked, of nobody's or an active device."""
 
     hash: Hash32
     authority: AuthorityId

@@ -60,6 +60,7 @@ _AUTHORITY = {
     "revoked": bytes,
     "watch": list,
 }
+_DEVICE = {"device": bytes, "document": bytes, "state": int, "nonce": int}
 _UNCONFIRMED = {"ca": bytes, "first": int, "count": int, "block": int, "reason": str}
 
 
@@ -115,7 +116,8 @@ def load_kept(directory: Path, domain: DomainId) -> Kept | None:
 def encode_kept(kept: Kept) -> bytes:
     """Return it as it lies on the disk."""
     snapshot = kept.snapshot
-    (device,) = snapshot.devices.values()
+    # The first that was asked for is the device itself; the others hold certificates.
+    device, *holders = snapshot.devices.values()
     return dumps(
         {
             "v": _VERSION,
@@ -124,10 +126,8 @@ def encode_kept(kept: Kept) -> bytes:
             "block": _block(snapshot.block),
             "finalized": _block(kept.finalized),
             "authorities": [_authority(one) for one in snapshot.authorities.values()],
-            "device": bytes(device.address),
-            "document": bytes(device.key_document),
-            "state": int(device.state),
-            "nonce": device.nonce,
+            **_device(device),
+            "holders": [_device(one) for one in holders],
             "unconfirmed": [_unconfirmed(one) for one in kept.unconfirmed],
             "waiting": list(kept.waiting),
             "host": kept.host or b"",
@@ -171,7 +171,8 @@ def parse_kept(data: bytes) -> Kept:
             "signed": str,
             "at": int,
         },
-        optional={},
+        # A file of before there were any knows of none: their certificates wait for the chain.
+        optional={"holders": list},
     )
     try:
         return _kept(fields)
@@ -181,12 +182,8 @@ def parse_kept(data: bytes) -> Kept:
 
 def _kept(fields: dict[str, Any]) -> Kept:
     id = DomainId.parse(fields["domain"])
-    device = DeviceRecord(
-        Address(fields["device"]),
-        Hash32(fields["document"]),
-        DeviceState(fields["state"]),
-        fields["nonce"],
-    )
+    own = {name: fields[name] for name in _DEVICE}
+    devices = [_parse_device(one) for one in (own, *fields.get("holders", []))]
     authorities = [_parse_authority(one) for one in fields["authorities"]]
     if not all(type(one) is str for one in fields["waiting"]):
         raise TypeError("a sentence is no text")
@@ -195,7 +192,7 @@ def _kept(fields: dict[str, Any]) -> Kept:
             Domain(id, *registries_of(id.address), _parse_block(fields["deployed"])),
             _parse_block(fields["block"]),
             MappingProxyType({one.id: one for one in authorities}),
-            MappingProxyType({device.address: device}),
+            MappingProxyType({one.address: one for one in devices}),
             MappingProxyType({}),
         ),
         _parse_block(fields["finalized"]),
@@ -263,6 +260,25 @@ def _parse_authority(value: object) -> Authority:
         revoked_below=fields["below"],
         revoked=parse_bitmap(fields["revoked"]),
         watch=Watch(*watch) if watch else None,
+    )
+
+
+def _device(device: DeviceRecord) -> dict[str, object]:
+    return {
+        "device": bytes(device.address),
+        "document": bytes(device.key_document),
+        "state": int(device.state),
+        "nonce": device.nonce,
+    }
+
+
+def _parse_device(value: object) -> DeviceRecord:
+    fields = fields_of(value, _WHAT, required=_DEVICE, optional={})
+    return DeviceRecord(
+        Address(fields["device"]),
+        Hash32(fields["document"]),
+        DeviceState(fields["state"]),
+        fields["nonce"],
     )
 
 

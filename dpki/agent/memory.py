@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from dpki.chain.snapshot import Authority, Snapshot
 from dpki.errors import EndpointUnavailable
-from dpki.model import Address, AuthorityId, AuthorityState, Block, Hash32
+from dpki.model import Address, AuthorityId, AuthorityState, Block, DeviceState, Hash32
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """A block from further ahead is not remembered: it could make us refuse the truth later."""
@@ -59,11 +59,13 @@ class Memory:
     Attributes:
         floor: A final block; nothing older, and nothing less than its serials, is believed.
         candidate: The next floor, once the chain calls it final.
+        retired: The devices that were ever seen retired.
     """
 
     seen: Mapping[AuthorityId, Seen] = field(default_factory=dict)
     floor: Mark | None = None
     candidate: Mark | None = None
+    retired: frozenset[Address] = frozenset()
 
 
 def verify_floor(memory: Memory, snapshot: Snapshot) -> Snapshot:
@@ -121,7 +123,7 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
     """
     if snapshot.block.time > now + CLOCK_TOLERANCE:
         return memory
-    seen = remember_removals(memory, snapshot, now).seen
+    removed = remember_removals(memory, snapshot, now)
     floor, candidate = memory.floor, memory.candidate
     if candidate is not None and candidate.block.number <= finalized.number:
         floor, candidate = candidate, None
@@ -139,7 +141,7 @@ def remember(memory: Memory, snapshot: Snapshot, finalized: Block, now: datetime
             if commitment != Hash32.zero() and snapshot.awaited(*batch) is None
         )
         candidate = Mark(snapshot.block, serials, nonces, watches, accepted)
-    return Memory(seen, floor, candidate)
+    return replace(removed, floor=floor, candidate=candidate)
 
 
 def remember_removals(memory: Memory, snapshot: Snapshot, now: datetime) -> Memory:
@@ -157,7 +159,8 @@ def remember_removals(memory: Memory, snapshot: Snapshot, now: datetime) -> Memo
             max(before.revoked_below, authority.revoked_below),
             before.is_retired or authority.state is AuthorityState.RETIRED,
         )
-    return replace(memory, seen=seen)
+    retired = {d.address for d in snapshot.devices.values() if d.state is DeviceState.RETIRED}
+    return replace(memory, seen=seen, retired=memory.retired | retired)
 
 
 def with_memory(snapshot: Snapshot, memory: Memory) -> Snapshot:
@@ -167,6 +170,12 @@ def with_memory(snapshot: Snapshot, memory: Memory) -> Snapshot:
         authorities={
             id: _with_seen(authority, memory.seen.get(id, Seen()))
             for id, authority in snapshot.authorities.items()
+        },
+        devices={
+            address: replace(device, state=DeviceState.RETIRED)
+            if address in memory.retired
+            else device
+            for address, device in snapshot.devices.items()
         },
     )
 

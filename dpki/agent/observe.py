@@ -11,10 +11,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from dpki.agent.finality import drop_orphaned_candidate, fetch_finalized
-from dpki.agent.memory import newest_final, remember, verify_floor, with_memory
-from dpki.agent.observation import (
-    Observation,
+from dpki.agent.memory import (
+    newest_final,
+    remember,
+    remember_removals,
+    verify_floor,
+    with_memory,
 )
+from dpki.agent.observation import Observation
 from dpki.agent.opened import OpenedBundles
 from dpki.agent.opener import Opener
 from dpki.agent.reading import Reading
@@ -22,7 +26,7 @@ from dpki.agent.state import AgentState
 from dpki.agent.watching import for_additions, still_unconfirmed
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
-from dpki.chain.snapshot import fetch_snapshot
+from dpki.chain.snapshot import extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.devices.keys import DeviceKeys
 from dpki.store.base import BlockSource
@@ -78,6 +82,11 @@ def observe(
             state.settle(memory.floor.accepted)
         # By the earlier of the two: a clock that jumps ahead must not make us forget.
         state.forget_expired(min(now, snapshot.block.time))
+        fresh = extend_snapshot(reader, fresh, devices=state.holders())
+        if (after := remember_removals(memory, fresh, now)) != memory:
+            # Of devices only what is taken away: their retirement is for ever.
+            state.save_memory(memory := after)
+    snapshot = with_memory(fresh, memory)
     is_still = not (is_moved or problems or state.watched())
     if before is not None and is_still and before.holds_in(snapshot, now):
         return replace(before, snapshot=snapshot, finalized=finalized)

@@ -52,9 +52,17 @@ CREATE TABLE watched (
 ) STRICT, WITHOUT ROWID;
 """
 
+# A device's, not nobody's.
+_HELD = f"device != x'{'00' * 20}'"
+
+_HOLDERS = f"""
+CREATE TABLE retired (device BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE INDEX holder ON certificate (device) WHERE {_HELD};
+"""
+
 SCHEMA = Schema(
     "the agent's database",
-    (_TABLES, _WATCHED),
+    (_TABLES, _WATCHED, _HOLDERS),
     "move it away, and the agent reads the chain anew; it was not changed",
 )
 
@@ -95,7 +103,13 @@ class AgentState:
                 AuthorityId(authority): Seen(parse_bitmap(revoked), below, bool(retired))
                 for authority, revoked, below, retired in rows
             }
-            return Memory(seen, self._mark("floor"), self._mark("candidate"))
+            retired = self._connection.execute("SELECT device FROM retired")
+            return Memory(
+                seen,
+                self._mark("floor"),
+                self._mark("candidate"),
+                frozenset(Address(device) for (device,) in retired),
+            )
 
     def coverage(self, authority: AuthorityId) -> Coverage | None:
         """Return how far the CA's certificates were read; None before the first time."""
@@ -118,6 +132,14 @@ class AgentState:
                 )
                 for authority, serial, hash, device, until, locator, block in rows
             )
+
+    def holders(self) -> tuple[Address, ...]:
+        """Return every device that holds a certificate that was checked."""
+        with self._reading():
+            rows = self._connection.execute(
+                f"SELECT DISTINCT device FROM certificate WHERE {_HELD} ORDER BY device"
+            )
+            return tuple(Address(device) for (device,) in rows)
 
     def watched(self) -> tuple[WatchedBatch, ...]:
         """Return every batch of which it is not final yet that its watchdogs confirmed it."""
@@ -160,6 +182,10 @@ class AgentState:
                 (bytes(id), encode_bitmap(seen.revoked), seen.revoked_below, int(seen.is_retired))
                 for id, seen in memory.seen.items()
             ],
+        )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO retired VALUES (?)",
+            [(bytes(device),) for device in sorted(memory.retired)],
         )
         self._save_mark("floor", memory.floor)
         self._save_mark("candidate", memory.candidate)

@@ -23,7 +23,7 @@ from dpki.chain.authority import Authority
 from dpki.chain.connect import Connection
 from dpki.chain.quorum import Evidence
 from dpki.chain.rpc import Reader, fetch_block
-from dpki.chain.snapshot import DeviceRecord, Snapshot, fetch_snapshot
+from dpki.chain.snapshot import DeviceRecord, Snapshot, extend_snapshot, fetch_snapshot
 from dpki.config.device import DeviceConfig
 from dpki.config.finality import Finality
 from dpki.config.witnesses import Mode, Witnesses
@@ -165,7 +165,8 @@ class Vouching:
             seen = observe_signed(checkpoint)
             return replace(seen, problems=(*heard.problems, *seen.problems)), evidence()
         chain = connect()
-        head = fetch_snapshot(chain.reader, chain.domain, devices=[device])
+        devices = [device, *state.holders()]
+        head = fetch_snapshot(chain.reader, chain.domain, devices=devices)
         memory = state.memory()
         verify_floor(memory, head)
         memory = remember_removals(memory, head, now)
@@ -225,6 +226,8 @@ def observe_beside(
             " nothing newer counts"
         )
     problems += seen.problems
+    # With the devices whose certificates were only just read.
+    head = extend_snapshot(reader, head, devices=seen.snapshot.devices)
     return take_away(replace(seen, problems=tuple(problems)), head, memory)
 
 
@@ -273,7 +276,7 @@ def take_away(seen: Observation, head: Snapshot, memory: Memory) -> Observation:
     }
     devices = {
         address: _less_device(record, head.devices.get(address))
-        for address, record in seen.snapshot.devices.items()
+        for address, record in remembered.devices.items()
     }
     snapshot = replace(remembered, block=head.block, authorities=authorities, devices=devices)
     return replace(seen, snapshot=snapshot, host=_still(seen.host, authorities))

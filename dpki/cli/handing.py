@@ -11,7 +11,6 @@ from dpki.bundle.cid import cid_of
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.cli.issuing import (
-    IssueWish,
     describe_plan,
     device_snapshot,
     make_bench,
@@ -23,6 +22,7 @@ from dpki.cli.issuing import (
 from dpki.cli.output import Output, describe_receipt, describe_rehearsal, format_cost, say_receipt
 from dpki.cli.reviewing import request_reviews
 from dpki.cli.session import Desk, now, open_desk, open_writer, publisher_of
+from dpki.cli.wish import IssueWish
 from dpki.config.profile import load_profile
 from dpki.errors import CheckedFalse, DpkiError, UsageError
 from dpki.files import PUBLIC, load_bounded, write_atomic

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpki.certificates.key_id import verify_reason
 from dpki.certificates.keys import parse_ssh_public_key
-from dpki.certificates.principals import verify_principals
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.cli.session import Desk, now, publisher_of, signer_source
 from dpki.cli.spending import turn
+from dpki.cli.wish import IssueWish
 from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
 from dpki.devices.document import KeyDocument
@@ -27,10 +25,10 @@ from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.index import NamedDevice
-from dpki.issuance.next_key import NextKey, next_key
+from dpki.issuance.next_key import NextKey, lasting_keys, next_key
 from dpki.issuance.outcome import Outcome, Released
 from dpki.issuance.plan import (
-    DEFAULT_HOST_LIFETIME,
+    DEFAULT_DEVICE_LIFETIME,
     DEFAULT_USER_LIFETIME,
     BatchPlan,
     CertificateRequest,
@@ -51,59 +49,6 @@ if TYPE_CHECKING:
 FILE_LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True)
-class IssueWish:
-    """What was typed: either a device with hostnames, or somebody's key with principals.
-
-    Attributes:
-        same: The key of the device's last certificate, where it is to be used again or followed.
-    """
-
-    ca: str
-    device: str | None
-    hostnames: tuple[str, ...]
-    keygen: str
-    key: Path | None
-    identity: str | None
-    principals: tuple[str, ...]
-    lifetime: str | None
-    reason: str
-    out: Path | None
-    same: bytes | None = None
-
-
-def verify_wish(wish: IssueWish) -> None:
-    """Refuse what makes no sense, before anything is opened.
-
-    Raises:
-        UsageError: Two ways at once, or half of one.
-        InvalidPrincipal: A hostname or principal is none.
-    """
-    if wish.keygen not in ("device", "admin", "same"):
-        raise UsageError(f"--keygen is device, admin or same, not {wish.keygen[:40]!r}")
-    if wish.lifetime is not None:
-        parse_duration(wish.lifetime)
-    if wish.reason:
-        verify_reason(wish.reason)
-    if (wish.device is None) == (wish.key is None):
-        raise UsageError(
-            "for whom?",
-            hint="give --device NAME with --hostname, or --key FILE.pub with --identity and"
-            " --principal",
-        )
-    if wish.device is not None:
-        if wish.identity is not None or wish.principals:
-            raise UsageError("--identity and --principal go with --key", hint="use --hostname")
-        verify_principals(wish.hostnames)
-        return
-    if wish.hostnames or wish.keygen != "device":
-        raise UsageError("--hostname and --keygen go with --device", hint="use --principal")
-    if wish.identity is None:
-        raise UsageError("whose key is it?", hint="name its holder with --identity")
-    verify_principals([wish.identity])
-    verify_principals(wish.principals)
-
-
 def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> CertificateRequest:
     """Return the request for an existing public key; the certificate goes beside it.
 
@@ -117,7 +62,7 @@ def request_for_key(wish: IssueWish, ca: AuthorityId, snapshot: Snapshot) -> Cer
     return CertificateRequest(
         subject=wish.identity,
         principals=wish.principals,
-        until=_until(wish.lifetime, find_ssh_authority(snapshot, ca).kind),
+        until=_until(wish.lifetime, _default_lifetime(find_ssh_authority(snapshot, ca).kind)),
         public_key=key.blob,
         reason=wish.reason,
         release=writable(wish.out or beside),
@@ -131,24 +76,31 @@ def request_for_device(
     device: NamedDevice,
     snapshot: Snapshot,
 ) -> CertificateRequest:
-    """Return the request for a device's host key: its next one, or one made here.
+    """Return the request for a device's SSH key: its next one, or one made here.
+
+    A host CA's is for its SSH server, a user CA's for its SSH client.
 
     Raises:
-        UsageError: The CA does not sign host certificates.
+        UsageError: The CA signs another kind of certificate than the wish is for.
         CheckedFalse: The device is not enrolled, or has a newer key document.
     """
-    if find_ssh_authority(snapshot, ca).kind is not AuthorityKind.SSH_HOST:
+    kind = find_ssh_authority(snapshot, ca).kind
+    is_host = kind is AuthorityKind.SSH_HOST
+    principals = wish.hostnames if is_host else wish.principals
+    if not principals:
         raise UsageError(
-            f"CA {wish.ca} signs user certificates, and --device asks for a host's",
-            hint="use a host CA, or --key for a person",
+            f"CA {wish.ca} signs {kind.label} certificates, and this asks for another kind",
+            hint="name the device's server with --hostname"
+            if is_host
+            else "name what the device's client may be with --principal, or use a host CA",
         )
     make_private_directory(desk.home.certificates)
     file = desk.home.certificates / f"{device.name}-{wish.ca}-cert.pub"
-    key = _key_of_device(desk, wish, device)
+    key = _key_of_device(desk, wish, device, kind)
     return CertificateRequest(
         subject=device.name,
-        principals=wish.hostnames,
-        until=_until(wish.lifetime, AuthorityKind.SSH_HOST),
+        principals=principals,
+        until=_until(wish.lifetime, DEFAULT_DEVICE_LIFETIME),
         public_key=None if key is None else key.blob,
         recipient=find_recipient(snapshot, device.address, device.document, device.name),
         reason=wish.reason,
@@ -157,17 +109,20 @@ def request_for_device(
     )
 
 
-def _key_of_device(desk: Desk, wish: IssueWish, device: NamedDevice) -> NextKey | None:
+def _key_of_device(
+    desk: Desk, wish: IssueWish, device: NamedDevice, kind: AuthorityKind
+) -> NextKey | None:
     """Return the key that a certificate is for; None where the pair is made here."""
     if wish.keygen == "admin":
         return None
     if wish.keygen == "same" and wish.same is not None:
         return NextKey(wish.same)
-    newest = device.document.ssh_host[-1]
-    if wish.keygen == "same" or wish.same is None:
+    lasting = lasting_keys(device.document, kind)
+    if lasting and (wish.keygen == "same" or wish.same is None):
         # The first of a CA, which may well be for the key that another CA's is for.
-        return NextKey(newest)
-    return next_key(device.document, desk.journal.subject_keys(device.address), device.name)
+        return NextKey(lasting[-1])
+    certified = desk.journal.subject_keys(device.address)
+    return next_key(device.document, kind, certified, device.name)
 
 
 def make_bench(
@@ -352,8 +307,11 @@ def _device_of(request: CertificateRequest) -> Address:
     return Address.zero() if request.recipient is None else request.recipient.address
 
 
-def _until(lifetime: str | None, kind: AuthorityKind) -> datetime:
-    default = DEFAULT_USER_LIFETIME if kind is AuthorityKind.SSH_USER else DEFAULT_HOST_LIFETIME
+def _default_lifetime(kind: AuthorityKind) -> timedelta:
+    return DEFAULT_USER_LIFETIME if kind is AuthorityKind.SSH_USER else DEFAULT_DEVICE_LIFETIME
+
+
+def _until(lifetime: str | None, default: timedelta) -> datetime:
     length: timedelta = default if lifetime is None else parse_duration(lifetime)
     return now() + length
 

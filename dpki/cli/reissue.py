@@ -26,6 +26,7 @@ from dpki.files import make_private_directory
 from dpki.issuance.batch import JournaledCertificate
 from dpki.issuance.bench import Bench
 from dpki.issuance.grant import granted_extensions
+from dpki.issuance.next_key import lasting_keys
 from dpki.issuance.plan import (
     CertificateRequest,
     find_recipient,
@@ -231,11 +232,11 @@ class _Job:
             if device is None:
                 raise UsageError(f"the key document of device {old.subject} is not known here")
             recipient = find_recipient(snapshot, old.device, device.document, device.name)
-            newest = device.document.ssh_host[-1]
+            newest = lasting_keys(device.document, parsed.kind)[-1:]
             if old.pair_made_here:
                 key = None
-            elif newest not in self._desk.journal.subject_keys(old.device):
-                key = newest
+            elif newest and newest[0] not in self._desk.journal.subject_keys(old.device):
+                (key,) = newest
         return CertificateRequest(
             subject=old.subject,
             principals=parsed.principals,

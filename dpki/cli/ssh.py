@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +40,7 @@ ssh_known_hosts.register(app)
         "dpki ssh issue --ca users --key alice.pub --identity alice --principal ops --for 8h",
         "dpki ssh issue --ca hosts --device gate-1 --hostname gate-1.example.org",
         "dpki ssh issue --ca hosts --fleet gates --hostname '{name}.example.org'",
+        "dpki ssh issue --ca users --device gate-1 --principal telemetry    # for its SSH client",
         "dpki ssh issue … --handover gate-1.handover    # then, with the wallet: dpki ssh anchor",
     ),
 )
@@ -67,7 +67,11 @@ def issue(
     ] = None,
     principal: Annotated[
         list[str] | None,
-        typer.Option("--principal", help="What the holder may be; may be repeated."),
+        typer.Option(
+            "--principal",
+            metavar="NAME",
+            help="What the holder, a person or a device's client, may be; may be repeated.",
+        ),
     ] = None,
     lifetime: LifetimeOption = None,
     reason: ReasonOption = None,
@@ -92,11 +96,12 @@ def issue(
     """Issue certificates. Prints their files.
 
     Each is signed in the HSM, anchored on chain, and handed out: a device's travels to it as a
-    sealed bundle, a person's is written beside the public key. With --handover it waits, signed,
-    for dpki ssh anchor on the operator's machine, and is handed out by dpki ssh resume after that.
+    sealed bundle, of a host CA for its SSH server, of a user CA for its client; a person's is
+    written beside the public key. With --handover it waits, signed, for dpki ssh anchor on the
+    operator's machine, and is handed out by dpki ssh resume after that.
     """
-    from dpki.cli.issuing import IssueWish, verify_wish
     from dpki.cli.ssh_work import issue_one
+    from dpki.cli.wish import IssueWish, verify_wish, with_name
 
     devices = selected(device, fleet, label)
     wish = IssueWish(
@@ -111,7 +116,7 @@ def issue(
         reason=reason or "",
         out=out,
     )
-    verify_wish(replace(wish, hostnames=tuple(n.replace("{name}", "x") for n in wish.hostnames)))
+    verify_wish(wish if devices.is_everything else with_name(wish, "x"))
     output = Output(json=json)
     if not devices.is_everything and devices.one is None:
         from dpki.cli.ssh_devices import issue_devices
@@ -121,8 +126,7 @@ def issue(
         issue_devices(output, home, devices, wish, pin=pin, passphrase=passphrase, dry_run=dry_run)
         return
     if devices.one is not None:
-        named = (name.replace("{name}", devices.one) for name in wish.hostnames)
-        wish = replace(wish, hostnames=tuple(named))
+        wish = with_name(wish, devices.one)
     if handover is not None:
         from dpki.cli.handing import hand_over_one
 
@@ -173,8 +177,8 @@ def rotate(
 ) -> None:
     """Issue devices' next certificates, or a whole CA's. Prints their files.
 
-    With --device, --fleet or --label: for the host names of each device's last one, and its newest
-    key or one made here.
+    With --device, --fleet or --label: for the names of each device's last one of that CA, and its
+    next key or one made here.
 
     With --from: to everybody who holds a living certificate of that CA, for the same key and
     principals and, without --for, to the same end. By the journal; whoever has one is passed over,
@@ -196,8 +200,8 @@ def rotate(
     if devices.is_everything or despite_watermark:
         raise whose
     if devices.one is None:
-        from dpki.cli.issuing import IssueWish
         from dpki.cli.ssh_devices import rotate_devices
+        from dpki.cli.wish import IssueWish
 
         every = IssueWish(
             ca=ca,

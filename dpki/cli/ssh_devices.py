@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpki.cli.issuing import (
-    IssueWish,
     describe_plan,
     describe_released,
     device_snapshot,
@@ -18,11 +17,11 @@ from dpki.cli.issuing import (
     rehearse_anchor,
     report,
     request_for_device,
-    verify_wish,
 )
 from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.session import Desk, now, open_desk, open_writer
 from dpki.cli.ssh_work import revoke_plans
+from dpki.cli.wish import NAME, IssueWish, named_like, verify_wish, with_name
 from dpki.errors import DpkiError, UsageError
 from dpki.issuance.bench import Bench
 from dpki.issuance.index import NamedDevice
@@ -35,9 +34,6 @@ from dpki.verification.succession import find_predecessors
 
 if TYPE_CHECKING:
     from dpki.transactions.writer import DomainWriter
-
-NAME = "{name}"
-"""Stands for the device's name in a host name."""
 
 Wisher = Callable[[NamedDevice], IssueWish]
 
@@ -87,7 +83,7 @@ def rotate_devices(
     """Issue each device's next certificate; then revoke the earlier ones, if that is wanted.
 
     Args:
-        wish: For all of them; the host names are those of each one's last certificate.
+        wish: For all of them; the names are those of each one's last certificate.
 
     Raises:
         DpkiError: Some could not be issued; all others were.
@@ -99,9 +95,7 @@ def rotate_devices(
         def next_one(device: NamedDevice) -> IssueWish:
             if device.address not in newest:
                 raise never_issued(device)
-            last = newest[device.address]
-            own = replace(wish, device=device.name, hostnames=last.principals)
-            return replace(own, same=last.subject_key)
+            return named_like(replace(wish, device=device.name), newest[device.address])
 
         job.run(next_one, pin, passphrase, dry_run=dry_run, revoke_old=revoke_old)
 
@@ -112,8 +106,7 @@ def named_wish(wish: IssueWish, device: NamedDevice) -> IssueWish:
     Raises:
         UsageError, InvalidPrincipal: It makes no sense.
     """
-    hostnames = tuple(name.replace(NAME, device.name) for name in wish.hostnames)
-    own = replace(wish, device=device.name, hostnames=hostnames)
+    own = replace(with_name(wish, device.name), device=device.name)
     verify_wish(own)
     return own
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from dpki.chain.snapshot import Authority, Snapshot, fetch_snapshot
 from dpki.cli.issuing import (
-    IssueWish,
     describe_journaled,
     describe_plan,
     describe_released,
@@ -23,11 +22,11 @@ from dpki.cli.issuing import (
     request_for_device,
     request_for_key,
     say_shortened,
-    verify_wish,
 )
 from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.reviewing import show_watchdogs
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.wish import IssueWish, named_like, verify_wish
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
 from dpki.issuance.plan import BatchPlan, CertificateRequest
@@ -91,7 +90,7 @@ def rotate_one(
         wish = IssueWish(
             ca=ca,
             device=device,
-            hostnames=newest.principals,
+            hostnames=(),
             keygen=keygen,
             key=None,
             identity=None,
@@ -99,8 +98,8 @@ def rotate_one(
             lifetime=lifetime,
             reason=reason,
             out=None,
-            same=newest.subject_key,
         )
+        wish = named_like(wish, newest)
         verify_wish(wish)
         writer = open_writer(desk, passphrase, output)
         old = find_serials_of_devices(desk.reader, snapshot, [named.address], now())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dpki.devices.document import KeyDocument, Prekey
 from dpki.errors import UsageError
+from dpki.model import AuthorityKind
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,33 @@ def supply(document: KeyDocument, certified: Collection[bytes]) -> tuple[Prekey,
     return tuple(prekey for prekey in document.prekeys if prekey.blob not in certified)
 
 
-def next_key(document: KeyDocument, certified: Collection[bytes], name: str) -> NextKey:
+def lasting_keys(document: KeyDocument, kind: AuthorityKind) -> tuple[bytes, ...]:
+    """Return the blobs of the keys that a device's certificates of this kind are for, newest last.
+
+    Its SSH server's for a host certificate, its SSH client's for a user certificate.
+    """
+    return document.ssh_host if kind is AuthorityKind.SSH_HOST else document.ssh_user
+
+
+def next_key(
+    document: KeyDocument, kind: AuthorityKind, certified: Collection[bytes], name: str
+) -> NextKey:
     """Return the key for a device's next certificate.
 
     The newest lasting key where it never had one: somebody asked for it. Else the next one-time
     key.
 
     Args:
+        kind: What kind of certificate.
         certified: The SSH public key blobs that a certificate was ever signed for.
         name: What to call the device in messages.
 
     Raises:
         UsageError: The supply is used up.
     """
-    newest = document.ssh_host[-1]
-    if newest not in certified:
-        return NextKey(newest)
+    for newest in lasting_keys(document, kind)[-1:]:
+        if newest not in certified:
+            return NextKey(newest)
     for prekey in supply(document, certified):
         return NextKey(prekey.blob, prekey)
     raise UsageError(

@@ -32,7 +32,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 MAXIMUM_SERIAL = 2**32 - 1
 DEFAULT_USER_LIFETIME = timedelta(hours=8)
-DEFAULT_HOST_LIFETIME = timedelta(days=30)
+DEFAULT_DEVICE_LIFETIME = timedelta(days=30)
 
 PAIR_TYPE = "ssh-ed25519"
 """Type of the keys that are made here."""

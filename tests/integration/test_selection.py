@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dpki.certificates.ssh import parse_ssh_certificate
+from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.config.admin import StoreConfig
 from dpki.devnet.anvil import Anvil
+from dpki.model import AuthorityKind
 from tests.admins import Admin, Result, make_admin_of, state_of
 from tests.issuing_world import World, ok
 from tests.soft_tokens import SoftHsmFolder
@@ -26,6 +28,7 @@ def services(
         yield anvil, make_admin_of(folder / "admin", anvil, store, softhsm.token())
 
 
+BOTH = ("--device", "gate-1", "--hostname", "gate-1.example", "--principal", "p")
 FLEET = ("door-1", "door-2", "door-3")
 
 
@@ -112,12 +115,44 @@ def test_a_fleet_from_enrolment_to_retirement(fleet: World) -> None:
     }
 
 
+def test_certificates_for_the_devices_clients(fleet: World) -> None:
+    """With a user CA: for each one's client key, and then for its next one."""
+    two = ("--ca", "users", "--device", "door-1", "--device", "door-2")
+    named = ("--principal", "telemetry", "--principal", "from-{name}")
+    documents = {d.name: d.document for d in fleet.devices()}
+
+    def issued(*words: str) -> list[SshCertificate]:
+        document: Any = ok(fleet.dpki("ssh", *words, *two, *fleet.admin.option))
+        files = [Path(one["certificate"]) for one in document["issued"]]
+        return [parse_ssh_certificate(file.read_bytes()) for file in files]
+
+    first, second = issued("issue", *named), issued("rotate")
+    for old, new, name in zip(first, second, FLEET, strict=False):
+        assert old.kind is new.kind is AuthorityKind.SSH_USER
+        assert old.principals == new.principals == ("telemetry", f"from-{name}")
+        assert old.subject_key == documents[name].ssh_user[-1]
+        assert new.subject_key in {prekey.blob for prekey in documents[name].prekeys}
+        assert old.valid_before - old.valid_after > timedelta(hours=8)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("ssh", "rotate", "--fleet", "ghosts", "--ca", "hosts"), "no device is meant by"),
         (("ssh", "revoke", "--device", "ghost-*"), "no device fits the pattern"),
         (("ssh", "list", "--label", "site=ghost"), "no device is meant by site=ghost"),
+        (
+            ("ssh", "issue", "--ca", "hosts", "--device", "gate-1", "--principal", "p"),
+            "signs ssh-host certificates, and this asks for another kind",
+        ),
+        (
+            ("ssh", "issue", "--ca", "users", "--device", "gate-1", "--hostname", "p.example"),
+            "signs ssh-user certificates, and this asks for another kind",
+        ),
+        (
+            ("ssh", "issue", "--ca", "users", *BOTH),
+            "is it for the device's SSH server or for its SSH client",
+        ),
         (("device", "list", "--device", "ghost"), "no device is named 'ghost'"),
         (("device", "label", "ghost", "--set", "a=b"), "no device is named 'ghost'"),
         (("device", "label", "--set", "a=b"), "which devices"),

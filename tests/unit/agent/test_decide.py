@@ -31,6 +31,7 @@ class Scene:
         self.users, self.hosts = Ca.users(), Ca.hosts()
         self.others: list[Ca] = []
         self.device_state = DeviceState.ACTIVE
+        self.holders: dict[Address, DeviceState] = {}
         self.known: list[Known] = []
         self.waiting: list[Unconfirmed] = []
         self.host: HostPair | None = None
@@ -58,7 +59,7 @@ class Scene:
 
     def plan(self, after: timedelta = timedelta(0)) -> Plan:
         cas = (self.users, self.hosts, *self.others)
-        seen = snapshot(*cas, devices={DEVICE: self.device_state})
+        seen = snapshot(*cas, devices={DEVICE: self.device_state, **self.holders})
         observation = Observation(
             seen, self.finalized, tuple(self.known), self.host, (), tuple(self.waiting)
         )
@@ -83,6 +84,18 @@ def test_a_trusted_user_ca_and_its_certificates(scene: Scene) -> None:
         Access("root", scene.users.id, HERE),
     )
     assert plan.problems == ()
+
+
+def test_another_devices_certificate_counts_as_long_as_that_device_does(scene: Scene) -> None:
+    """Whose it is does not say where it counts."""
+    certificate = scene.anchored(OTHER)
+    scene.holders = {OTHER: DeviceState.ACTIVE}
+    assert scene.plan().index.certificates == (certificate,)
+    for state in (DeviceState.RETIRED, DeviceState.UNREGISTERED):
+        scene.holders = {OTHER: state}
+        assert scene.plan().index.certificates == ()
+    scene.holders = {}
+    assert scene.plan().index.certificates == (), "nothing is known of that device"
 
 
 def test_what_watchdogs_have_yet_to_confirm_is_not_anchored(scene: Scene) -> None:
@@ -227,7 +240,11 @@ class TestFilesMode:
             scene.anchored(device)
         return scene
 
-    def test_what_is_anchored_for_another_device_stands_in_the_krl(self, files: Scene) -> None:
+    def test_what_an_inactive_device_holds_stands_in_the_krl(self, files: Scene) -> None:
+        assert self.refused(files) == [2]
+        files.holders = {OTHER: DeviceState.ACTIVE}
+        assert self.refused(files) == []
+        files.holders = {OTHER: DeviceState.RETIRED}
         assert self.refused(files) == [2]
 
     def test_in_strict_mode_it_need_not(self, files: Scene) -> None:

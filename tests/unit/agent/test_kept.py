@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpki.agent.kept import FILE_NAME, Kept, load_kept, parse_kept, save_kept
+from dpki.agent.kept import FILE_NAME, Kept, encode_kept, load_kept, parse_kept, save_kept
 from dpki.agent.observation import Unconfirmed, WatchedBatch
 from dpki.bundle.codec import dumps, loads_strict
 from dpki.chain.quorum import Evidence
@@ -16,6 +16,7 @@ from dpki.model import Address, AuthorityState, DeviceState
 from tests.world import DOMAIN, NOW, Ca, block, snapshot
 
 DEVICE = Address(b"\xaa" * 20)
+HOLDER = Address(b"\xbb" * 20)
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def kept() -> Kept:
     users.watched()
     hosts.parent = users.id
     hosts.state = AuthorityState.CLOSED
-    seen = snapshot(users, hosts, devices={DEVICE: DeviceState.ACTIVE})
+    seen = snapshot(users, hosts, devices={DEVICE: DeviceState.ACTIVE, HOLDER: DeviceState.RETIRED})
     seen = replace(seen, domain=replace(DOMAIN, **_registries()), commitments={}, progress={})
     waits = Unconfirmed(WatchedBatch(users.id, 21, 2, 50), "awaiting watchdogs: 20 of 40")
     return Kept(seen, block(90), (waits,), ("wait",), b"blob", Evidence(3, 2, proven=True), NOW)
@@ -49,6 +50,16 @@ def test_it_comes_back_whole(tmp_path: Path, kept: Kept) -> None:
     found = load_kept(tmp_path, DOMAIN.id)
     assert found is not None
     assert found.host is None
+
+
+def test_a_file_of_before_devices_held_certificates(tmp_path: Path, kept: Kept) -> None:
+    fields = loads_strict(encode_kept(kept), 1 << 20)
+    del fields["holders"]
+    found = parse_kept(dumps(fields))
+    assert list(found.snapshot.devices) == [DEVICE]
+    fields["holders"] = [{"device": bytes(HOLDER)}]
+    with pytest.raises(MalformedInput, match="lacks document"):
+        parse_kept(dumps(fields))
 
 
 def test_nothing_before_the_first_look(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_a_retired_ca_stays_retired_and_a_suspended_one_may_come_back() -> None:
     assert seen.authorities[users.id].state is AuthorityState.RETIRED
 
 
+def test_a_retired_device_stays_retired_whatever_is_said_later() -> None:
+    retired = snapshot(devices={DEVICE: DeviceState.RETIRED})
+    memory = remember(Memory(), retired, block(1), NOW)
+    for later in (DeviceState.ACTIVE, DeviceState.UNREGISTERED):
+        seen = with_memory(snapshot(devices={DEVICE: later}), memory)
+        assert seen.devices[DEVICE].state is DeviceState.RETIRED
+    other = Address(b"\xbb" * 20)
+    seen = with_memory(snapshot(devices={other: DeviceState.ACTIVE}), memory)
+    assert seen.devices[other].state is DeviceState.ACTIVE
+    ahead = snapshot(devices={other: DeviceState.RETIRED}, at=block(9, NOW + timedelta(hours=1)))
+    assert remember(memory, ahead, block(1), NOW) == memory, "a block from the future"
+
+
 def test_the_candidate_becomes_the_floor_once_it_is_final() -> None:
     users = Ca.users()
     memory = remember(Memory(), snapshot(users, at=block(100)), block(90), NOW)
