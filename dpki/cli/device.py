@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import device_own
+from dpki.cli import device_own, device_replace
 from dpki.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
 device_own.register(app)
+device_replace.register(app)
 
 RequestsArgument = Annotated[
     list[Path], typer.Argument(metavar="REQUEST…", help="Request files that devices made.")

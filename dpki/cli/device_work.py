@@ -58,7 +58,7 @@ def enroll_all(
         )
     labels = parse_labels(label, fleet)
     wishes = [
-        Enrolment(_load_request(file), verify_name(name.replace(FILE, file.stem)), labels)
+        Enrolment(load_request(file), verify_name(name.replace(FILE, file.stem)), labels)
         for file in files
     ]
     with open_desk(home) as desk:
@@ -91,7 +91,7 @@ def update_all(
     dry_run: bool,
 ) -> None:
     """Relay devices' updates of their key documents."""
-    requests = [_load_request(file) for file in files]
+    requests = [load_request(file) for file in files]
     with open_desk(home) as desk:
         writer = open_writer(desk, passphrase, output)
         if dry_run:
@@ -121,7 +121,8 @@ def _say_done(output: Output, done: Sequence[Enrolled]) -> None:
     output.result(described[0] if len(done) == 1 else {"devices": described}, addresses)
 
 
-def _load_request(path: Path) -> EnrollmentRequest:
+def load_request(path: Path) -> EnrollmentRequest:
+    """Load a device's request file; nothing in it is checked but its form."""
     return parse_request(load_bounded(path, limit=REQUEST_LIMIT))
 
 

@@ -131,9 +131,22 @@ CREATE TRIGGER prekeys_for_ever BEFORE DELETE ON prekeys
 BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
 """
 
+_REPLACEMENTS = """
+CREATE TABLE replacements (
+  old BLOB PRIMARY KEY CHECK (length(old) = 20),
+  new BLOB NOT NULL UNIQUE CHECK (length(new) = 20 AND new <> old),
+  name TEXT NOT NULL,
+  begun INTEGER NOT NULL,
+  done INTEGER NOT NULL DEFAULT 0 CHECK (done IN (0, 1))
+) STRICT;
+
+CREATE TRIGGER replaced_for_ever BEFORE UPDATE ON replacements WHEN OLD.done = 1
+BEGIN SELECT RAISE(ABORT, 'this device is replaced already'); END;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS),
+    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

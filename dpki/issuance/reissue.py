@@ -6,7 +6,7 @@ is what it had granted to whom, not whether its certificates are still accepted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dpki.issuance.batch import JournaledCertificate
@@ -15,7 +15,8 @@ from dpki.model import Address
 
 Standings = Iterable[tuple[JournaledCertificate, Standing]]
 
-_Holder = tuple[object, ...]
+Holder = tuple[object, ...]
+"""What two certificates have in common that are the same grant."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Renewals:
     replaced: tuple[int, ...]
 
 
-def holder_of(certificate: JournaledCertificate) -> _Holder:
+def holder_of(certificate: JournaledCertificate) -> Holder:
     """Return what makes two certificates the same grant.
 
     A device's key changes with time; a person's key is what was vouched for.
@@ -51,14 +52,18 @@ def holder_of(certificate: JournaledCertificate) -> _Holder:
 _GRANTED = (Standing.ANCHORED, Standing.AWAITING)
 
 
-def plan_renewals(old: Standings, new: Standings) -> Renewals:
+def plan_renewals(
+    old: Standings,
+    new: Standings,
+    holder_of: Callable[[JournaledCertificate], Holder] = holder_of,
+) -> Renewals:
     """Decide what is to be issued again.
 
     Of several certificates of one holder the newest that is neither void nor expired counts: where
     that was revoked, an older one is not brought back to life. Nor is one that was issued again and
     then revoked.
     """
-    newest: dict[_Holder, tuple[JournaledCertificate, Standing]] = {}
+    newest: dict[Holder, tuple[JournaledCertificate, Standing]] = {}
     live: list[JournaledCertificate] = []
     for certificate, standing in sorted(old, key=lambda pair: pair[0].serial):
         if standing in (*_GRANTED, Standing.REVOKED):
@@ -66,7 +71,7 @@ def plan_renewals(old: Standings, new: Standings) -> Renewals:
         if standing in _GRANTED:
             live.append(certificate)
     wanted = [c for c, standing in newest.values() if standing in _GRANTED]
-    under_new: dict[_Holder, set[Standing]] = {}
+    under_new: dict[Holder, set[Standing]] = {}
     for certificate, standing in new:
         under_new.setdefault(holder_of(certificate), set()).add(standing)
 

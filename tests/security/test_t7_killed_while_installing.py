@@ -178,7 +178,7 @@ def test_killed_anywhere_the_ssh_client_goes_by_the_old_files_or_the_new_ones(
         for line in client.files.config.read_text().splitlines():
             if "IdentityFile" in line:
                 assert Path(line.split()[1]).exists(), deaths
-    assert deaths > 10
+    assert deaths > 5
     client.update()
     assert client.enters
     left = {path.name for path in client.files.directory.iterdir()}

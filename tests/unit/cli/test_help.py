@@ -145,6 +145,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "device label",
         "device rename",
         "device retire",
+        "device replace",
         "ssh issue",
         "ssh grant",
         "ssh rotate",
