@@ -181,6 +181,8 @@ def _parse(table: Table) -> DeviceConfig:
     ids = [each.domain for each in config.each().values()]
     if len(set(ids)) != len(ids):
         raise table.error("domains", "names a trust domain twice", hint="name each domain once")
+    if config.outbound is not None and config.outbound.directory == config.sshd.directory:
+        raise table.error("outbound", "uses sshd's folder", hint="give it a folder of its own")
     return config
 
 

@@ -278,6 +278,7 @@ class TestOutbound:
             ('account = "t"\ndirectory = "/100%"', "plain absolute path"),
             ('account = "t"\nhosts = "a b"', "not a host pattern"),
             ('account = "t"\nhost = "a"', "not a known key"),
+            ('account = "t"\ndirectory = "/etc/ssh/dpki"', "uses sshd's folder"),
         ],
     )
     def test_what_ssh_could_not_be_given(self, lines: str, message: str) -> None:
