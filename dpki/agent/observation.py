@@ -94,8 +94,9 @@ class Observation:
         known: Anchored certificates, this device's own among them.
         host: The best host certificate.
         problems: What could not be found out, a sentence each.
-        unconfirmed: User certificates that count only once watchdogs confirmed them.
-        waiting: Host certificates likewise, a sentence each.
+        unconfirmed: Batches of which everything is read that count only once watchdogs confirmed
+            them: users', and hosts' where the device checks hosts.
+        waiting: This device's own certificates likewise, a sentence each.
         pending: How many anchored certificates count only some blocks later.
         client: The best certificate for this device's SSH client, where it has a use for one.
     """
