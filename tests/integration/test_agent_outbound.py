@@ -79,7 +79,7 @@ def test_from_the_first_certificate_to_the_third(world: ChainWorld, site: Site) 
     assert keys.prekeys == ()
     assert run_once(site.folder).changed == (), "nothing new"
     status, said, _ = site.call("status")
-    assert (status, said["clients"]) == (0, [third.serial, second.serial])
+    assert (status, said["last_run"]["clients"]) == (0, [third.serial, second.serial])
 
 
 def test_the_daemon_takes_it_away_as_it_gives_it(world: ChainWorld, site: Site) -> None:
