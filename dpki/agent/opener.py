@@ -22,7 +22,7 @@ from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
-from dpki.model import AuthorityKind, Hash32
+from dpki.model import AuthorityKind, AuthorityState, Hash32
 from dpki.store.base import BlockSource
 from dpki.store.publish import Backoff, fetch_first
 from dpki.verification.policies import Anchoring, judge
@@ -95,12 +95,15 @@ class Opener:
         return None
 
     def forget_others(self, known: Sequence[Known]) -> None:
-        """Remove the kept bundles of certificates that no longer matter."""
+        """Remove the kept bundles of certificates that will not count any more.
+
+        Those of a suspended CA may: what a one-time key opened is opened by nothing else.
+        """
         keep = set()
         for lead in known:
             # A CA with an unusable issuer's key has no bundles; `best` has said so.
             with suppress(MalformedInput):
-                if any(self._is_live(lead, kind) for kind, *_ in _SORTS.values()):
+                if any(self._may_count(lead, kind) for kind, *_ in _SORTS.values()):
                     keep.add(self._digest(lead).hex())
         for path in self.opened.folder.glob("*"):
             if path.stem not in keep:
@@ -109,11 +112,16 @@ class Opener:
                     path.unlink()
 
     def _is_live(self, lead: Known, kind: AuthorityKind) -> bool:
+        is_it = self._may_count(lead, kind)
+        return is_it and self.snapshot.authorities[lead.authority].state.is_trusted
+
+    def _may_count(self, lead: Known, kind: AuthorityKind) -> bool:
+        """Whether it counts, now or once its CA is lifted."""
         ca = self.snapshot.authorities.get(lead.authority)
         return (
             ca is not None
             and ca.kind is kind
-            and ca.state.is_trusted
+            and ca.state is not AuthorityState.RETIRED
             and lead.entry.device == self.keys.address
             and not ca.is_revoked(lead.serial)
         )
