@@ -140,6 +140,10 @@ class ContentUnavailable(CouldNotCheck):
     """No source delivered the content in time."""
 
 
+class TransportUnavailable(CouldNotCheck):
+    """A carrier of messages could not be reached, or did not take or deliver them in time."""
+
+
 # --- 1: failed -----------------------------------------------------------------------------------
 
 

@@ -191,12 +191,17 @@ def translated(path: Path, left: str = "") -> Iterator[None]:
         ) from error
 
 
+def find_leftovers(directory: Path, name: str = "*") -> list[Path]:
+    """Return the temporary files of `name` in the folder: a killed writer's, or a living one's."""
+    return sorted(directory.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"))
+
+
 def remove_leftovers(directory: Path, name: str = "*") -> None:
     """Remove temporary files that a killed writer of `name` left in the folder.
 
     The caller holds the lock that keeps other writers away.
     """
-    for path in directory.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
+    for path in find_leftovers(directory, name):
         # What can't be removed now does no harm, and is tried again.
         with suppress(OSError):
             path.unlink()

@@ -45,8 +45,10 @@ def shell_lines(text: str) -> Iterator[str]:
 def dpki_commands(text: str) -> Iterator[list[str]]:
     """Yield the words after `dpki` of every command that the text gives."""
     for line in shell_lines(text):
+        # Where what it says goes to is the shell's business.
+        line = re.sub(r"[0-9]?>+ *&?[\w.]+", "", line)
         words = shlex.split(re.sub(r"\$\(dpki ([^)]*)\)", r" ; dpki \1 ; ", line), comments=True)
-        for command in split_at(words, {";", "&&", "|"}):
+        for command in split_at(words, {";", "&&", "|", "&"}):
             if command and command[0].rpartition("=")[2] == "dpki":
                 yield command[1:]
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -100,7 +102,8 @@ def complaint(words: list[str]) -> str | None:
                 return f"{flag} lacks its value"
             value = given.pop(0)
         choices = (param.metavar or "").split("|")
-        if len(choices) > 1 and value not in choices:
+        is_closed = len(choices) > 1 and all(re.fullmatch("[a-z-]+", c) for c in choices)
+        if is_closed and value not in choices:
             return f"{flag} can't be {value!r}"
     lacking = [p.opts[0] for p in command.params if p.required and p.name not in seen]
     lacking = [name for name in lacking if name.startswith("--")]

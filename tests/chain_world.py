@@ -176,15 +176,20 @@ class ChainWorld:
 
 @contextmanager
 def open_world(
-    directory: Path, *, optimism: bool = False, block_time: int | None = None
+    directory: Path,
+    *,
+    optimism: bool = False,
+    block_time: int | None = None,
+    epoch: int | None = None,
 ) -> Iterator[ChainWorld]:
     """Start an Anvil, deploy a domain, and end the Anvil.
 
     Args:
         block_time: Seconds between blocks; None mines a block for each transaction, at once.
+        epoch: Blocks of an epoch; two epochs back a block is final.
     """
     with (
-        Anvil(directory, optimism=optimism, block_time=block_time) as anvil,
+        Anvil(directory, optimism=optimism, block_time=block_time, epoch=epoch) as anvil,
         world_on(anvil.url, directory) as world,
     ):
         yield world

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from dpki.devnet.kubo import Kubo, join_nodes, start_nodes, stop_all
 from dpki.signer.pkcs11_module import find_module
+from tests.brokers import Mosquitto
 from tests.faulty_modules import build_faulty_module
 from tests.geth import Geth
 from tests.soft_tokens import SoftHsmFolder
+from tests.ssh_outbox import Host, reachable_host
 
 # A machine that has other work makes no example wrong.
 settings.register_profile("dpki", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,3 +69,17 @@ def geth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geth]:
     """A go-ethereum, of Ethereum's Prague rules."""
     with Geth(tmp_path_factory.mktemp("geth")) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """A broker on loopback, with TLS and a password."""
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def ssh_host() -> Iterator[Host]:
+    """A host that ssh reaches."""
+    with reachable_host() as host:
+        yield host

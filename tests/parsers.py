@@ -81,7 +81,8 @@ from dpki.chain import decode, rlp
 from dpki.chain.header import parse_header, verify_header
 from dpki.chain.logs import Log
 from dpki.chain.proofs import Node, NodePool, verify_words
-from dpki.chain.quorum import Evidence
+from dpki.chain.quorum import Evidence, Fault, Standing
+from dpki.chain.standings import Named, encode_standings, key_of, parse_standings
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
@@ -152,6 +153,8 @@ from dpki.transactions.confirmations import (
 from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
+from dpki.transport.address import BrokerAddress, SshAddress
+from dpki.transport.ssh import parse_line
 from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from dpki.verification.offline import TrustedBlock, check_proof_bundle
@@ -276,6 +279,10 @@ ipfs = ["/ip4/127.0.0.1/tcp/5001"]
 gateways = ["http://127.0.0.1:8080"]
 directories = ["/var/lib/dpki"]
 copies = 2
+[broker]
+address = "mqtts://broker.example.org/acme"
+user = "admin"
+password = "file:/etc/dpki/broker.password"
 """
 _DEVICE = """
 version = 1
@@ -305,6 +312,11 @@ authority_finality = "finalized"
 interval = "12s"
 [metrics]
 listen = "127.0.0.1:9477"
+[broker]
+address = "mqtts://broker.example.org:8884/acme/gates"
+user = "gate-1"
+password = "file:/etc/dpki/broker.password"
+authority = "/etc/dpki/broker.pem"
 [domains.other]
 domain = "{other}"
 rpc = ["http://127.0.0.1:8546"]
@@ -389,6 +401,13 @@ def _json(parse: Callable[[object], object]) -> Parse:
         return parse(value)
 
     return from_bytes
+
+
+def _message(data: bytes) -> object:
+    message = parse_line(data)
+    if message is None:
+        raise MalformedInput("no message")
+    return message
 
 
 def _text(parse: Callable[[str], object]) -> Parse:
@@ -665,6 +684,9 @@ room=9000000
 clock=1796000000
 dpki=/usr/bin/dpki dpki 0.1.0
 """
+_STANDINGS = {
+    key_of("https://rpc.example"): Named("https://rpc.example", Standing(2, 1.8e9, Fault.FORKED))
+}
 
 PARSERS: Mapping[str, Parser] = {
     "certificate": Parser(_certificate, _CERTIFICATES),
@@ -692,6 +714,7 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "sealing-secrets": Parser(SealingSecrets.load, (HYBRID.dump(),)),
     "proof": Parser(parse_proof, (encode_proof(CertificateProof(DOMAIN, CA_ID, 17, _PATH)),)),
+    "endpoint-standings": Parser(parse_standings, (encode_standings(_STANDINGS),)),
     "admin-config": Parser(
         lambda data: parse_admin_config(data.decode("utf-8", "replace"), Path("config.toml")),
         (_toml(_ADMIN),),
@@ -779,6 +802,13 @@ PARSERS: Mapping[str, Parser] = {
     "duration": Parser(_text(parse_duration), (b"8h", b"30d")),
     "url": Parser(_text(verify_url), (b"https://rpc.example.org/x?y=z", b"http://[::1]:8545")),
     "multiaddress": Parser(_text(verify_multiaddr), (b"/ip4/127.0.0.1/tcp/5001",)),
+    "broker-address": Parser(
+        _text(BrokerAddress.parse), (b"mqtts://broker.example.org:8884/acme", b"mqtts://[::1]/x")
+    ),
+    "ssh-address": Parser(_text(SshAddress.parse), (b"ssh://root@gate-1:2222/var/lib/outbox",)),
+    "ssh-output": Parser(
+        _message, (f"acknowledgement-0x{KEYS.address.hex()}.message bWVzc2FnZQ==".encode(),)
+    ),
     "secret-source": Parser(_text(verify_secret_source), (b"env:PIN", b"file:/run/pin")),
 }
 

@@ -25,6 +25,7 @@ from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.chain.connect import Connection, connect_agreed
 from dpki.chain.quorum import Evidence
 from dpki.chain.snapshot import Snapshot
+from dpki.chain.standings import FILE, StandingsFile
 from dpki.config.device import FIRST, DeviceConfig
 from dpki.devices.keys import DeviceKeys, load_device_keys
 from dpki.errors import CouldNotCheck
@@ -235,7 +236,8 @@ class Follower:
     def _connect(self) -> Connection:
         if self._connection is None:
             config = self.config
-            chain = connect_agreed(config.rpc, config.domain, config.quorum)
+            file = StandingsFile(self.directory / FILE)
+            chain = connect_agreed(config.rpc, config.domain, config.quorum, file)
             self._connection = self._stack.enter_context(chain)
         return self._connection
 

@@ -22,7 +22,14 @@ from dpki.agent.unit import NAME, render_unit, writable_paths
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.config.device import DeviceConfig
 from dpki.errors import DpkiError, MalformedInput, NotAllowed
-from dpki.files import PRIVATE, PUBLIC, load_bounded, translated, write_atomic
+from dpki.files import (
+    PRIVATE,
+    PUBLIC,
+    find_leftovers,
+    load_bounded,
+    translated,
+    write_atomic,
+)
 
 FILE_NAME = "host.cbor"
 UNITS = Path("/etc/systemd/system")
@@ -104,6 +111,8 @@ def plan_install(host: Host) -> list[Deed]:
         tuple(dict.fromkeys((*made.folders, *map(str, folders)))),
     )
     deeds = []
+    if left := list(_leftovers(host)):
+        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     if coming != made or not host.manifest.exists():
         # First: what is written down and not made does no harm when it is taken off.
         deeds.append(Deed(f"note in {host.manifest} what is made", lambda: _save(host, coming)))
@@ -128,6 +137,8 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
     deeds = []
     if host.unit.exists():
         deeds.append(Deed(f"stop {NAME} and remove {host.unit}", lambda: _remove_unit(host)))
+    if left := list(_leftovers(host)):
+        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     drop_in = host.at(host.config.sshd.drop_in)
     if _is_ours(drop_in, files):
         says = f"remove {drop_in}" + (", and tell sshd" if host.is_live else "")
@@ -241,6 +252,12 @@ def _remove_user(host: Host, user: str) -> None:
 def _make(path: Path) -> None:
     with translated(path, "nothing was made"):
         path.mkdir(mode=0o755, exist_ok=True)
+
+
+def _leftovers(host: Host) -> Iterator[Path]:
+    """Yield the temporary files of an earlier command that was killed."""
+    for path in (host.manifest, host.unit):
+        yield from find_leftovers(path.parent, path.name)
 
 
 def _save(host: Host, made: Made) -> None:

@@ -21,7 +21,7 @@ from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
 from dpki.http import Deadline
-from dpki.model import AuthorityKind, Hash32
+from dpki.model import AuthorityKind, AuthorityState, Hash32
 from dpki.store.base import BlockSource
 from dpki.store.publish import Backoff, fetch_first
 from dpki.verification.policies import Anchoring, judge
@@ -76,12 +76,15 @@ class Opener:
         return None
 
     def forget_others(self, known: Sequence[Known]) -> None:
-        """Remove the kept bundles of certificates that no longer matter."""
+        """Remove the kept bundles of certificates that will not count any more.
+
+        Those of a suspended CA may: what a one-time key opened is opened by nothing else.
+        """
         keep = set()
         for lead in known:
             # A CA with an unusable issuer's key has no bundles; `best` has said so.
             with suppress(MalformedInput):
-                if self._is_live(lead):
+                if self._may_count(lead):
                     keep.add(self._digest(lead).hex())
         for path in self.opened.folder.glob("*"):
             if path.stem not in keep:
@@ -90,11 +93,15 @@ class Opener:
                     path.unlink()
 
     def _is_live(self, lead: Known) -> bool:
+        return self._may_count(lead) and self.snapshot.authorities[lead.authority].state.is_trusted
+
+    def _may_count(self, lead: Known) -> bool:
+        """Whether it counts, now or once its CA is lifted."""
         ca = self.snapshot.authorities.get(lead.authority)
         return (
             ca is not None
             and ca.kind is AuthorityKind.SSH_HOST
-            and ca.state.is_trusted
+            and ca.state is not AuthorityState.RETIRED
             and lead.entry.device == self.keys.address
             and not ca.is_revoked(lead.serial)
         )

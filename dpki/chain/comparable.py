@@ -23,10 +23,19 @@ def comparable(call: Call, answer: object, source: str) -> object:
         return None if answer is None else block_object(decode.block(answer, source))
     if call.method == "eth_getLogs":
         return [_log(item, source) for item in decode.sequence(answer, source)]
+    # Of these two the rest is written in as many ways as there are kinds of transactions.
     if call.method == "eth_getTransactionByHash" and answer is not None:
         fields = decode.mapping(answer, source)
-        # The rest is written in as many ways as there are kinds of transactions.
         return {name: _hex(fields.get(name), source) for name in _OF_TRANSACTION}
+    if call.method == "eth_getTransactionReceipt" and answer is not None:
+        fields = decode.mapping(answer, source)
+        return {
+            "transactionHash": _hex(fields.get("transactionHash"), source),
+            "blockHash": _hex(fields.get("blockHash"), source),
+            "status": hex(decode.quantity(fields.get("status"), source)),
+        }
+    if call.method in ("eth_call", "eth_getCode"):
+        return _hex(answer, source)
     return answer
 
 

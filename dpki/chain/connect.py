@@ -12,6 +12,7 @@ from dpki.chain.panel import Panel
 from dpki.chain.proven import ProvenReader
 from dpki.chain.quorum import Evidence, default_quorum
 from dpki.chain.rpc import Endpoint, Reader
+from dpki.chain.standings import Standings, StandingsFile
 from dpki.errors import UsageError
 from dpki.model import DomainId
 
@@ -35,7 +36,10 @@ class Connection:
 
 @contextmanager
 def connect_agreed(
-    urls: Sequence[str], domain_id: DomainId, quorum: int | None = None
+    urls: Sequence[str],
+    domain_id: DomainId,
+    quorum: int | None = None,
+    file: StandingsFile | None = None,
 ) -> Iterator[Connection]:
     """Yield a reader for which `quorum` of the endpoints must agree, and the domain.
 
@@ -44,6 +48,7 @@ def connect_agreed(
 
     Args:
         quorum: How many must agree; None for `default_quorum`.
+        file: Where it is kept how endpoints behave; None for the user's.
 
     Raises:
         WrongDomain: Enough endpoints are on another chain, or it does not hold the domain.
@@ -51,19 +56,29 @@ def connect_agreed(
         UsageError: There are fewer endpoints than must agree.
         ConfigError: There is none to try.
     """
-    needed = default_quorum(len(urls)) if quorum is None else quorum
+    needed = choose_quorum(urls, quorum)
     if needed == 1:
-        with connect(urls, domain_id) as (reader, domain):
+        with connect(urls, domain_id, file) as (reader, domain):
             yield Connection(reader, domain, reader.evidence)
         return
-    with open_panel(urls, needed, domain_id.chain_id) as panel:
+    with open_panel(urls, needed, domain_id.chain_id, file) as panel:
         proven = ProvenReader(panel)
         yield Connection(proven, fetch_domain(proven, domain_id), proven.evidence)
 
 
+def choose_quorum(urls: Sequence[str], quorum: int | None) -> int:
+    """Return how many of the endpoints must agree: what was asked for, or the default."""
+    return default_quorum(len(urls)) if quorum is None else quorum
+
+
 @contextmanager
-def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Panel[Endpoint]]:
+def open_panel(
+    urls: Sequence[str], quorum: int, chain_id: int, file: StandingsFile | None = None
+) -> Iterator[Panel[Endpoint]]:
     """Yield a panel of endpoints of which `quorum` must agree.
+
+    Args:
+        file: Where it is kept how endpoints behave; None for the user's.
 
     Raises:
         UsageError: There are fewer endpoints than must agree.
@@ -73,7 +88,8 @@ def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Pane
             f"{quorum} endpoints must agree, and there are only {len(urls)}",
             hint="name more with --rpc URL, or ask for fewer",
         )
-    panel = Panel([Endpoint(url) for url in urls], quorum, chain_id)
+    endpoints = [Endpoint(url) for url in urls]
+    panel = Panel(endpoints, quorum, chain_id, standings=_standings(urls, endpoints, file))
     try:
         yield panel
     finally:
@@ -82,11 +98,16 @@ def open_panel(urls: Sequence[str], quorum: int, chain_id: int) -> Iterator[Pane
 
 
 @contextmanager
-def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Failover, Domain]]:
+def connect(
+    urls: Sequence[str], domain_id: DomainId, file: StandingsFile | None = None
+) -> Iterator[tuple[Failover, Domain]]:
     """Yield a reader that believes the first endpoint that answers for the domain, and the domain.
 
     Endpoints are tried in order: one that is down, or on another chain, costs its deadline and
     nothing else. When it fails later, the next takes its place.
+
+    Args:
+        file: Where it is kept how endpoints behave; None for the user's.
 
     Raises:
         WrongDomain: Every endpoint is on another chain.
@@ -95,5 +116,13 @@ def connect(urls: Sequence[str], domain_id: DomainId) -> Iterator[tuple[Failover
         ConfigError: There is none to try.
     """
     with ExitStack() as stack:
-        reader = Failover([stack.enter_context(Endpoint(url)) for url in urls], domain_id)
+        endpoints = [stack.enter_context(Endpoint(url)) for url in urls]
+        reader = Failover(endpoints, domain_id, standings=_standings(urls, endpoints, file))
         yield reader, reader.domain
+
+
+def _standings(
+    urls: Sequence[str], endpoints: Sequence[Endpoint], file: StandingsFile | None
+) -> Standings:
+    names = [endpoint.name for endpoint in endpoints]
+    return Standings(names, urls=urls, file=file or StandingsFile.of_user())

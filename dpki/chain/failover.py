@@ -27,6 +27,7 @@ class Failover:
     Args:
         sources: The endpoints, the preferred one first. Whoever made them closes them.
         clock: Seconds, for how long endpoints are asked last.
+        standings: How the endpoints have behaved so far; None for no record, by `clock`.
 
     Attributes:
         domain: The domain, as the endpoint that is asked shows it.
@@ -43,13 +44,14 @@ class Failover:
         sources: Sequence[Reader],
         domain_id: DomainId,
         clock: Callable[[], float] = time.monotonic,
+        standings: Standings | None = None,
     ) -> None:
         if not sources:
             raise ConfigError("no RPC endpoint is configured", hint="name one with --rpc URL")
         self._sources = tuple(sources)
         self._domain_id = domain_id
-        self._standings = Standings([source.name for source in sources], clock)
-        self._current, self.domain = self._find(range(len(sources)))
+        self._standings = standings or Standings([source.name for source in sources], clock)
+        self._current, self.domain = self._find(self._standings.order())
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from dpki.chain.quorum import (
     tally,
 )
 from dpki.chain.recent import Recent
-from dpki.chain.rpc import Call, Reader, RpcError, fetch_shown_block
+from dpki.chain.rpc import REVERTED, Call, Reader, RpcError, fetch_shown_block
 from dpki.chain.standings import Standings
 from dpki.errors import DpkiError, EndpointUnavailable, ProofInvalid, UsageError
 from dpki.model import Block, Hash32
@@ -40,6 +40,9 @@ BLOCKS = 256
 """Blocks that are remembered to be agreed on."""
 
 TAGS = ("latest", "safe", "finalized")
+
+_REVERTED = "reverted"
+"""Stands for what is no JSON."""
 
 _HINT = "wait and try again, or name more or other RPC endpoints"
 
@@ -59,6 +62,11 @@ class Panel(Generic[Source]):
         chain_id: The chain that they should serve; one that serves another is not listened to.
         patience: See `PATIENCE`.
         clock: Seconds, for how long endpoints are set aside.
+        standings: How the endpoints have behaved so far; None for no record, by `clock`.
+
+    Attributes:
+        sources: The endpoints.
+        standings: How they behave.
 
     Raises:
         UsageError: The quorum can't be reached.
@@ -72,32 +80,33 @@ class Panel(Generic[Source]):
         *,
         patience: timedelta = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
+        standings: Standings | None = None,
     ) -> None:
         if not 1 <= quorum <= len(sources):
             raise UsageError(f"{quorum} of {len(sources)} endpoints can't agree")
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
         self._quorum = quorum
         self._chain_id = chain_id
-        self._standings = Standings([source.name for source in sources], clock)
+        self.standings = standings or Standings([source.name for source in sources], clock)
         self._heads: dict[tuple[int, str], int] = {}
         self._on_chain: set[int] = set()
         self._agreed = Recent[Hash32, Block](BLOCKS)
         self._shown: dict[str, tuple[Hash32, dict[str, object]]] = {}
-        self._asking = Asking(self._sources, patience)
+        self._asking = Asking(self.sources, patience)
 
     @property
     def name(self) -> str:
         """Return how many are asked."""
-        return f"a panel of {len(self._sources)} RPC endpoints"
+        return f"a panel of {len(self.sources)} RPC endpoints"
 
     def evidence(self, *, proven: bool, why_not: str = "") -> Evidence:
         """Return what stands behind the answers; see `Evidence`."""
-        return Evidence(len(self._sources), self._quorum, proven, why_not, self._standings.aside())
+        return Evidence(len(self.sources), self._quorum, proven, why_not, self.standings.aside())
 
     def idle(self) -> list[Source]:
         """Return the endpoints that nobody waits for any more, fit to be closed."""
         busy = self._asking.busy()
-        return [source for place, source in enumerate(self._sources) if place not in busy]
+        return [source for place, source in enumerate(self.sources) if place not in busy]
 
     def agreed_block(self, hash: Hash32) -> Block | None:
         """Return the block of this hash, if enough endpoints agreed that it is on the chain."""
@@ -126,11 +135,19 @@ class Panel(Generic[Source]):
             return []
 
         def ask(source: Reader) -> str:
-            answers = zip(calls, _all(source, calls), strict=True)
+            try:
+                found = _all(source, calls)
+            except RpcError as error:
+                if [call.method for call in calls] == ["eth_call"] and error.is_revert:
+                    return _REVERTED  # which is an answer, too
+                raise
+            answers = zip(calls, found, strict=True)
             told = [comparable(call, answer, source.name) for call, answer in answers]
             return written(told, source.name)
 
         agreed = self._vote(ask, checked=[call.method for call in calls] != ["eth_chainId"])
+        if agreed == _REVERTED:
+            raise RpcError(self.name, calls[0].method, REVERTED, "execution reverted")
         answers: list[object] = json.loads(agreed)
         return answers
 
@@ -143,7 +160,7 @@ class Panel(Generic[Source]):
         Raises:
             EndpointUnavailable: No endpoint gave one.
         """
-        order = self._standings.order()
+        order = self.standings.order()
         answers, failures = self._gather(ask, order, 1, lambda answers, _: bool(answers))
         for answer in answers.values():
             # Where no answer holds, it may be the chain that is newer than we are.
@@ -162,8 +179,8 @@ class Panel(Generic[Source]):
         def is_heard(answers: Mapping[int, object], is_late: bool) -> bool:
             return is_late and len(answers) >= self._quorum
 
-        order = self._standings.order()
-        good = [place for place in order if not self._standings.is_aside(place)]
+        order = self.standings.order()
+        good = [place for place in order if not self.standings.is_aside(place)]
         first = good if len(good) >= self._quorum else order
         heads, failures = self._gather(ask, first, len(first), is_heard)
         agreed = self._agree(tag, heads, failures)
@@ -249,7 +266,7 @@ class Panel(Generic[Source]):
                 # A chain that began anew is not held against it for ever.
                 self._heads[place, tag] = head.number
             if fault is None:
-                self._standings.forgive(place)
+                self.standings.forgive(place)
             else:
                 self._punish(place, fault)
 
@@ -258,7 +275,7 @@ class Panel(Generic[Source]):
         quorum = self._quorum
         votes, failures = self._gather(
             ask,
-            self._standings.order(),
+            self.standings.order(),
             quorum,
             lambda answers, _: tally(answers, quorum).is_settled,
             checked=checked,
@@ -269,13 +286,15 @@ class Panel(Generic[Source]):
                 if place in result.dissenters:
                     self._punish(place, Fault.CONTRADICTS)
                 else:
-                    self._standings.forgive(place)
+                    self.standings.forgive(place)
             return result.agreed[0]
         for failure in failures.values():
             # A question that is refused may be put differently; callers know how.
             if isinstance(failure, RpcError):
                 raise failure
-        raise self._nobody(f"no {quorum} endpoints agree", failures)
+        names = ", ".join(self.sources[place].name for place in votes)
+        told = f"; they contradict each other: {names}" if len(votes) > 1 else ""
+        raise self._nobody(f"no {quorum} endpoints agree{told}", failures)
 
     def _gather(
         self,
@@ -298,7 +317,7 @@ class Panel(Generic[Source]):
         def at(place: int) -> Answer:
             if checked:
                 self._verify_chain(place)
-            return ask(self._sources[place])
+            return ask(self.sources[place])
 
         asked = self._asking.gather(at, order, first, is_enough)
         for place, failure in asked.failures.items():
@@ -310,7 +329,7 @@ class Panel(Generic[Source]):
     def _verify_chain(self, place: int) -> None:
         if place in self._on_chain:
             return
-        source = self._sources[place]
+        source = self.sources[place]
         try:
             actual = decode.quantity(source.call("eth_chainId"), source.name)
         except RpcError as error:
@@ -329,10 +348,10 @@ class Panel(Generic[Source]):
     def _punish(self, place: int, fault: Fault) -> None:
         # Whatever stands behind its name may be another now.
         self._on_chain.discard(place)
-        self._standings.punish(place, fault)
+        self.standings.punish(place, fault)
 
     def _split(self, number: int, votes: Mapping[int, object]) -> EndpointUnavailable:
-        names = ", ".join(self._sources[place].name for place in votes)
+        names = ", ".join(self.sources[place].name for place in votes)
         return EndpointUnavailable(
             f"endpoints are split over block {number}, with enough on either side: {names}",
             hint="a larger quorum can't be split; and at least one side is on a fork or lying",
@@ -346,7 +365,7 @@ class Panel(Generic[Source]):
     ) -> EndpointUnavailable:
         said = [error.message for _, error in sorted(failures.items())]
         said += [
-            f"{self._sources[place].name} shows block {head.number} {head.hash}"
+            f"{self.sources[place].name} shows block {head.number} {head.hash}"
             for place, head in sorted((heads or {}).items())
         ]
         return EndpointUnavailable("; ".join([what, *dict.fromkeys(said)]), hint=_HINT)

@@ -29,6 +29,11 @@ from dpki.model import Block, Hash32
 BATCH = 100
 """Calls in one JSON batch: public endpoints refuse more."""
 
+REVERTED = 3
+"""The code of a call that reverted (geth's, taken over by most)."""
+
+_REVERTS = ("revert", "opcode", "out of gas")
+
 # Seconds to wait after a busy answer; the last one is never waited for.
 _PAUSES = (0.2, 0.4, 0.8, math.inf)
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -59,6 +64,12 @@ class RpcError(EndpointUnavailable):
         self.rpc_message = printable(message)
         self.data = data
         super().__init__(f"{source} refused {method}: {self.rpc_message} (code {code})", hint=_HINT)
+
+    @property
+    def is_revert(self) -> bool:
+        """Whether it is the contract that refused, not the endpoint."""
+        text = self.rpc_message.lower()
+        return self.code == REVERTED or any(word in text for word in _REVERTS)
 
 
 class _BatchRefused(RpcError):

@@ -144,7 +144,9 @@ def show_round(
         found, proposal = find_round(chamber, text)
         failure = None
         if found.state.may_pass:
-            failure = failure_of(desk.reader, desk.domain, chamber.council.address, proposal.calls)
+            failure = failure_of(
+                desk.access.sending(), desk.domain, chamber.council.address, proposal.calls
+            )
         document = describe_round(chamber, found, proposal) | {"would_fail": failure}
         about = RoundFile(desk.domain.id, chamber.council.address, proposal)
     say_round(output, document)

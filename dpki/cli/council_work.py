@@ -261,8 +261,9 @@ def _verify_works(chamber: Chamber, proposal: Proposal) -> None:
     from dpki.council.trial import try_calls
     from dpki.errors import TransactionReverted
 
+    desk = chamber.desk
     try:
-        try_calls(chamber.desk.reader, chamber.desk.domain, chamber.council.address, proposal.calls)
+        try_calls(desk.access.sending(), desk.domain, chamber.council.address, proposal.calls)
     except TransactionReverted as error:
         error.message = f"executed now, the round would fail: {error.message}"
         error.hint = "nothing was sent; to approve it all the same: --anyway"

@@ -97,7 +97,8 @@ def deploy(
     and revoking (as operator) don't wait. Of several admins you get no role by deploying; what each
     of them does next is said at the end.
     """
-    from dpki.chain.rpc import Endpoint
+    from dpki.chain.agreed import open_agreed, open_answering
+    from dpki.chain.domain import fetch_domain
     from dpki.cli.session import unlock_wallet
     from dpki.config.admin import find_home, load_admin_config, save_domain
     from dpki.files import verify_writable
@@ -118,7 +119,10 @@ def deploy(
     registrars = [argument(Address.parse, text) for text in registrar or ()]
     delay = _parse_trust(trust, timelock, governor)
     apart = verify_apart(trust, roles[0], operator, registrars)
-    with Endpoint(config.chain.rpc[0]) as endpoint:
+    with (
+        open_answering(config.chain.rpc, config.chain.chain_id) as endpoint,
+        open_agreed(config.chain.rpc, config.chain.chain_id, config.chain.quorum) as agreed,
+    ):
         wallet = unlock_wallet(place, config, passphrase, output)
         governed_by = roles[0] or wallet.address
         registrars = registrars or [wallet.address]
@@ -151,9 +155,13 @@ def deploy(
                 **limits(config),
                 turn=turn(output),
                 confirmations=config.chain.finality.confirmations,
+                confirm=None if agreed is None else agreed.confirm,
             )
-    # Said before it is saved: whatever happens now, the id is not lost.
-    output.say(f"the trust domain is {domain}")
+        # Said before it is saved: whatever happens now, the id is not lost.
+        output.say(f"the trust domain is {domain}")
+        if agreed is not None:
+            # The id holds the hash of a block, of which only one endpoint has told so far.
+            fetch_domain(agreed, domain)
     try:
         save_domain(place, domain)
     except DpkiError as error:

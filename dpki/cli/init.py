@@ -13,6 +13,7 @@ from dpki.cli.options import (
     JsonOption,
     PassphraseOption,
     PinOption,
+    QuorumOption,
     argument,
     example,
 )
@@ -51,6 +52,7 @@ class Wishes:
     account: int = 0
     domain: DomainId | None = None
     wallet: str | None = None
+    quorum: int | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -77,6 +79,7 @@ def init(
         list[str] | None,
         typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint; may be repeated."),
     ] = None,
+    quorum: QuorumOption = None,
     chain_id: Annotated[
         int | None, typer.Option("--chain-id", min=1, help="With --rpc: which chain it must be.")
     ] = None,
@@ -140,6 +143,7 @@ def init(
 
     Never over existing ones. Prints the wallet's account.
     """
+    from dpki.chain.agreed import verify_chain
     from dpki.config.admin import create_admin_config, find_home, verify_no_config
     from dpki.model import DomainId
 
@@ -170,9 +174,10 @@ def init(
         account=account or 0,
         domain=None if domain is None else argument(DomainId.parse, domain),
         wallet=wallet,
+        quorum=quorum,
     )
     config = make_config(place, wishes)
-    verify_chain(config.chain)
+    verify_chain(config.chain.rpc, config.chain.chain_id, config.chain.quorum)
     if not config.token.is_there:
         output.say("warning: no HSM: CA keys go into files, which is weaker than a token")
     if not config.store.ipfs:
@@ -216,20 +221,6 @@ def make_config(home: Home, wishes: Wishes) -> AdminConfig:
     )
     # Read back, so that what is written is never what the next command refuses.
     return parse_admin_config(dump_admin_config(config), home.config)
-
-
-def verify_chain(chain: ChainConfig) -> None:
-    """Ask the first endpoint which chain it serves.
-
-    Raises:
-        WrongDomain: Another one than configured.
-        EndpointUnavailable: It does not answer.
-    """
-    from dpki.chain.domain import verify_chain_id
-    from dpki.chain.rpc import Endpoint
-
-    with Endpoint(chain.rpc[0]) as endpoint:
-        verify_chain_id(endpoint, chain.chain_id)
 
 
 def make_wallet(home: Home, wishes: Wishes, config: AdminConfig, output: Output) -> Wallet:
@@ -314,10 +305,10 @@ def _of_devnet(
     from dpki.devnet.state import load_state
 
     chosen = wishes.preset or wishes.rpc or wishes.chain_id or wishes.module or wishes.token
-    if chosen or wishes.without_token:
+    if chosen or wishes.quorum or wishes.without_token:
         raise UsageError(
             "--devnet brings chain and token along",
-            hint="leave --chain, --rpc, --chain-id, --module and --token out",
+            hint="leave --chain, --rpc, --quorum, --chain-id, --module and --token out",
         )
     state = load_state(directory.absolute())
     if state is None:
@@ -353,13 +344,13 @@ def _chain(wishes: Wishes) -> ChainConfig:
         chain = find_preset(wishes.preset, rpc=rpc)
         if wishes.chain_id not in (None, chain.chain_id):
             raise UsageError(f"{wishes.preset} has chain id {chain.chain_id}")
-        return chain
+        return replace(chain, quorum=wishes.quorum)
     if not rpc or wishes.chain_id is None:
         raise UsageError(
             "which chain?",
             hint="give --devnet DIR, --chain NAME, or --rpc URL with --chain-id NUMBER",
         )
-    return ChainConfig(wishes.chain_id, rpc)
+    return ChainConfig(wishes.chain_id, rpc, quorum=wishes.quorum)
 
 
 def _token(wishes: Wishes) -> TokenConfig:

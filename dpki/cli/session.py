@@ -19,6 +19,7 @@ from dpki.issuance.index import Index
 from dpki.issuance.journal import Journal
 
 if TYPE_CHECKING:
+    from dpki.chain.agreed import Access
     from dpki.chain.domain import Domain
     from dpki.chain.rpc import Reader
     from dpki.issuance.publishing import Publisher
@@ -66,9 +67,18 @@ class Desk:
 
     home: Home
     config: AdminConfig
-    reader: Reader
-    domain: Domain
+    access: Access
     database: Database
+
+    @property
+    def reader(self) -> Reader:
+        """What decisions rest on: enough endpoints, where several are configured."""
+        return self.access.reader
+
+    @property
+    def domain(self) -> Domain:
+        """The trust domain."""
+        return self.access.domain
 
     @property
     def index(self) -> Index:
@@ -87,20 +97,20 @@ def open_desk(home_option: Path | None) -> Iterator[Desk]:
 
     Raises:
         ConfigError: There is no (proper) configuration, or no domain yet.
-        WrongDomain: The endpoint is on another chain.
-        DomainNotShown: It does not show the domain.
-        EndpointUnavailable: It does not answer.
+        WrongDomain: The endpoints are on another chain.
+        DomainNotShown: They do not show the domain.
+        EndpointUnavailable: Too few answer, or they don't agree.
     """
-    from dpki.chain.connect import connect
+    from dpki.chain.agreed import open_access
 
     home = find_home(home_option)
     config = load_admin_config(home)
     domain_id = config.require_domain()
     with (
-        connect(config.chain.rpc, domain_id) as (reader, domain),
+        open_access(config.chain.rpc, domain_id, config.chain.quorum) as access,
         Database(home.journal, domain_id) as database,
     ):
-        yield Desk(home, config, reader, domain, database)
+        yield Desk(home, config, access, database)
 
 
 @contextmanager
@@ -204,11 +214,12 @@ def open_writer(desk: Desk, spec: str | None, output: Output) -> DomainWriter:
     wallet = unlock_wallet(desk.home, desk.config, spec, output)
     confirmations = desk.config.chain.finality.confirmations
     return DomainWriter(
-        desk.reader,
+        desk.access.sending(),
         desk.domain,
         wallet,
         confirmations=confirmations,
         turn=turn(output),
+        confirm=desk.access.confirm,
         **limits(desk.config),
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def list_pending(output: Output, home: Path | None, pin: str | None) -> None:
     """List what is in no block yet; nothing is changed."""
-    from dpki.chain.rpc import Endpoint
+    from dpki.chain.agreed import open_answering
     from dpki.cli.session import account_of
     from dpki.config.admin import find_home, load_admin_config
     from dpki.transactions.account import Account
@@ -30,7 +30,10 @@ def list_pending(output: Output, home: Path | None, pin: str | None) -> None:
         account_of(place, config, config.wallet.key, pin, output),
         config.chain.chain_id,
     )
-    with output.working("asking the chain"), Endpoint(config.chain.rpc[0]) as endpoint:
+    with (
+        output.working("asking the chain"),
+        open_answering(config.chain.rpc, config.chain.chain_id) as endpoint,
+    ):
         account = Account(endpoint, address, chain)
         latest, following = account.count("latest"), account.count("pending")
         found = find_stuck(account, Outbox(chain, address))
@@ -59,7 +62,7 @@ def replace_pending(
     Raises:
         UsageError: Nothing waits under the number, or it was not confirmed.
     """
-    from dpki.chain.rpc import Endpoint
+    from dpki.chain.agreed import open_answering
     from dpki.cli.session import open_sender
     from dpki.config.admin import find_home, load_admin_config
 
@@ -68,7 +71,7 @@ def replace_pending(
         verify_can_ask("transactions", f"to {word}", yes=yes)
     place = find_home(home)
     config = load_admin_config(place)
-    with Endpoint(config.chain.rpc[0]) as endpoint:
+    with open_answering(config.chain.rpc, config.chain.chain_id) as endpoint:
         sender = open_sender(place, config, endpoint, passphrase, output)
         found = [one for one in sender.find_stuck() if nonce in (None, one.nonce)]
         if not found and nonce is not None:

@@ -29,7 +29,7 @@ def show(
     passphrase: PassphraseOption = None, home: HomeOption = None, json: JsonOption = False
 ) -> None:
     """Show the wallet's account, where its key is, and what it has. Prints the account."""
-    from dpki.chain.rpc import Endpoint
+    from dpki.chain.agreed import open_answering
     from dpki.cli.session import unlock_wallet
     from dpki.config.admin import find_home, load_admin_config
     from dpki.config.amounts import format_ether
@@ -39,7 +39,7 @@ def show(
     place = find_home(home)
     config = load_admin_config(place)
     address = unlock_wallet(place, config, passphrase, output).address
-    with Endpoint(config.chain.rpc[0]) as endpoint:
+    with open_answering(config.chain.rpc, config.chain.chain_id) as endpoint:
         account = Account(endpoint, address, config.chain.chain_id)
         balance, sent = account.balance(), account.count("latest")
         waiting = account.count("pending") - sent

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dpki.config.broker import dump_broker, parse_broker
 from dpki.config.finality import Finality, dump_finality, parse_finality
 from dpki.config.signing import TokenConfig as TokenConfig
 from dpki.config.signing import (
@@ -32,6 +33,7 @@ from dpki.errors import ConfigError, UsageError
 from dpki.files import make_private_directory, write_atomic
 from dpki.model import DomainId
 from dpki.signer.uri import FileUri, KeyUri, Pkcs11Uri
+from dpki.transport.address import Broker
 
 VERSION = 1
 
@@ -105,10 +107,12 @@ class ChainConfig:
 
     Attributes:
         chain_id: What `eth_chainId` must say.
-        rpc: The endpoint.
+        rpc: The endpoints.
         explorer: Base URL of a block explorer, for links; empty for none.
         optimism: Whether fees have an OP-stack part for the layer below.
         finality: When what the chain says takes effect.
+        quorum: How many endpoints must agree on what is decided from; None for half of them,
+            rounded up.
     """
 
     chain_id: int
@@ -116,6 +120,7 @@ class ChainConfig:
     explorer: str = ""
     optimism: bool = False
     finality: Finality = field(default_factory=Finality)
+    quorum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class AdminConfig:
         domain: The trust domain, once there is one.
         wallet: Which account signs transactions, and what they may cost.
         keys: Where the keys of CAs are that are not the token's of the CA's name.
+        broker: Through which devices and this home leave each other messages, if any.
     """
 
     chain: ChainConfig
@@ -159,6 +165,7 @@ class AdminConfig:
     domain: DomainId | None = None
     wallet: WalletConfig = field(default_factory=WalletConfig)
     keys: Mapping[str, KeyUri] = field(default_factory=dict)
+    broker: Broker | None = None
 
     def require_domain(self) -> DomainId:
         """Return the domain.
@@ -212,6 +219,7 @@ def _parse(table: Table) -> AdminConfig:
         wallet=wallet,
         keys=parse_keys(table.table("keys")),
         store=_parse_store(table.table("store")),
+        broker=parse_broker(table.table("broker")),
     )
     table.close()
     if config.domain is not None and config.domain.chain_id != config.chain.chain_id:
@@ -305,6 +313,7 @@ def dump_admin_config(config: AdminConfig) -> str:
             "chain": {
                 "chain_id": config.chain.chain_id,
                 "rpc": config.chain.rpc,
+                **({} if config.chain.quorum is None else {"quorum": config.chain.quorum}),
                 "explorer": config.chain.explorer,
                 "optimism": config.chain.optimism,
                 **dump_finality(config.chain.finality),
@@ -321,6 +330,7 @@ def dump_admin_config(config: AdminConfig) -> str:
                 "copies": config.store.copies,
                 **({"ipfs_token": config.store.ipfs_token} if config.store.ipfs_token else {}),
             },
+            **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
         }
     )
 
@@ -350,6 +360,9 @@ def _parse_chain(table: Table) -> ChainConfig:
         verify_urls(rpc)
     if not rpc:
         raise table.error("rpc", "names no endpoint")
+    quorum = table.integer("quorum", minimum=1) if "quorum" in table else None
+    if quorum is not None and quorum > len(rpc):
+        raise table.error("quorum", f"is {quorum}, and only {len(rpc)} endpoints are named")
     explorer = table.text("explorer", "")
     with table.blame("explorer"):
         explorer = verify_url(explorer) if explorer else ""
@@ -358,6 +371,7 @@ def _parse_chain(table: Table) -> ChainConfig:
         rpc=rpc,
         explorer=explorer,
         optimism=table.flag("optimism", False),
+        quorum=quorum,
         finality=parse_finality(table),
     )
 

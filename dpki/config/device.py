@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
 from pathlib import Path
 
 from dpki.certificates.principals import verify_principals
-from dpki.config.durations import format_duration, parse_duration
+from dpki.config.access import Access as Access
+from dpki.config.access import Ending as Ending
+from dpki.config.access import Outage as Outage
+from dpki.config.access import dump_access, parse_access
+from dpki.config.broker import dump_broker, parse_broker
 from dpki.config.finality import Finality, dump_finality, parse_finality
 from dpki.config.following import (
     Following,
@@ -24,33 +26,18 @@ from dpki.config.following import (
 from dpki.config.sshd import Sshd, dump_sshd, is_plain_path, parse_sshd
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import HTTP, SOCKETS, verify_urls
-from dpki.config.values import verify_account, verify_break_glass
+from dpki.config.values import verify_account
 from dpki.config.witnesses import Witnesses, dump_witnesses, parse_witnesses
 from dpki.errors import ConfigError, UsageError
 from dpki.files import write_atomic
 from dpki.model import AuthorityId, DomainId
+from dpki.transport.address import Broker
 
 FILE_NAME = "device.toml"
 VERSION = 1
 
 FIRST = "first"
 """What the domain that stands at the top of the file is called among several."""
-
-
-class Outage(enum.Enum):
-    """What logging in does once the chain has been out of reach for longer than allowed."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-
-
-class Ending(enum.Enum):
-    """Whose sessions end with the certificate that opened them."""
-
-    GRANTED = "granted"
-    """Those whose certificate says so, as `dpki ssh grant --end-sessions` makes it."""
-
-    ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -74,32 +61,6 @@ class Grant:
     def __str__(self) -> str:
         """Return the written form."""
         return f"{self.authority}/{self.principal}"
-
-
-@dataclass(frozen=True)
-class Access:
-    """The way in when certificates can't decide.
-
-    Attributes:
-        break_glass: A public key line under no CA that may log in even then; None for none.
-        console_access: The operator's word that the console can be reached instead.
-        outage: What happens after `maximum_age` without the chain.
-        maximum_age: How old the newest agreed block may get.
-        authorities: What happens to users of single CAs instead.
-        end_sessions: Whose sessions end with their certificate, revoked or expired.
-    """
-
-    break_glass: str | None = None
-    console_access: bool = False
-    outage: Outage = Outage.CLOSED
-    maximum_age: timedelta = timedelta(hours=24)
-    authorities: Mapping[AuthorityId, Outage] = field(default_factory=dict)
-    end_sessions: Ending = Ending.GRANTED
-
-    @property
-    def can_close(self) -> bool:
-        """Whether some CA's users, or all, are locked out by an outage."""
-        return Outage.CLOSED in (self.outage, *self.authorities.values())
 
 
 @dataclass(frozen=True)
@@ -149,6 +110,7 @@ class DeviceConfig(DomainConfig):
         following: How the agent follows the chain.
         metrics: Where its figures can be had.
         domains: Further trust domains, by the name that they have here.
+        broker: Through which this device and its admins leave each other messages, if any.
     """
 
     sshd: Sshd = field(default_factory=Sshd)
@@ -156,6 +118,7 @@ class DeviceConfig(DomainConfig):
     following: Following = field(default_factory=Following)
     metrics: Metrics = field(default_factory=Metrics)
     domains: Mapping[str, DomainConfig] = field(default_factory=dict)
+    broker: Broker | None = None
 
     @property
     def account_names(self) -> frozenset[str]:
@@ -204,10 +167,11 @@ def _parse(table: Table) -> DeviceConfig:
     config = DeviceConfig(
         **{f.name: getattr(first, f.name) for f in fields(DomainConfig)},
         sshd=parse_sshd(table.table("sshd")),
-        access=_parse_access(table.table("access")),
+        access=parse_access(table.table("access")),
         following=parse_following(table.table("following")),
         metrics=parse_metrics(table.table("metrics")),
         domains=_parse_domains(table.table("domains")),
+        broker=parse_broker(table.table("broker")),
     )
     table.close()
     ids = [each.domain for each in config.each().values()]
@@ -262,24 +226,15 @@ def save_device_config(directory: Path, config: DeviceConfig) -> Path:
 
 def dump_device_config(config: DeviceConfig) -> str:
     """Return the text of `device.toml`; the same configuration always gives the same text."""
-    access: dict[str, Value] = {}
-    if config.access.break_glass is not None:
-        access["break_glass"] = config.access.break_glass
-    access |= {
-        "console_access": config.access.console_access,
-        "outage": config.access.outage.value,
-        "maximum_age": format_duration(config.access.maximum_age),
-        "end_sessions": config.access.end_sessions.value,
-        "authorities": {str(id): outage.value for id, outage in config.access.authorities.items()},
-    }
     return dump_toml(
         {
             "version": VERSION,
             **_dump_domain(config),
             "sshd": dump_sshd(config.sshd),
-            "access": access,
+            "access": dump_access(config.access),
             "following": dump_following(config.following),
             "metrics": dump_metrics(config.metrics),
+            **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
             "domains": {name: _dump_domain(other) for name, other in config.domains.items()},
         }
     )
@@ -321,51 +276,6 @@ def parse_allowances(texts: Iterable[str]) -> dict[str, tuple[Grant, ...]]:
         if len(set(grants)) != len(grants):
             raise UsageError(f"account {account} is given the same principal twice")
     return accounts
-
-
-def _parse_access(table: Table) -> Access:
-    default = Access()
-    break_glass = (
-        table.parsed("break_glass", verify_break_glass) if "break_glass" in table else None
-    )
-    outage = _outage(table, "outage", default.outage.value)
-    ending = table.text("end_sessions", default.end_sessions.value)
-    if ending not in [member.value for member in Ending]:
-        raise table.error("end_sessions", "must be granted or all")
-    access = Access(
-        break_glass=break_glass,
-        console_access=table.flag("console_access", default.console_access),
-        outage=outage,
-        maximum_age=table.parsed(
-            "maximum_age", parse_duration, format_duration(default.maximum_age)
-        ),
-        authorities=_parse_outages(table.table("authorities")),
-        end_sessions=Ending(ending),
-    )
-    table.close()
-    if access.can_close and access.break_glass is None and not access.console_access:
-        raise table.error(
-            "outage",
-            "is closed, and there would be no way in during an outage",
-            hint="set access.break_glass to a public key, or access.console_access = true",
-        )
-    return access
-
-
-def _parse_outages(table: Table) -> dict[AuthorityId, Outage]:
-    outages = {}
-    for text in table.names():
-        with table.blame(text):
-            authority = AuthorityId.parse(text)
-        outages[authority] = _outage(table, text)
-    return outages
-
-
-def _outage(table: Table, key: str, default: str | None = None) -> Outage:
-    text = table.text(key, default)
-    if text not in [member.value for member in Outage]:
-        raise table.error(key, "must be closed or open")
-    return Outage(text)
 
 
 def _parse_accounts(table: Table) -> dict[str, tuple[Grant, ...]]:

@@ -97,7 +97,9 @@ def _probe(reader: Reader, address: Address, contract: str, name: str) -> Any:
     call = abi.question(address, function, block="latest")
     try:
         answered = reader.call(call.method, call.params)
-    except RpcError:
+    except RpcError as error:
+        if not error.is_revert:
+            raise
         return None
     try:
         return abi.answer(function, answered, reader.name)

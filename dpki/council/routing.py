@@ -72,7 +72,7 @@ class Direct(Route):
         """Try the calls, one on top of the other; what depends on another can't be priced."""
         if len(calls) == 1:
             return self.writer.rehearse(calls[0])
-        try_calls(self.reader, self.writer.domain, self.writer.account, calls)
+        try_calls(self.writer.reader, self.writer.domain, self.writer.account, calls)
         total = self.writer.rehearse(calls[0])
         for call in calls[1:]:
             with suppress(TransactionReverted):
@@ -82,7 +82,7 @@ class Direct(Route):
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
         """Make the calls, one transaction each, once all of them would be taken."""
         if len(calls) > 1:
-            try_calls(self.reader, self.writer.domain, self.writer.account, calls)
+            try_calls(self.writer.reader, self.writer.domain, self.writer.account, calls)
         *_, last = [self.writer.send(call) for call in calls]
         return Governed(last)
 
@@ -101,13 +101,13 @@ class ByRound(Route):
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
         """Try the calls as the council, and the next transaction as this member."""
-        try_calls(self.reader, self.desk.writer.domain, self.desk.council, calls)
+        try_calls(self.desk.writer.reader, self.desk.writer.domain, self.desk.council, calls)
         steps = self.desk.next_steps(RoundPlan.of(calls))
         return self.desk.writer.rehearse(steps[0]) if steps else FREE
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
         """Open or join the round, vote, and execute it if that is all that it lacks."""
-        try_calls(self.reader, self.desk.writer.domain, self.desk.council, calls)
+        try_calls(self.desk.writer.reader, self.desk.writer.domain, self.desk.council, calls)
         return self.desk.carry(RoundPlan.of(calls))
 
 
@@ -129,13 +129,13 @@ class ByTimelock(Route):
 
     def rehearse(self, calls: Sequence[GovernanceCall]) -> Rehearsal:
         """Try the calls as the timelock, and the next transaction."""
-        try_calls(self.reader, self.writer.domain, self.timelock, calls)
+        try_calls(self.writer.reader, self.writer.domain, self.timelock, calls)
         step = self._next(find_slot(self.reader, self.timelock, calls))
         return FREE if step is None else self.writer.rehearse(step)
 
     def make(self, calls: Sequence[GovernanceCall]) -> Governed:
         """Schedule the calls; execute them where they have waited."""
-        try_calls(self.reader, self.writer.domain, self.timelock, calls)
+        try_calls(self.writer.reader, self.writer.domain, self.timelock, calls)
         before = find_slot(self.reader, self.timelock, calls)
         step = self._next(before)
         receipt = None if step is None else self.writer.send(step)
@@ -198,7 +198,7 @@ class Elsewhere(Route):
 
     def _refusal(self, calls: Sequence[GovernanceCall]) -> NotAllowed:
         """Return the refusal; raises what the calls would raise, for nobody to try them in vain."""
-        try_calls(self.reader, self.writer.domain, self.body.address, calls)
+        try_calls(self.writer.reader, self.writer.domain, self.body.address, calls)
         made = "; ".join(f"to {call.target}, data 0x{call.data.hex()}" for call in calls)
         return NotAllowed(
             f"the governor is a contract that dpki does not know: {self.body.address}",

@@ -53,7 +53,7 @@ def examine_admin(home: Home, now: datetime, pin: PinSource | None) -> list[Find
         said, mend = "there is no trust domain yet", "dpki deploy"
         findings.append(Finding("domain", Level.WARNING, said, str(home.config), mend))
     else:
-        chain = look_at_chain(config.chain.rpc, config.domain, now)
+        chain = look_at_chain(config.chain.rpc, config.domain, now, quorum=config.chain.quorum)
         snapshot = chain.snapshot
         authorities, journal = look_at_journal(home, config)
         findings += [*chain.findings, journal]

@@ -46,7 +46,8 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
         return [*findings, from_error("configuration", error, where=str(directory / CONFIG))]
     ward = _Ward(directory, config, now)
     address, keys = ward.keys()
-    chain = look_at_chain(config.rpc, config.domain, now, [address] if address else [])
+    devices = [address] if address else []
+    chain = look_at_chain(config.rpc, config.domain, now, devices, quorum=config.quorum)
     return [
         *findings,
         look_at_openssh("sshd", str(config.sshd.binary)),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dpki.chain.connect import connect
+from dpki.chain.connect import choose_quorum, connect, connect_agreed
+from dpki.chain.quorum import Evidence
 from dpki.chain.rpc import Endpoint, fetch_block
 from dpki.chain.snapshot import Snapshot, fetch_snapshot
 from dpki.doctor.finding import Finding, Level, attempt, from_error
-from dpki.errors import ContentUnavailable, CouldNotCheck, DpkiError
+from dpki.errors import CheckedFalse, ContentUnavailable, CouldNotCheck, DpkiError
 from dpki.http import Deadline, HttpClient
 from dpki.model import Address, Block, DomainId
 
@@ -26,25 +27,49 @@ _PROBE = "bafkqaaa"
 
 @dataclass(frozen=True)
 class ChainView:
-    """What the first endpoint that answers says; None where none does."""
+    """What the chain says; the snapshot is None where nobody says anything that counts.
+
+    It is what enough endpoints agree on, or the first that answers where one is trusted.
+    """
 
     findings: tuple[Finding, ...]
     snapshot: Snapshot | None
 
 
 def look_at_chain(
-    urls: Sequence[str], domain: DomainId, now: datetime, devices: Sequence[Address] = ()
+    urls: Sequence[str],
+    domain: DomainId,
+    now: datetime,
+    devices: Sequence[Address] = (),
+    quorum: int | None = None,
 ) -> ChainView:
-    """Ask every endpoint by itself, and compare the clock with the chain's."""
+    """Ask the endpoints together and each by itself, and compare the clock with the chain's."""
     findings: list[Finding] = []
     snapshot: Snapshot | None = None
+    head: Block | None
+    needed = choose_quorum(urls, quorum)
+    if needed > 1:
+        try:
+            with connect_agreed(urls, domain, needed) as chain:
+                snapshot = fetch_snapshot(chain.reader, chain.domain, devices=devices)
+                findings += _judge_evidence(chain.evidence())
+        except DpkiError as error:
+            findings.append(from_error("quorum", error))
+    else:
+        findings.append(Finding("quorum", Level.OK, str(Evidence(len(urls), needed))))
+    agreed = snapshot
     for url in urls:
         name = Endpoint(url).name
         try:
             with connect([url], domain) as (reader, found):
-                if snapshot is None:
+                if agreed is not None:
+                    head = fetch_block(reader, "latest")
+                    at = agreed.block.number
+                    own = fetch_snapshot(reader, found, block=at, devices=devices)
+                    _verify_same(own, agreed)
+                elif snapshot is None and needed == 1:
                     snapshot = fetch_snapshot(reader, found, devices=devices)
-                    head: Block | None = snapshot.block
+                    head = snapshot.block
                 else:
                     head = fetch_block(reader, "latest")
         except DpkiError as error:
@@ -55,6 +80,27 @@ def look_at_chain(
     if snapshot is not None:
         findings.append(judge_clock(snapshot.block.time, now))
     return ChainView(tuple(findings), snapshot)
+
+
+def _judge_evidence(evidence: Evidence) -> list[Finding]:
+    level = Level.OK if evidence.proven else Level.WARNING
+    mend = "" if evidence.proven else "name endpoints that answer eth_getProof"
+    return [
+        Finding("quorum", level, str(evidence), mend=mend),
+        *(
+            Finding("quorum", Level.WARNING, f"set aside: {one}", mend="name another in its place")
+            for one in evidence.aside
+        ),
+    ]
+
+
+def _verify_same(own: Snapshot, agreed: Snapshot) -> None:
+    """Raise `CheckedFalse` when an endpoint says something else than enough of them agree on."""
+    if own != agreed:
+        raise CheckedFalse(
+            f"at block {agreed.block.number} it shows another state than the others agree on",
+            hint="don't trust it: name another endpoint in its place",
+        )
 
 
 def judge_clock(chain_time: datetime, now: datetime) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from dpki.chain import decode
 from dpki.chain.domain import verify_chain_id
-from dpki.chain.rpc import Reader, RpcError, fetch_block
+from dpki.chain.rpc import REVERTED, Reader, RpcError, fetch_block
 from dpki.errors import EndpointUnavailable, TransactionFailed, WrongDomain
 from dpki.model import Address, Block, Hash32
 from dpki.transactions.fees import Fees, Refusal, classify_refusal, suggest_fees
@@ -17,9 +17,6 @@ from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import SignedTransaction
 
 _Waiting = TypeVar("_Waiting")
-
-_REVERTED = 3
-"""JSON-RPC error code of a reverted call (geth, and everybody after it)."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +200,7 @@ class Account:
     def refused(self, error: RpcError) -> TransactionFailed:
         """Return the exception for what the contract or the node would not take."""
         text = error.rpc_message.lower()
-        if error.code == _REVERTED or "revert" in text:
+        if error.code == REVERTED or "revert" in text:
             return decode_revert(error.data)
         hint = "nothing was sent"
         if "insufficient funds" in text:

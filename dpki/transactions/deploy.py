@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from dpki.chain import decode
+from dpki.chain.agreed import Confirm
 from dpki.chain.rpc import Reader
 from dpki.errors import TransactionFailed
 from dpki.locks import Turn
@@ -32,6 +33,7 @@ def deploy_domain(
     maximum_fee: int = MAXIMUM_FEE,
     maximum_gas: int | None = None,
     turn: Turn | None = None,
+    confirm: Confirm | None = None,
 ) -> tuple[DomainId, Receipt]:
     """Deploy TrustDomain and its registries; return the domain's id.
 
@@ -66,6 +68,7 @@ def deploy_domain(
         maximum_fee=maximum_fee,
         maximum_gas=maximum_gas,
         turn=turn,
+        confirm=confirm,
     )
     address, receipt = deploy_contract(sender, _init_code(governor, guardian, registrars))
     return DomainId(sender.chain_id, address, receipt.block.hash), receipt

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from dpki.chain.agreed import Confirm
 from dpki.chain.rpc import Reader
 from dpki.config.amounts import format_ether
 from dpki.errors import TransactionFailed
@@ -47,7 +48,7 @@ class Sender:
     """Sends an account's transactions on one chain.
 
     Args:
-        reader: The endpoint.
+        reader: The endpoint; the attribute of this name, too.
         wallet: The account.
         chain_id: The chain that it must be; it also stands in the signature (EIP-155).
         confirmations: How many blocks, its own included, a transaction must have before it counts.
@@ -56,6 +57,8 @@ class Sender:
         maximum_gas: Gas that one transaction may use; None for what it needs.
         patience: How long to wait before the fees are raised.
         turn: How to wait for other processes with the account.
+        confirm: Is given each transaction that took effect, as far as the endpoint says, and its
+            block; returns once that counts. None where the endpoint's word is enough.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -74,7 +77,10 @@ class Sender:
         maximum_gas: int | None = None,
         patience: timedelta = PATIENCE,
         turn: Turn | None = None,
+        confirm: Confirm | None = None,
     ) -> None:
+        self.reader = reader
+        self._confirm = confirm
         self._account = Account(reader, wallet.address, chain_id)
         self._outbox = Outbox(chain_id, wallet.address)
         self._turn = turn or Turn()
@@ -115,9 +121,13 @@ class Sender:
             TransactionFailed: Not enough money, absurd fees, refused by the node, or not in a block
                 in time.
             WrongDomain: There is no contract at `to`.
-            EndpointUnavailable: No answer, or nonsense. When that happens after sending, the
-                message names the transaction, which may still go through.
+            EndpointUnavailable: No answer, or nonsense; or others don't confirm what the endpoint
+                says became of it. When that happens after sending, the message names the
+                transaction, which may still go through.
         """
+        return self._confirmed(self._send(to, data))
+
+    def _send(self, to: Address | None, data: bytes) -> Receipt:
         with self._outbox.hold(self._turn):
             # Prepared only now: what others did meanwhile may forbid ours.
             for _ in range(_TRIES):
@@ -166,6 +176,9 @@ class Sender:
             TransactionReverted, TransactionForbidden: The contract refuses the call now.
             TransactionFailed, EndpointUnavailable: As `send`.
         """
+        return self._confirmed(self._replace(stuck, again=again))
+
+    def _replace(self, stuck: Stuck, *, again: bool) -> Receipt:
         with self._outbox.hold(self._turn):
             if self._account.count("latest") > stuck.nonce:
                 raise TransactionFailed(
@@ -189,6 +202,11 @@ class Sender:
             f" {format_ether(self._maximum_fee)} ETH, or is in a block meanwhile",
             hint="see dpki wallet pending; then raise --max-fee",
         )
+
+    def _confirmed(self, receipt: Receipt) -> Receipt:
+        if self._confirm is not None:
+            self._confirm(receipt.transaction_hash, receipt.block)
+        return receipt
 
     def _replacement(self, stuck: Stuck, *, again: bool) -> Plan:
         call, gas = stuck.call, stuck.gas

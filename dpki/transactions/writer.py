@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from dpki.chain.agreed import Confirm
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.locks import Turn
@@ -31,6 +32,7 @@ class DomainWriter(DomainActions[Receipt]):
         maximum_gas: Gas that one transaction may use; None for what it needs.
         patience: How long to wait before the fees are raised.
         turn: How to wait for other processes with the account.
+        confirm: See `Sender`.
 
     Raises:
         WrongDomain: The endpoint serves another chain.
@@ -49,6 +51,7 @@ class DomainWriter(DomainActions[Receipt]):
         maximum_gas: int | None = None,
         patience: timedelta = PATIENCE,
         turn: Turn | None = None,
+        confirm: Confirm | None = None,
     ) -> None:
         super().__init__(domain)
         self._sender = Sender(
@@ -61,7 +64,13 @@ class DomainWriter(DomainActions[Receipt]):
             maximum_gas=maximum_gas,
             patience=patience,
             turn=turn,
+            confirm=confirm,
         )
+
+    @property
+    def reader(self) -> Reader:
+        """Return the endpoint that transactions go through, and are tried at."""
+        return self._sender.reader
 
     @property
     def account(self) -> Address:

@@ -33,7 +33,7 @@ def commands() -> str:
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
     script = commands()
-    assert len(re.findall("exit 99", script)) == 3
+    assert len(re.findall("exit 99", script)) == 4
     mark = {MARK: str(folder), "TMPDIR": str(folder)}
     try:
         done = subprocess.run(
@@ -49,6 +49,7 @@ def test_the_commands_of_the_readme_do_what_it_says(folder: Path) -> None:
         words = done.stdout.splitlines()
         assert "hello" in words
         assert "hello again" in words
+        assert "hello from eve" in words
         assert "valid" in words
         assert "revoked" in words
         assert "Permission denied" in done.stderr

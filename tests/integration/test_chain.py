@@ -31,7 +31,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 def contract(deployed: Deployed, name: str, address: Address) -> Any:
     """Return web3's own view: a second opinion."""
-    web3 = Web3(Web3.HTTPProvider(deployed.anvil.url))
+    web3 = Web3(Web3.HTTPProvider(deployed.node.url))
     return web3.eth.contract(address=str(address), abi=load_artifact(name).abi).functions
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +38,7 @@ def device(installed: Device) -> Iterator[Device]:
     installed.files.chmod(0o755)
     save_device_config(agent_folder(installed), installed.config)
     for path in (installed.drop_in, *installed.files.glob("*")):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     installed.update()
 
 

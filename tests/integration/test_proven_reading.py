@@ -16,7 +16,7 @@ from dpki.chain.connect import connect_agreed
 from dpki.chain.header import verify_header
 from dpki.chain.panel import Panel
 from dpki.chain.proven import KEYS, ProvenReader
-from dpki.chain.rpc import Call, Endpoint
+from dpki.chain.rpc import Call, Endpoint, fetch_block
 from dpki.chain.snapshot import fetch_snapshot
 from dpki.devnet.anvil import Anvil
 from dpki.errors import EndpointUnavailable, UsageError
@@ -177,3 +177,18 @@ def test_more_must_agree_than_there_are(world: ChainWorld) -> None:
         connect_agreed([url_of(world)], world.domain.id, 2),
     ):
         pass
+
+
+@pytest.mark.parametrize("optimism", [False, True], ids=["ethereum", "optimism"])
+def test_how_new_a_block_is_in_the_node_s_own_words(tmp_path: Path, optimism: bool) -> None:
+    """`latest`, `safe` and `finalized` are agreed on each by itself, and never overtake."""
+    with Anvil(tmp_path, optimism=optimism) as anvil, Endpoint(anvil.url) as endpoint:
+        deployed = deploy(anvil, endpoint)
+        endpoint.call("anvil_mine", ["0x50"])
+        with connect_agreed(names(anvil.url, 3), deployed.domain.id) as chain:
+            asked = [fetch_block(chain.reader, tag) for tag in ("finalized", "safe", "latest")]
+            alone = [fetch_block(endpoint, tag) for tag in ("finalized", "safe", "latest")]
+        assert asked == alone
+        numbers = [block.number for block in asked if block is not None]
+        assert len(numbers) == 3
+        assert numbers[0] < numbers[1] < numbers[2]

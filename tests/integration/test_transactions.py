@@ -86,7 +86,7 @@ class TestDeployment:
         register(DomainWriter(deployed.endpoint, domain, deployed.governor))
 
     def test_two_are_two(self, deployed: Deployed) -> None:
-        one, two = (deploy(deployed.anvil, deployed.endpoint).domain for _ in range(2))
+        one, two = (deploy(deployed.node, deployed.endpoint).domain for _ in range(2))
         assert one.id != two.id
         assert len({one.authorities, one.certificates, two.authorities, two.certificates}) == 4
 
@@ -191,7 +191,7 @@ class TestEffects:
             deployed.writer(deployed.guardian).revoke(ca, [2])
 
     def test_roles_of_the_domain(self, deployed: Deployed) -> None:
-        own = deploy(deployed.anvil, deployed.endpoint)
+        own = deploy(deployed.node, deployed.endpoint)
         ca = own.register()
         own.writer().set_guardian(own.stranger.address)
         own.writer(own.stranger).suspend(ca)
@@ -358,7 +358,7 @@ class TestBlocks:
         outcomes: list[object] = []
 
         def issue(machine: str) -> None:
-            with Endpoint(deployed.anvil.url) as endpoint:
+            with Endpoint(deployed.node.url) as endpoint:
                 monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
                 writer = DomainWriter(Behind(endpoint), deployed.domain, deployed.operator)
                 try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,39 +11,13 @@ from dpki.agent.rollback import bring_back
 from dpki.certificates.krl import parse_krl
 from dpki.config.sshd import Mode
 from tests.device import Device, open_device
-
-CHANGES = {"os.rename", "os.remove", "os.mkdir"}
+from tests.faults import run_and_die
 
 
 @pytest.fixture
 def device() -> Iterator[Device]:
     with open_device() as made:
         yield made
-
-
-def run_and_die(work: Callable[[], object], at: int) -> bool:
-    """Work in a child that is killed right before its `at`-th change; return whether it was."""
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            is_write = (
-                event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT
-            )
-            if event in CHANGES or is_write:
-                seen += 1
-                if seen == at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            work()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def sshd_accepts(device: Device) -> None:

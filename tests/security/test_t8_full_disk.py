@@ -6,12 +6,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from dpki.agent import disk
+from dpki.agent.install import pair_name
+from dpki.agent.rollback import bring_back
 from dpki.config.sshd import Mode
 from dpki.errors import DpkiError
 from tests.device import Device, open_device
@@ -119,6 +122,34 @@ def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None
         if "could not write" not in caught.value.message:
             break
     assert at > 5
+
+
+def test_a_rollback_is_done_or_not(device: Device) -> None:
+    assert device.host is not None
+    old = device.host
+    device.lead(old)
+    device.update()
+    device.update()
+    new = device.new_host_pair()
+    device.lead(new)
+    device.update()
+    device.update()
+    before = {path: path.read_bytes() for path in (device.drop_in, device.files / "installed.cbor")}
+    times = 0
+    for _ in walk(device.directory):
+        work = partial(bring_back, device.config, pair_name(old), device.now)
+        times += refused(work, device.directory) is not None
+        with resting():
+            assert leftovers(device.directory) == []
+            device.stage.run(["/usr/sbin/sshd", "-t", "-f", device.main_config])
+            device.update()
+            is_held = (device.files / "hold.cbor").exists()
+            shown = device.drop_in.read_text().split("HostKey ")[1].split("\n")[0]
+            assert shown.endswith(pair_name(old if is_held else new))
+            (device.files / "hold.cbor").unlink(missing_ok=True)
+            for path, content in before.items():
+                path.write_bytes(content)
+    assert times > 2
 
 
 def really_mounted(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ FLOORS = [
     ["chain"],
     ["devices"],
     ["config"],
-    ["store"],
+    ["store", "transport"],
     ["bundle"],
     ["signer"],
     ["certificates"],
@@ -55,7 +55,10 @@ ADMIN_PLACES = {
     "solcx": (),
 }
 # What a device runs, and what everybody who verifies runs.
-PLAIN = ["agent", "verification", "chain", "devices", "bundle", "config", "certificates", "store"]
+PLAIN = [
+    *("agent", "verification", "chain", "devices", "bundle", "config", "certificates", "store"),
+    "transport",
+]
 PLAIN_EXCEPT = {"dpki.store.kubo"}
 # The council's arithmetic, which anyone recomputes: no clock, no chain, no file.
 COUNCIL_PURE = {"history", "parameters", "plot", "recompute", "simulate", "threshold", "weights"}

@@ -58,6 +58,14 @@ class TestConfig:
             "finalized",
         )
 
+    def test_several_endpoints_of_which_some_must_agree(self, home: Home, wishes: Wishes) -> None:
+        three = tuple(f"https://rpc-{number}.example" for number in range(3))
+        for preset, chain_id in (("lisk-sepolia", None), (None, 10)):
+            asked = replace(wishes, preset=preset, chain_id=chain_id, rpc=three, quorum=3)
+            chain = make_config(home, asked).chain
+            assert (chain.rpc, chain.quorum) == (three, 3)
+        assert make_config(home, replace(wishes, rpc=three)).chain.quorum is None
+
     def test_without_an_ipfs_node_a_folder(self, home: Home, wishes: Wishes) -> None:
         assert make_config(home, wishes).store.directories == (home.store,)
 
@@ -94,6 +102,7 @@ class TestConfig:
             {"ipfs": ("localhost",)},
             {"gateways": ("localhost",)},
             {"copies": 2},
+            {"quorum": 3},
             {"devnet": Path("/nonexistent")},
         ],
         ids=str,

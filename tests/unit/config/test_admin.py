@@ -26,7 +26,7 @@ from dpki.signer.uri import FileUri, Pkcs11Uri
 DOMAIN = DomainId(31337, Address(b"\x11" * 20), Hash32(b"\x22" * 32))
 CONFIG = AdminConfig(
     chain=ChainConfig(
-        31337, ("http://127.0.0.1:8545",), "https://explorer.example", True, Finality(2)
+        31337, ("http://127.0.0.1:8545",), "https://explorer.example", True, Finality(2), 1
     ),
     token=TokenConfig(
         Path("/usr/lib/softhsm/libsofthsm2.so"),
@@ -123,6 +123,8 @@ class TestDomain:
         ("chain_id = 31337", "chain_id = '31337'", "chain.chain_id must be a whole number"),
         ('["http://127.0.0.1:8545"]', "[]", "chain.rpc names no endpoint"),
         ("http://127.0.0.1:8545", "http://a:b@c", "chain.rpc is wrong"),
+        ("quorum = 1", "quorum = 0", "chain.quorum is 0"),
+        ("quorum = 1", "quorum = 2", "chain.quorum is 2, and only 1 endpoints are named"),
         ("/ip4/127.0.0.1/tcp/5001", "localhost:5001", "store.ipfs is wrong"),
         ("http://127.0.0.1:8080", "localhost", "store.gateways is wrong"),
         ('["/x"]', '["x"]', "store.directories must hold absolute paths"),

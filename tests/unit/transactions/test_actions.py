@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -33,8 +34,8 @@ def expect(done: tuple[Address, bytes], contract: Address, signature: str, *valu
     assert done[0] == contract
     assert done[1][:4] == keccak(signature.encode())[:4]
     kinds = signature[signature.index("(") + 1 : -1]
-    kinds = kinds.replace("(bytes32,uint256,bytes32)", "TUPLE")
-    split = [k.replace("TUPLE", "(bytes32,uint256,bytes32)") for k in kinds.split(",") if k]
+    # Commas within a tuple separate nothing.
+    split = [k for k in re.split(r",(?![^(]*\))", kinds) if k]
     assert decode(split, done[1][4:]) == values
 
 

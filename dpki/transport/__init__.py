@@ -1,0 +1,1 @@
+"""Small messages between devices and admins, over whatever carries them."""
