@@ -94,6 +94,10 @@ class WouldContradict(CheckedFalse):
     """A witness was asked to sign a checkpoint that contradicts one that it signed."""
 
 
+class OutOfSequence(CheckedFalse):
+    """Something signed is older than what its signer was already heard to say: a replay."""
+
+
 class Expired(CheckedFalse):
     """A signed request was good until a time that has passed."""
 

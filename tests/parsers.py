@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from eth_abi.abi import encode as abi_encode
 
-from dpki.agent import login
+from dpki.agent import acknowledge, login
+from dpki.agent.acknowledge import encode_kept_acknowledgement, parse_kept_acknowledgement
 from dpki.agent.hints import Subscriptions
 from dpki.agent.host import Made, encode_made, parse_made
 from dpki.agent.index import (
@@ -55,7 +56,7 @@ from dpki.audit.alerts import Alert
 from dpki.audit.state import BatchRecord, DeviceRecord
 from dpki.audit.state import State as AuditState
 from dpki.bundle.cid import cid_of, digest_of_cid
-from dpki.bundle.codec import loads_strict
+from dpki.bundle.codec import dumps, loads_strict
 from dpki.bundle.content import Bundle, encode_bundle, open_bundle, parse_bundle, seal_bundle
 from dpki.bundle.locator import IssuerKey
 from dpki.bundle.parcel import encode_parcel, make_parcels, open_parcels, parse_parcel
@@ -105,6 +106,15 @@ from dpki.council.votes import (
     sign_vote,
 )
 from dpki.council.words import describe_call, describe_calls
+from dpki.devices.acknowledgement import (
+    AcknowledgedCertificate,
+    Stage,
+    Statement,
+    encode_statement,
+    make_acknowledgement,
+    parse_acknowledgement,
+    verify_acknowledgement,
+)
 from dpki.devices.document import encode_key_document, make_key_document, parse_key_document
 from dpki.devices.enrollment import (
     encode_request,
@@ -317,6 +327,11 @@ address = "mqtts://broker.example.org:8884/acme/gates"
 user = "gate-1"
 password = "file:/etc/dpki/broker.password"
 authority = "/etc/dpki/broker.pem"
+[acknowledge]
+to = "broker"
+key = "0x{reader}"
+[doorbell]
+listen = true
 [domains.other]
 domain = "{other}"
 rpc = ["http://127.0.0.1:8546"]
@@ -603,7 +618,8 @@ _HOLD = Hold(Held("0" * 16, ("1" * 16,)), Held("ab", ("cd",)))
 
 def _toml(template: str) -> bytes:
     other = DomainId(1, DOMAIN.address, DOMAIN.block_hash)
-    return template.format(domain=DOMAIN, other=other, ca=CA_ID).encode()
+    reader = CLASSICAL.public.x25519.hex()
+    return template.format(domain=DOMAIN, other=other, ca=CA_ID, reader=reader).encode()
 
 
 def _profiles() -> tuple[bytes, ...]:
@@ -672,6 +688,16 @@ def _texts(*values: object) -> tuple[bytes, ...]:
 
 
 _KEYS = _key_files()
+_STATEMENT = Statement(
+    *(DOMAIN, KEYS.address, 9, 7, CONTEXT, "strict", 16),
+    (AcknowledgedCertificate(CA_ID, 17, CONTEXT, Stage.INSTALLED),),
+)
+
+
+def _acknowledged() -> bytes:
+    signed = {"v": 1, "statement": encode_statement(_STATEMENT), "signature": b"\x01" * 65}
+    return dumps(signed)
+
 
 _SURVEY = b"""uid=0
 python=python3.12 3.12
@@ -703,6 +729,19 @@ PARSERS: Mapping[str, Parser] = {
     "cbor": Parser(lambda data: loads_strict(data, 1 << 16), (encode_bundle(_BUNDLE),)),
     "key-document": Parser(parse_key_document, (encode_key_document(_DOCUMENT),)),
     "enrolment-request": Parser(_request, (encode_request(_REQUEST),)),
+    "acknowledgement": Parser(parse_acknowledgement, (_acknowledged(),)),
+    "sealed-acknowledgement": Parser(
+        lambda data: verify_acknowledgement(data, CLASSICAL, DOMAIN),
+        (make_acknowledgement(KEYS, _STATEMENT, CLASSICAL.public.x25519),),
+    ),
+    "kept-acknowledgement": Parser(
+        parse_kept_acknowledgement,
+        (
+            encode_kept_acknowledgement(
+                acknowledge.Kept(KEYS.address, 9, 7, CONTEXT, "/outbox", b"sealed", NOW)
+            ),
+        ),
+    ),
     "bundle": Parser(parse_bundle, (encode_bundle(_BUNDLE),)),
     "sealed-x25519": Parser(
         lambda data: open_bundle(data, CLASSICAL, CONTEXT),

@@ -9,6 +9,7 @@ account ends them all, and the service manager starts the agent again.
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -17,15 +18,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpki.agent.acknowledge import AGAIN, leave
+from dpki.agent.doorbell import listen_for_doorbell
 from dpki.agent.follow import KEYS, Follower
 from dpki.agent.hints import listen_always
 from dpki.agent.installation import Installation
 from dpki.agent.once import LOCK
 from dpki.agent.post import Post
 from dpki.agent.report import AgentReport
-from dpki.agent.schedule import Hint
+from dpki.agent.schedule import Hint, backoff
 from dpki.agent.service import ServiceManager
-from dpki.agent.threads import finish_in_thread
+from dpki.agent.threads import finish_in_thread, in_thread
 from dpki.config.device import FILE_NAME, DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import ConfigError, DpkiError
@@ -145,6 +148,7 @@ class _Watch:
         self._figures = _figures(daemon.config)
         self._turn = asyncio.Lock()
         self._said: object = None
+        self._installed = asyncio.Event()
 
     async def run(self, changed: asyncio.Event) -> None:
         """Follow all domains until the configuration changes."""
@@ -158,6 +162,7 @@ class _Watch:
             others = [
                 tasks.create_task(self._daemon.heed_configuration()),
                 tasks.create_task(self._beat()),
+                tasks.create_task(self._acknowledge()),
                 *(tasks.create_task(post.supply()) for post in self._posts),
                 *(tasks.create_task(one) for one in (*self._subscriptions(), *self._exposures())),
             ]
@@ -176,6 +181,14 @@ class _Watch:
         for post in self._posts:
             for url in post.follower.config.hints:
                 yield listen_always(url, post.contracts, self._hinting(post), self._subscribed)
+        if self._config.news.doorbell and self._config.broker is not None:
+            hints = [self._hinting(post) for post in self._posts]
+            yield listen_for_doorbell(
+                self._config.broker,
+                load_device_keys(self._daemon.directory / KEYS).address,
+                lambda: [hint(Hint.EVENT) for hint in hints],
+                self._subscribed,
+            )
 
     def _hinting(self, post: Post) -> Callable[[Hint], None]:
         def tell(hint: Hint) -> None:
@@ -230,9 +243,30 @@ class _Watch:
                     self._figures.not_installed()
                 self._say("not installed", {"reason": error.message, "hint": error.hint})
             else:
+                self._installed.set()
                 if self._figures is not None:
                     self._figures.installed(report)
                 self._say_report(report)
+
+    async def _acknowledge(self) -> None:
+        """Leave what is to be said where it belongs; ever less often while in vain."""
+        failures = 0
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._installed.wait(), AGAIN.total_seconds())
+            self._installed.clear()
+            try:
+                if await in_thread(
+                    lambda: leave(self._daemon.directory, self._config, datetime.now(UTC))
+                ):
+                    self._tell("acknowledged", {})
+            except DpkiError as error:
+                failures += 1
+                self._tell("not acknowledged", {"reason": error.message})
+                await asyncio.sleep(backoff(failures, random.random()))
+                self._installed.set()
+            else:
+                failures = 0
 
     def _say_report(self, report: AgentReport) -> None:
         problems = report.all_problems

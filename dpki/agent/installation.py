@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from dpki.agent.acknowledge import acknowledge
 from dpki.agent.client import ClientInstaller, install_client
 from dpki.agent.clock import judge_clock
-from dpki.agent.decide import decide
+from dpki.agent.decide import Plan, decide
 from dpki.agent.follow import KEYS, Seen
 from dpki.agent.install import Installer
 from dpki.agent.merge import merge
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
-from dpki.config.device import DeviceConfig
-from dpki.devices.keys import HOST_DIRECTORY, USER_DIRECTORY, erase_keys, load_device_keys
+from dpki.config.device import FIRST, DeviceConfig
+from dpki.config.sshd import Mode
+from dpki.devices.acknowledgement import (
+    MAXIMUM_CERTIFICATES,
+    AcknowledgedCertificate,
+    Stage,
+    Statement,
+)
+from dpki.devices.keys import (
+    HOST_DIRECTORY,
+    USER_DIRECTORY,
+    DeviceKeys,
+    erase_keys,
+    load_device_keys,
+)
+from dpki.devices.prekeys import count_prekeys
 from dpki.errors import DpkiError
 
 KEEP_SECONDS = 60
@@ -73,6 +88,16 @@ class Installation:
             erase_keys(self._directory / KEYS, HOST_DIRECTORY, old)
         old = keys_to_erase(keys.user_blobs, client.keys)
         erase_keys(self._directory / KEYS, USER_DIRECTORY, old)
+        unsaid: tuple[str, ...] = ()
+        if FIRST in plans:
+            statement = _statement(
+                keys,
+                seen[FIRST],
+                plans[FIRST],
+                installed.mode,
+                {*installed.host_keys, *client.keys},
+            )
+            unsaid = self._acknowledge(keys, statement, now)
         report = AgentReport(
             domains=tuple(
                 DomainReport.of(
@@ -85,13 +110,19 @@ class Installation:
                 for name, plan in plans.items()
             ),
             mode=installed.mode,
-            problems=(*merged.conflicts, *client.problems, *self._unseen(seen, out_of_reach)),
+            problems=(
+                *merged.conflicts,
+                *client.problems,
+                *self._unseen(seen, out_of_reach),
+                *unsaid,
+            ),
             changed=(*installed.changed, *(f"client {name}" for name in client.changed)),
             restored=installed.restored,
             drift=installed.drift,
             held=installed.held,
             reloaded=installed.reloaded,
             ended=installed.ended,
+            prekeys=count_prekeys(self._directory / KEYS),
             clients=None if self._client is None else client.serials,
         )
         self._keep(report)
@@ -104,6 +135,7 @@ class Installation:
             report.all_problems,
             report.drift,
             report.held,
+            report.prekeys,
             report.clients,
             [(d.waiting, d.clock, d.evidence, d.certificates) for d in report.domains],
             # A report is never older than this.
@@ -112,6 +144,16 @@ class Installation:
         if told != self._told or report.changed or report.ended:
             save_report(self._directory, LastReport(report.to_json(), tuple(report.lines())))
             self._told = told
+
+    def _acknowledge(
+        self, keys: DeviceKeys, statement: Statement, now: datetime
+    ) -> tuple[str, ...]:
+        """Keep what is to be said; return why it could not be: nothing else rests on it."""
+        try:
+            acknowledge(self._directory, self._config, keys, statement, now)
+        except DpkiError as error:
+            return (f"not acknowledged: {error.message}",)
+        return ()
 
     def _keep_failure(self, error: DpkiError) -> None:
         """Have the kept report say that what it tells of is not what was decided last."""
@@ -137,3 +179,34 @@ class Installation:
     def _judge_clock(self, seen: Seen) -> str:
         chain = seen.observation.snapshot.block.time
         return judge_clock(seen.at, chain, self._config.following.clock_limit)
+
+
+def _statement(
+    keys: DeviceKeys, seen: Seen, plan: Plan, mode: Mode, used: Collection[bytes]
+) -> Statement:
+    """Return what the device says of what it has of its first domain.
+
+    Args:
+        used: Public key blobs of what its SSH server and client use.
+    """
+    block = seen.observation.snapshot.block
+    clients = () if plan.outward is None else plan.outward.clients
+    certificates = [pair.certificate for pair in (*plan.hosts, *clients)]
+    return Statement(
+        domain=seen.observation.snapshot.domain.id,
+        device=keys.address,
+        sequence=0,
+        block=block.number,
+        block_hash=block.hash,
+        mode="strict" if mode is Mode.STRICT else "files",
+        prekeys=len(keys.prekeys),
+        certificates=tuple(
+            AcknowledgedCertificate(
+                one.authority_id,
+                one.serial,
+                one.hash,
+                Stage.INSTALLED if one.subject_key in used else Stage.FETCHED,
+            )
+            for one in certificates[:MAXIMUM_CERTIFICATES]
+        ),
+    )

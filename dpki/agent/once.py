@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dpki.agent.acknowledge import leave
 from dpki.agent.follow import Follower, Seen
 from dpki.agent.installation import Installation
 from dpki.agent.report import AgentReport
@@ -48,4 +50,10 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
                 follower.close()
         if not seen:
             raise next(iter(out_of_reach.values()))
-        return Installation(directory, config).update({**recalled, **seen}, out_of_reach, moment)
+        report = Installation(directory, config).update({**recalled, **seen}, out_of_reach, moment)
+        try:
+            leave(directory, config, moment)
+        except DpkiError as error:
+            unsaid = f"the acknowledgement was not left: {error.message}"
+            return replace(report, problems=(*report.problems, unsaid))
+        return report

@@ -18,6 +18,7 @@ from dpki.agent.index import IndexedAuthority
 from dpki.agent.sources import Conduct
 from dpki.chain.quorum import Evidence
 from dpki.config.sshd import Mode
+from dpki.devices.prekeys import FEW
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError
 from dpki.files import load_bounded, write_atomic
 from dpki.model import Block, DomainId
@@ -139,6 +140,7 @@ class AgentReport:
         held: What somebody had brought back, and still stands in for something.
         reloaded: Whether sshd was told to read its configuration.
         ended: Sessions that were ended because their certificates were.
+        prekeys: How many one-time keys are left; None for a device that never had any.
         clients: Serials of the certificates that its SSH client uses, the best first; None where
             nobody uses it.
     """
@@ -152,6 +154,7 @@ class AgentReport:
     held: tuple[str, ...] = ()
     reloaded: bool = False
     ended: tuple[str, ...] = ()
+    prekeys: int | None = None
     clients: tuple[int, ...] | None = None
 
     @property
@@ -188,6 +191,7 @@ class AgentReport:
             "held": list(self.held),
             "reloaded": self.reloaded,
             "ended": list(self.ended),
+            "prekeys": self.prekeys,
             "clients": None if self.clients is None else list(self.clients),
             "domains": [domain.to_json() for domain in self.domains],
         }
@@ -209,8 +213,15 @@ class AgentReport:
             *(f"held: {held}" for held in self.held),
             *(f"not in force: {drift}" for drift in self.drift),
             *(f"session ended: {ended}" for ended in self.ended),
+            *([] if self.prekeys is None else [describe_supply(self.prekeys)]),
             *(f"problem: {problem}" for problem in self.problems),
         ]
+
+
+def describe_supply(prekeys: int) -> str:
+    """Return in words how many one-time keys are left, and what to do about few."""
+    advice = "; make more: dpki device topup" if prekeys < FEW else ""
+    return f"one-time keys left: {prekeys}{advice}"
 
 
 def _outage(authority: IndexedAuthority) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpki.agent.acknowledge import Kept, load_kept_acknowledgement
 from dpki.agent.once import LOCK
 from dpki.agent.report import LastReport, load_report
 from dpki.config.device import load_device_config
@@ -20,11 +21,13 @@ class AgentStatus:
         last: What the last step said.
         is_installed: Whether a drop-in is in place.
         running: Which process is at work on the device; None for none.
+        acknowledgement: What the device said last of what it has installed; None for nothing.
     """
 
     last: LastReport
     is_installed: bool
     running: str | None
+    acknowledgement: Kept | None = None
 
     @property
     def mode(self) -> str:
@@ -36,8 +39,16 @@ class AgentStatus:
         return {
             "mode": self.mode,
             "running": self.running,
+            "acknowledgement": self._said(),
             "last_run": dict(self.last.report),
         }
+
+    def _said(self) -> dict[str, object] | None:
+        kept = self.acknowledgement
+        if kept is None:
+            return None
+        left = None if kept.left is None else kept.left.isoformat()
+        return {"sequence": kept.sequence, "block": kept.block, "to": kept.place, "left": left}
 
     def lines(self) -> list[str]:
         """Return the status for people."""
@@ -45,6 +56,7 @@ class AgentStatus:
             f"running: {self.running or 'no'}",
             *([] if self.is_installed else ["mode: not installed"]),
             f"looked at: {self.last.report.get('at')}",
+            *([] if self.acknowledgement is None else [f"acknowledgement: {self.acknowledgement}"]),
             *self.last.said,
         ]
 
@@ -59,4 +71,9 @@ def load_status(directory: Path) -> AgentStatus:
     last = load_report(directory)
     if last is None:
         raise DpkiError("the agent has not run yet", hint=f"dpki agent once --dir {directory}")
-    return AgentStatus(last, config.sshd.drop_in.exists(), find_holder(directory / LOCK))
+    return AgentStatus(
+        last,
+        config.sshd.drop_in.exists(),
+        find_holder(directory / LOCK),
+        load_kept_acknowledgement(directory),
+    )

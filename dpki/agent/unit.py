@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpki.config.device import DeviceConfig
+from dpki.config.news import BROKER
 from dpki.errors import ConfigError
 
 NAME = "dpki-agent.service"
@@ -29,6 +30,9 @@ def writable_paths(directory: Path, config: DeviceConfig) -> tuple[Path, ...]:
         folders.append(config.outbound.directory)
     if config.metrics.textfile is not None:
         folders.append(config.metrics.textfile.parent)
+    said = config.news.acknowledge
+    if said is not None and said.to != BROKER:
+        folders.append(Path(said.to))
     return tuple(dict.fromkeys(folders))
 
 

@@ -69,7 +69,8 @@ def gc(
 ) -> None:
     """Remove what nobody needs any more from all stores.
 
-    The bundles of expired, revoked and void certificates.
+    The bundles of expired, revoked and void certificates, and of those that their devices said they
+    have installed.
 
     The journal keeps them. Prints how many were removed.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import device_enroll, device_own, device_replace
+from dpki.cli import device_enroll, device_news, device_own, device_replace
 from dpki.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -24,11 +24,12 @@ from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from dpki.issuance.acknowledgements import Heard
 
 app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
 device_own.register(app)
 device_enroll.register(app)
+device_news.register(app)
 device_replace.register(app)
 
 RequestsArgument = Annotated[
@@ -82,6 +83,7 @@ def list_(
         if not meant.is_everything:
             devices = meant.pick(devices)
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
+        heard = desk.journal.acknowledgements.newest()
         left = {
             one.address: len(supply(one.document, desk.journal.subject_keys(one.address)))
             for one in devices
@@ -95,11 +97,12 @@ def list_(
             if snapshot.devices[one.address].key_document == one.document.digest
             else "outdated",
             "prekeys": left[one.address],
+            "acknowledged": _heard(heard.get(one.address)),
             "labels": dict(one.labels),
         }
         for one in devices
     ]
-    columns = ("name", "device", "state", "document", "prekeys", "labels")
+    columns = ("name", "device", "state", "document", "prekeys", "acknowledged", "labels")
     output.table(columns, [[_cell(row[column]) for column in columns] for row in described])
     output.result({"devices": described, "block": snapshot.block.number})
 
@@ -198,7 +201,14 @@ def retire(
     retire_all(output, home, meant, passphrase=passphrase, dry_run=dry_run)
 
 
+def _heard(heard: Heard | None) -> dict[str, object] | None:
+    """Return what a device said last of itself; None where it said nothing."""
+    if heard is None:
+        return None
+    return {"block": heard.block, "mode": heard.mode, "prekeys": heard.prekeys}
+
+
 def _cell(value: object) -> object:
     if isinstance(value, dict):
         return " ".join(f"{key}={one}" for key, one in value.items())
-    return value
+    return "" if value is None else value

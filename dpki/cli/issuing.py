@@ -18,6 +18,7 @@ from dpki.cli.spending import turn
 from dpki.cli.wish import IssueWish
 from dpki.config.durations import parse_duration
 from dpki.config.profile import load_profile
+from dpki.devices.acknowledgement import Stage
 from dpki.devices.document import KeyDocument
 from dpki.errors import UsageError
 from dpki.files import load_bounded, make_private_directory, verify_writable
@@ -228,9 +229,16 @@ def describe_released(released: Released) -> dict[str, object]:
 
 
 def describe_journaled(
-    ca: str, certificate: JournaledCertificate, standing: Standing
+    ca: str,
+    certificate: JournaledCertificate,
+    standing: Standing,
+    stage: Stage | None,
 ) -> dict[str, object]:
-    """Return one line of `dpki ssh list`."""
+    """Return one line of `dpki ssh list`.
+
+    Args:
+        stage: What its device said of it; None for nothing.
+    """
     parsed = certificate.certificate
     return {
         "ca": ca,
@@ -239,7 +247,17 @@ def describe_journaled(
         "principals": ",".join(parsed.principals),
         "valid_before": parsed.valid_before.isoformat(),
         "state": standing.value,
+        "device": _delivery(certificate, standing, stage),
     }
+
+
+def _delivery(
+    certificate: JournaledCertificate, standing: Standing, stage: Stage | None
+) -> str | None:
+    """Return how far a device's certificate has come; None for people's, and what is no more."""
+    if certificate.device == Address.zero() or not standing.is_live:
+        return None
+    return "issued" if stage is None else stage.value
 
 
 def journal_snapshot(desk: Desk, batches: Sequence[JournaledBatch]) -> Snapshot:

@@ -40,6 +40,7 @@ from dpki.issuance.revocation import (
 )
 from dpki.issuance.selection import Selection
 from dpki.issuance.standing import Standing, as_on_chain, awaited_by, foreign_serials, standings_of
+from dpki.issuance.upkeep import certificate_named
 from dpki.issuance.workflow import issue_batch, rehearse_batch
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
@@ -176,12 +177,18 @@ def list_all(output: Output, home: Path | None, ca: str | None, devices: Selecti
         if not devices.is_everything:
             meant = {device.address for device in devices.pick(desk.index.devices())}
         batches = desk.journal.load_all(only)
+        stages = desk.journal.acknowledgements.stages()
         snapshot = journal_snapshot(desk, batches)
         batches = tuple(as_on_chain(batch, snapshot) for batch in batches)
         names = {identifier: name for name, identifier in desk.index.authorities().items()}
     moment = now()
     described = [
-        describe_journaled(names.get(batch.authority, str(batch.authority)), certificate, standing)
+        describe_journaled(
+            names.get(batch.authority, str(batch.authority)),
+            certificate,
+            standing,
+            stages.get(certificate_named(batch, certificate)),
+        )
         for batch in batches
         for certificate, standing in standings_of(batch, snapshot, moment)
         if meant is None or certificate.device in meant
@@ -200,8 +207,8 @@ def list_all(output: Output, home: Path | None, ca: str | None, devices: Selecti
         for batch in batches
         if (awaited := awaited_by(batch, snapshot)) is not None
     ]
-    columns = ("ca", "serial", "subject", "principals", "valid_before", "state")
-    output.table(columns, [[row[column] for column in columns] for row in described])
+    columns = ("ca", "serial", "subject", "principals", "valid_before", "state", "device")
+    output.table(columns, [[row[column] or "" for column in columns] for row in described])
     for sentence in waiting:
         output.say(sentence)
     for one in foreign:

@@ -22,14 +22,15 @@ from dpki.config.signing import (
     parse_token,
     parse_wallet,
 )
+from dpki.config.storing import StoreConfig as StoreConfig
+from dpki.config.storing import dump_store, parse_store
+from dpki.config.storing import verify_copies as verify_copies
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import verify_url, verify_urls
 from dpki.config.values import (
-    verify_multiaddr,
     verify_name,
-    verify_secret_source,
 )
-from dpki.errors import ConfigError, UsageError
+from dpki.errors import ConfigError
 from dpki.files import make_private_directory, write_atomic
 from dpki.model import DomainId
 from dpki.signer.uri import FileUri, KeyUri, Pkcs11Uri
@@ -84,6 +85,11 @@ class Home:
         """The X25519 key that a watchdog reads parcels with."""
         return self.directory / "watchdog.key"
 
+    @property
+    def acknowledgement_key(self) -> Path:
+        """The X25519 key that devices seal acknowledgements for."""
+        return self.directory / "acknowledgement.key"
+
     def profile(self, name: str) -> Path:
         """Return the file that says what a CA may issue; it need not exist."""
         return self.directory / "profiles" / f"{verify_name(name)}.toml"
@@ -121,26 +127,6 @@ class ChainConfig:
     optimism: bool = False
     finality: Finality = field(default_factory=Finality)
     quorum: int | None = None
-
-
-@dataclass(frozen=True)
-class StoreConfig:
-    """Where sealed bundles are put and read back from.
-
-    Attributes:
-        ipfs: Multiaddresses of the RPC ports of own Kubo nodes.
-        gateways: Trustless gateways to read back from.
-        directories: Content-addressed folders.
-        copies: On how many nodes or folders a bundle must be before it is anchored.
-        ipfs_token: Where the bearer token of the Kubo nodes comes from; never the token. Empty for
-            nodes that want none.
-    """
-
-    ipfs: tuple[str, ...] = ()
-    gateways: tuple[str, ...] = ()
-    directories: tuple[Path, ...] = ()
-    copies: int = 1
-    ipfs_token: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,7 +204,7 @@ def _parse(table: Table) -> AdminConfig:
         passphrase=passphrase,
         wallet=wallet,
         keys=parse_keys(table.table("keys")),
-        store=_parse_store(table.table("store")),
+        store=parse_store(table.table("store")),
         broker=parse_broker(table.table("broker")),
     )
     table.close()
@@ -323,31 +309,10 @@ def dump_admin_config(config: AdminConfig) -> str:
             **(
                 {"keys": {n: str(k) for n, k in sorted(config.keys.items())}} if config.keys else {}
             ),
-            "store": {
-                "ipfs": config.store.ipfs,
-                "gateways": config.store.gateways,
-                "directories": [str(path) for path in config.store.directories],
-                "copies": config.store.copies,
-                **({"ipfs_token": config.store.ipfs_token} if config.store.ipfs_token else {}),
-            },
+            "store": dump_store(config.store),
             **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
         }
     )
-
-
-def verify_copies(store: StoreConfig) -> StoreConfig:
-    """Return `store`, in which there are enough places for the copies it asks for.
-
-    Raises:
-        UsageError: There are fewer nodes and folders than copies.
-    """
-    places = len(store.ipfs) + len(store.directories)
-    if store.copies > places:
-        raise UsageError(
-            f"{store.copies} copies are asked for, but there are only {places} places to put them",
-            hint="name more IPFS nodes or directories, or ask for fewer copies",
-        )
-    return store
 
 
 def _save(home: Home, config: AdminConfig) -> None:
@@ -374,26 +339,3 @@ def _parse_chain(table: Table) -> ChainConfig:
         quorum=quorum,
         finality=parse_finality(table),
     )
-
-
-def _parse_store(table: Table) -> StoreConfig:
-    ipfs, gateways = table.texts("ipfs", ()), table.texts("gateways", ())
-    with table.blame("ipfs"):
-        ipfs = tuple(verify_multiaddr(address) for address in ipfs)
-    with table.blame("gateways"):
-        gateways = verify_urls(gateways)
-    directories = table.texts("directories", ())
-    if not all(text.startswith("/") for text in directories):
-        raise table.error("directories", "must hold absolute paths")
-    store = StoreConfig(
-        ipfs=ipfs,
-        gateways=gateways,
-        directories=tuple(Path(text) for text in directories),
-        copies=table.integer("copies", 1, minimum=1),
-        ipfs_token=table.parsed("ipfs_token", verify_secret_source)
-        if "ipfs_token" in table
-        else "",
-    )
-    table.close()
-    with table.blame("copies"):
-        return verify_copies(store)

@@ -23,6 +23,7 @@ from dpki.config.following import (
     parse_following,
     parse_metrics,
 )
+from dpki.config.news import News, dump_news, parse_news
 from dpki.config.outbound import Outbound, dump_outbound, parse_outbound
 from dpki.config.sshd import Sshd, dump_sshd, parse_sshd, plain_path
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
@@ -113,6 +114,7 @@ class DeviceConfig(DomainConfig):
         outbound: Who logs in elsewhere with the device's own user certificate; None for nobody.
         domains: Further trust domains, by the name that they have here.
         broker: Through which this device and its admins leave each other messages, if any.
+        news: What it says of what it has installed, and whether it listens to a doorbell.
     """
 
     sshd: Sshd = field(default_factory=Sshd)
@@ -122,6 +124,7 @@ class DeviceConfig(DomainConfig):
     outbound: Outbound | None = None
     domains: Mapping[str, DomainConfig] = field(default_factory=dict)
     broker: Broker | None = None
+    news: News = field(default_factory=News)
 
     @property
     def account_names(self) -> frozenset[str]:
@@ -167,6 +170,7 @@ def parse_device_config(text: str, path: Path = Path(FILE_NAME)) -> DeviceConfig
 
 def _parse(table: Table) -> DeviceConfig:
     first = _parse_domain(table)
+    broker = parse_broker(table.table("broker"))
     config = DeviceConfig(
         **{f.name: getattr(first, f.name) for f in fields(DomainConfig)},
         sshd=parse_sshd(table.table("sshd")),
@@ -175,7 +179,8 @@ def _parse(table: Table) -> DeviceConfig:
         metrics=parse_metrics(table.table("metrics")),
         outbound=parse_outbound(table.table("outbound")),
         domains=_parse_domains(table.table("domains")),
-        broker=parse_broker(table.table("broker")),
+        broker=broker,
+        news=parse_news(table, has_broker=broker is not None),
     )
     table.close()
     ids = [each.domain for each in config.each().values()]
@@ -244,6 +249,7 @@ def dump_device_config(config: DeviceConfig) -> str:
             "metrics": dump_metrics(config.metrics),
             **({} if config.outbound is None else {"outbound": dump_outbound(config.outbound)}),
             **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
+            **dump_news(config.news),
             "domains": {name: _dump_domain(other) for name, other in config.domains.items()},
         }
     )

@@ -28,6 +28,9 @@ from dpki.files import (
 PREKEY_DIRECTORY = "prekeys"
 GIVEN_FILE = "given"
 
+FEW = 4
+"""With fewer left it is time to fill the supply up."""
+
 
 @dataclass(frozen=True)
 class PrekeySecret:
@@ -132,6 +135,12 @@ def load_prekeys(directory: Path) -> tuple[PrekeySecret, ...]:
         except MalformedInput as error:
             raise MalformedInput(f"{path} is damaged: {error.message}") from None
     return tuple(found)
+
+
+def count_prekeys(directory: Path) -> int | None:
+    """Return how many are left in the folder of keys; None for a device that never had any."""
+    folder = directory / PREKEY_DIRECTORY
+    return len(numbered(folder)) if folder.is_dir() else None
 
 
 def _given(directory: Path) -> int:

@@ -28,6 +28,7 @@ from dpki.config.device import FILE_NAME as CONFIG
 from dpki.config.device import DeviceConfig, load_device_config
 from dpki.config.sshd import Mode, Sshd
 from dpki.devices.keys import load_device_keys
+from dpki.devices.prekeys import FEW, count_prekeys
 from dpki.doctor.finding import AS_ROOT, Finding, Level, attempt, from_error
 from dpki.doctor.network import look_at_chain, look_at_gateway, unreachable
 from dpki.doctor.paths import Kind, judge, judge_folders, look_above, look_at
@@ -56,6 +57,7 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
         *ward.own_files(),
         keys,
         *ward.installed_files(),
+        judge_supply(count_prekeys(directory / KEYS)),
         ward.login_command(),
         *ward.login_index(),
         judge_mode(config.sshd),
@@ -346,3 +348,15 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DpkiError(f"it can't be read: {error.strerror}") from error
+
+
+def judge_supply(prekeys: int | None) -> Finding:
+    """Judge how many one-time keys are left; None for a device that never had any."""
+    part = "one-time keys"
+    if prekeys is None:
+        return Finding(part, Level.OK, "this device never had any: its lasting keys are used")
+    if prekeys < FEW:
+        return Finding(
+            part, Level.WARNING, f"only {prekeys} are left", mend="make more: dpki device topup"
+        )
+    return Finding(part, Level.OK, f"{prekeys} are left")

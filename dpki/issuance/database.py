@@ -144,9 +144,34 @@ CREATE TRIGGER replaced_for_ever BEFORE UPDATE ON replacements WHEN OLD.done = 1
 BEGIN SELECT RAISE(ABORT, 'this device is replaced already'); END;
 """
 
+_ACKNOWLEDGEMENTS = """
+CREATE TABLE acknowledgements (
+  device BLOB PRIMARY KEY CHECK (length(device) = 20),
+  sequence INTEGER NOT NULL CHECK (sequence >= 1),
+  digest BLOB NOT NULL CHECK (length(digest) = 32),
+  block INTEGER NOT NULL,
+  mode TEXT NOT NULL CHECK (mode IN ('strict', 'files')),
+  prekeys INTEGER NOT NULL,
+  taken INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER acknowledgements_rise BEFORE UPDATE ON acknowledgements
+WHEN NEW.sequence <= OLD.sequence
+BEGIN SELECT RAISE(ABORT, 'this device has said something newer'); END;
+
+CREATE TABLE acknowledged (
+  device BLOB NOT NULL CHECK (length(device) = 20),
+  authority BLOB NOT NULL CHECK (length(authority) = 32),
+  serial INTEGER NOT NULL CHECK (serial BETWEEN 1 AND 4294967295),
+  hash BLOB NOT NULL CHECK (length(hash) = 32),
+  stage TEXT NOT NULL CHECK (stage IN ('fetched', 'installed')),
+  PRIMARY KEY (device, authority, serial, hash)
+) STRICT;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS),
+    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS, _ACKNOWLEDGEMENTS),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

@@ -19,6 +19,7 @@ from typing import cast
 
 from dpki.certificates.ssh import parse_ssh_certificate
 from dpki.errors import DpkiError
+from dpki.issuance.acknowledgements import Acknowledgements
 from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate, NewCertificate
 from dpki.issuance.database import Database, Row
 from dpki.issuance.placements import Placements
@@ -46,6 +47,11 @@ class Journal:
     def placements(self) -> Placements:
         """Where the sealed bundles are."""
         return Placements(self._database)
+
+    @property
+    def acknowledgements(self) -> Acknowledgements:
+        """What devices said that they have installed."""
+        return Acknowledgements(self._database)
 
     def add(
         self,

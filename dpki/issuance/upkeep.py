@@ -11,8 +11,10 @@ from datetime import datetime
 
 from dpki.bundle.cid import digest_of
 from dpki.chain.snapshot import Snapshot
+from dpki.devices.acknowledgement import Stage
 from dpki.errors import StoreFailed
-from dpki.issuance.batch import BatchState, JournaledBatch
+from dpki.issuance.acknowledgements import Certificate
+from dpki.issuance.batch import BatchState, JournaledBatch, JournaledCertificate
 from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.standing import Standing, standings_of
@@ -26,11 +28,14 @@ class JournaledBundle:
 
     Attributes:
         batch: The journal's number of its batch.
+        is_delivered: Whether its device said that it has installed the certificate. It keeps what
+            the bundle said, and needs it no more.
         is_awaited: Whether its batch is still to be published and anchored: `resume` does that.
         places: What is known of it in each store, by the store's name.
     """
 
     batch: int
+    is_delivered: bool
     is_awaited: bool
     authority: AuthorityId
     serial: int
@@ -38,6 +43,13 @@ class JournaledBundle:
     data: bytes = field(repr=False)
     standing: Standing
     places: Mapping[str, Place]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody may still come for it."""
+        return self.standing.is_live and not (
+            self.is_delivered and self.standing is Standing.ANCHORED
+        )
 
     @property
     def digest(self) -> Hash32:
@@ -71,10 +83,11 @@ def load_bundles(
     Args:
         snapshot: It must hold every batch that the journal says is anchored.
     """
-    places = journal.placements.load()
+    places, stages = journal.placements.load(), journal.acknowledgements.stages()
     return tuple(
         JournaledBundle(
             batch=batch.number,
+            is_delivered=stages.get(certificate_named(batch, certificate)) is Stage.INSTALLED,
             is_awaited=batch.state is BatchState.SEALED,
             authority=batch.authority,
             serial=certificate.serial,
@@ -134,8 +147,18 @@ def unwanted(
         (b, store)
         for store in stores
         for b in bundles
-        if not b.standing.is_live and b.places.get(store.name) is not Place.REMOVED
+        if not b.is_wanted and b.places.get(store.name) is not Place.REMOVED
     ]
+
+
+def certificate_named(batch: JournaledBatch, certificate: JournaledCertificate) -> Certificate:
+    """Return what a device that has the certificate says."""
+    return (
+        certificate.device,
+        batch.authority,
+        certificate.serial,
+        certificate.certificate.hash,
+    )
 
 
 def _put(store: BlockStore, bundle: JournaledBundle) -> None:

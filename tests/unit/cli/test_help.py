@@ -142,7 +142,10 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "device enroll",
         "device update",
         "device list",
+        "device collect",
+        "device collect-key",
         "device label",
+        "device ring",
         "device rename",
         "device retire",
         "device replace",
@@ -185,6 +188,7 @@ NO_EXPENSE = {
     ("agent", "uninstall"),
     ("bundle", "gc"),
     ("device", "label"),
+    ("device", "ring"),
 }
 NO_REHEARSAL = {
     ("init",),
@@ -234,6 +238,7 @@ INSTANT = (
     ("agent", "status"),
     ("ca", "profile", "show"),
     ("ca", "profile", "lint"),
+    ("device", "collect-key"),
     ("device", "label"),
     ("device", "rename"),
     ("devnet", "status"),

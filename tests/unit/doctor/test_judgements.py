@@ -11,7 +11,7 @@ from dpki.agent.index import IndexedAuthority
 from dpki.certificates.krl import Revocations, build_krl, parse_krl
 from dpki.chain.snapshot import Snapshot
 from dpki.config.sshd import Mode, Sshd
-from dpki.doctor.device import judge_enrolment, judge_index, judge_krl, judge_mode
+from dpki.doctor.device import judge_enrolment, judge_index, judge_krl, judge_mode, judge_supply
 from dpki.doctor.finding import Finding, Level
 from dpki.doctor.keys import GAS_OF_A_CERTIFICATE, judge_balance, judge_key
 from dpki.doctor.network import judge_clock
@@ -172,3 +172,11 @@ def test_a_device_must_be_enrolled(state: DeviceState, level: Level) -> None:
 def test_without_keys_or_chain_enrolment_was_not_checked() -> None:
     assert judge_enrolment(None, snapshot(), Path("/x")).level is Level.COULD_NOT_CHECK
     assert judge_enrolment(DEVICE, None, Path("/x")).level is Level.COULD_NOT_CHECK
+
+
+@pytest.mark.parametrize(
+    ("prekeys", "level"),
+    [(None, Level.OK), (16, Level.OK), (4, Level.OK), (3, Level.WARNING), (0, Level.WARNING)],
+)
+def test_few_one_time_keys_are_a_warning(prekeys: int | None, level: Level) -> None:
+    assert judge_supply(prekeys).level is level

@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from dpki.devices.acknowledgement import AcknowledgedCertificate, Stage, Statement
 from dpki.errors import StoreFailed
 from dpki.issuance.placements import Place
 from dpki.issuance.publishing import Publisher
 from dpki.issuance.upkeep import JournaledBundle, Upkeep, collect, load_bundles, repin, retry
 from dpki.issuance.workflow import issue_batch, resume
+from dpki.model import Hash32
 from tests.fakes.issuing import Office
 from tests.stores import MemoryStore, WindowOf
+from tests.world import DOMAIN
 
 
 class Shop:
@@ -138,3 +141,29 @@ def test_collects_nothing_that_lives_or_that_the_chain_lost(shop: Shop) -> None:
     shop.office.ca.commitments.clear()
     assert collect(shop.office.journal, shop.bundles(), shop.stores) == Upkeep((), ())
     assert shop.one.blocks
+
+
+@pytest.mark.parametrize("stage", [None, *Stage])
+def test_collects_what_its_device_has_installed(shop: Shop, stage: Stage | None) -> None:
+    shop.issue()
+    (batch,) = shop.office.journal.load_all()
+    certificate = batch.certificates[0].certificate.hash
+    said = [] if stage is None else [(batch.first_serial, certificate, stage)]
+    # Another certificate's word under the same serial says nothing of this one.
+    said.append((batch.first_serial, Hash32(b"\x01" * 32), Stage.INSTALLED))
+    device = batch.certificates[0].device
+    shop.office.journal.acknowledgements.record(
+        Statement(
+            DOMAIN.id,
+            device,
+            *(1, 7, Hash32.zero(), "strict", 0),
+            tuple(AcknowledgedCertificate(batch.authority, *one) for one in said),
+        ),
+        shop.office.now,
+    )
+    upkeep = collect(shop.office.journal, shop.bundles(), shop.stores)
+    gone = ["node 1", "node 2", "node 3"] if stage is Stage.INSTALLED else []
+    assert stores_of(upkeep) == gone
+    # Whoever needs it all the same gets it back from the journal.
+    again = repin(shop.office.journal, shop.bundles(), shop.stores)
+    assert stores_of(again) == ["node 1", "node 2", "node 3"]

@@ -1,0 +1,151 @@
+"""What devices said that they have installed: taken in once each, and never something older."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from dpki.bundle.seal import SealingSecrets
+from dpki.devices.acknowledgement import Stage, Statement, verify_acknowledgement
+from dpki.errors import MalformedInput, OutOfSequence, WrongContext
+from dpki.issuance.database import Database
+from dpki.issuance.index import Index
+from dpki.model import Address, AuthorityId, DomainId, Hash32, from_timestamp, to_timestamp
+from dpki.transport.base import MESSAGE_LIMIT, Message
+
+Certificate = tuple[Address, AuthorityId, int, Hash32]
+"""A certificate as a device names it: itself, CA, serial, hash."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The newest acknowledgement of a device.
+
+    Attributes:
+        digest: What it signed.
+        block: The block that it decided from.
+        mode: Who decides a login there.
+        prekeys: How many one-time keys it had left.
+        taken: When it was taken in.
+    """
+
+    sequence: int
+    digest: Hash32
+    block: int
+    mode: str
+    prekeys: int
+    taken: datetime
+
+
+class Acknowledgements:
+    """The acknowledgements in an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest(self) -> dict[Address, Heard]:
+        """Return the newest of each device."""
+        rows = self._database.rows(
+            "SELECT device, sequence, digest, block, mode, prekeys, taken FROM acknowledgements"
+        )
+        with self._database.decoded():
+            return {
+                Address(cast(bytes, device)): Heard(
+                    cast(int, sequence),
+                    Hash32(cast(bytes, digest)),
+                    cast(int, block),
+                    cast(str, mode),
+                    cast(int, prekeys),
+                    from_timestamp(cast(int, taken)),
+                )
+                for device, sequence, digest, block, mode, prekeys, taken in rows
+            }
+
+    def stages(self) -> dict[Certificate, Stage]:
+        """Return how far each certificate has come, as the devices said last."""
+        rows = self._database.rows(
+            "SELECT device, authority, serial, hash, stage FROM acknowledged"
+        )
+        with self._database.decoded():
+            return {
+                (
+                    Address(cast(bytes, device)),
+                    AuthorityId(cast(bytes, authority)),
+                    cast(int, serial),
+                    Hash32(cast(bytes, hash)),
+                ): Stage(stage)
+                for device, authority, serial, hash, stage in rows
+            }
+
+    def record(self, statement: Statement, now: datetime) -> None:
+        """Record what a device said; a trigger refuses what is not newer.
+
+        Raises:
+            DpkiError: It could not be recorded.
+        """
+        device = bytes(statement.device)
+        with self._database.transaction():
+            self._database.change(
+                "INSERT INTO acknowledgements VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (device) DO UPDATE SET sequence = excluded.sequence,"
+                " digest = excluded.digest, block = excluded.block, mode = excluded.mode,"
+                " prekeys = excluded.prekeys, taken = excluded.taken",
+                device,
+                statement.sequence,
+                bytes(statement.digest),
+                statement.block,
+                statement.mode,
+                statement.prekeys,
+                to_timestamp(now),
+            )
+            for one in statement.certificates:
+                self._database.change(
+                    "INSERT INTO acknowledged VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (device, authority, serial, hash)"
+                    " DO UPDATE SET stage = excluded.stage",
+                    device,
+                    bytes(one.authority),
+                    one.serial,
+                    bytes(one.hash),
+                    one.stage.value,
+                )
+
+
+def take_in(
+    database: Database,
+    message: Message,
+    secret: SealingSecrets,
+    domain: DomainId,
+    now: datetime,
+) -> Statement | None:
+    """Check an acknowledgement and record it; return None for one that was taken in before.
+
+    Args:
+        secret: What acknowledgements are sealed for.
+
+    Raises:
+        CheckedFalse: It is forged, altered, oversized, for somebody else, of a device that has no
+            name here, or older than what was taken in; nothing was recorded.
+        DpkiError: It could not be recorded.
+    """
+    if message.is_oversized:
+        raise MalformedInput(f"it is larger than {MESSAGE_LIMIT} bytes")
+    statement = verify_acknowledgement(message.data, secret, domain)
+    if statement.device != message.topic.device:
+        raise WrongContext(f"it is of device {statement.device}, in another's place")
+    if Index(database).device_at(statement.device) is None:
+        raise WrongContext(f"device {statement.device} has no name here")
+    heard = Acknowledgements(database)
+    before = heard.newest().get(statement.device)
+    if before is not None and before.digest == statement.digest:
+        return None
+    if before is not None and statement.sequence <= before.sequence:
+        raise OutOfSequence(
+            f"device {statement.device} said this as number {statement.sequence}, and number"
+            f" {before.sequence} was taken in already",
+            hint="somebody repeats an old message, or the device's clock was put back and its"
+            " folder lost: see dpki agent status there",
+        )
+    heard.record(statement, now)
+    return statement

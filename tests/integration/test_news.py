@@ -1,0 +1,127 @@
+"""Acknowledgements and doorbells, end to end: an agent, a broker with TLS, an admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dpki.cli.app import run
+from dpki.config.admin import AdminConfig, Home, create_admin_config
+from dpki.config.following import Following
+from dpki.config.news import Acknowledge, News, parse_reader
+from dpki.devices.document import make_key_document
+from dpki.issuance.database import Database
+from dpki.issuance.index import Index
+from tests.admins import Run, runner
+from tests.agents import Site, open_site
+from tests.brokers import Mosquitto
+from tests.chain_world import ChainWorld, open_world
+from tests.ssh_outbox import Host
+from tests.unit.config.test_admin import CONFIG
+
+SLOW = Following(interval=timedelta(hours=1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainWorld]:
+    with open_world(tmp_path_factory.mktemp("world")) as world:
+        world.anchor_users(world.sign_user())
+        world.issue_host()
+        yield world
+
+
+@pytest.fixture
+def site(world: ChainWorld) -> Iterator[Site]:
+    with open_site(world, following=SLOW, subscribe=()) as site:
+        yield site
+
+
+@pytest.fixture
+def home(
+    tmp_path: Path, world: ChainWorld, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> Home:
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("DPKI_HOME", str(home.directory))
+    config: AdminConfig = replace(
+        CONFIG,
+        chain=replace(CONFIG.chain, chain_id=world.domain.id.chain_id, rpc=(world.reader.name,)),
+        domain=world.domain.id,
+        broker=mosquitto.under("news"),
+    )
+    create_admin_config(home, config)
+    with Database(home.journal, world.domain.id) as database:
+        Index(database).add_device("gate-1", world.keys.address, make_key_document(world.keys))
+    return home
+
+
+@pytest.fixture
+def dpki(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
+
+
+def test_an_agent_says_what_it_installed_and_hears_the_bell(
+    world: ChainWorld, site: Site, home: Home, mosquitto: Mosquitto, dpki: Run
+) -> None:
+    reader = parse_reader(dpki("device", "collect-key").document["key"])
+    broker = mosquitto.under("news")
+    site.configure(broker=broker, news=News(Acknowledge("broker", reader), doorbell=True))
+    agent = site.start()
+    agent.wait_for("subscription", does="listening for the doorbell")
+    agent.wait_for("acknowledged")
+    collected = dpki("device", "collect").document
+    (taken,) = collected["taken"]
+    assert (taken["name"], taken["mode"]) == ("gate-1", "strict")
+    newest = world.hosts.next_serial - 1
+    assert taken["certificates"] == [
+        {"ca": str(world.hosts.id), "serial": newest, "stage": "installed"}
+    ]
+    again = dpki("device", "collect").document
+    assert (again["taken"], again["known"]) == ([], 1)
+    # Nothing comes of polling, and nothing of subscriptions: only of the bell.
+    world.anchor_users(world.sign_user())
+    assert dpki("device", "ring", "gate-1").document["devices"] == ["gate-1"]
+    agent.wait_for("installed", changed="login.db")
+    _, report, _ = site.call("status")
+    assert report["acknowledgement"]["to"] == "broker"
+    assert report["acknowledgement"]["left"] is not None
+    assert agent.end() == 0
+    # The password is in nobody's words, arguments and files (claim T10).
+    assert mosquitto.password not in str(agent.seen) + agent.errors() + mosquitto.log.read_text()
+
+
+def test_through_a_folder_that_is_looked_at_by_ssh(
+    world: ChainWorld, site: Site, home: Home, ssh_host: Host, tmp_path: Path, dpki: Run
+) -> None:
+    reader = parse_reader(dpki("device", "collect-key").document["key"])
+    outbox = tmp_path / "outbox"
+    site.configure(news=News(Acknowledge(str(outbox), reader)))
+    site.call("once")
+    address = str(ssh_host.folder(outbox))
+    known = dpki("device", "collect", address, "--ssh-config", str(ssh_host.config)).document
+    assert [one["name"] for one in known["taken"]] == ["gate-1"]
+    # Somebody alters it, and another place is not there: both are told, neither hides the other.
+    (message,) = outbox.iterdir()
+    message.write_bytes(message.read_bytes()[:-1] + b"\0")
+    refused = dpki("device", "collect", str(outbox))
+    assert refused.status == 3
+    assert "another home, or altered" in refused.document["refused"][0]["why"]
+    both = dpki("device", "collect", str(outbox), str(tmp_path / "stick"))
+    assert both.status == 5
+    assert len(both.document["refused"]) == len(both.document["unreachable"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["collect"], 2),
+        (["collect", "stick", "nonsense://x"], 2),
+        (["ring"], 2),
+        (["ring", "nobody"], 2),
+    ],
+)
+def test_mistakes(home: Home, words: list[str], status: int) -> None:
+    assert run(["device", *words]) == status
