@@ -124,8 +124,8 @@ def enrolment_section(
         *(f"| {f.prekeys} | {f.document:,} bytes | {f.request:,} bytes |" for f in documents),
         "",
         (
-            "`dpki device enroll --ssh … --ca host-ca`, from looking at hosts to agents that ran; all"
-            " of them on this machine, each an sshd on loopback with a mount namespace of its own,"
+            "`dpki device enroll --ssh … --ca host-ca`, from the first look to agents that ran;"
+            " all of them on this machine, each an sshd on loopback with a mount namespace of its own,"
             " where dpki was installed:"
         ),
         "",
