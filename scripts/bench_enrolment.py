@@ -125,7 +125,7 @@ def enrolment_section(
         "",
         (
             "`dpki device enroll --ssh … --ca host-ca`, from the first look to agents that ran;"
-            " all of them on this machine, each an sshd on loopback with a mount namespace of its own,"
+            " all of them here, each an sshd on loopback with a mount namespace of its own,"
             " where dpki was installed:"
         ),
         "",
