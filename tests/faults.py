@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _WRITING = (
 )
 # Which of an event's arguments is the name that needs room.
 _NAMES = {"os.mkdir": 0, "os.link": 1, "os.rename": 1}
+_CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
 
 @dataclass
@@ -173,3 +175,28 @@ def refused(work: Callable[[], object], *folders: Path) -> DpkiError | None:
         helpful = bool(error.hint) and any(str(folder) in error.message for folder in folders)
         return error if helpful else pytest.fail(f"{error.message!r}, {error.hint!r}")
     return None
+
+
+def run_and_die(work: Callable[[], object], at: int) -> bool:
+    """Work in a child that is killed right before its `at`-th change; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal seen
+            is_write = (
+                event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT
+            )
+            if event in _CHANGES or is_write:
+                seen += 1
+                if seen == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)

@@ -25,7 +25,7 @@ class Relay:
     Attributes:
         tell: What it makes of answers.
         is_gone: Whether it hangs up on every question.
-        hangs: Whether it leaves questions unanswered.
+        hangs: Whether it leaves questions unanswered; it hangs up on them once it does no longer.
         hung: Set once it has left one.
     """
 
@@ -46,7 +46,8 @@ class Relay:
             raise OSError
         if self.hangs:
             self.hung.set()
-            over.wait()
+            while self.hangs and not over.wait(0.1):
+                pass
             raise OSError
         many = asked if isinstance(asked, list) else [asked]
         answers = [self._pass_on(question) for question in many]

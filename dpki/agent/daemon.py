@@ -72,7 +72,7 @@ class _Daemon:
         self.directory = directory
         self.config = config
         self.problem = ""
-        self.tell = tell
+        self._tell = tell
         self.manager = ServiceManager()
         self._stamp = self._read_stamp()
         self._changed = asyncio.Event()
@@ -92,6 +92,11 @@ class _Daemon:
                 await _Watch(self).run(self._changed)
         self.manager.stopping()
         self.tell("stopped", {})
+
+    def tell(self, event: str, facts: Mapping[str, object]) -> None:
+        """Tell what happened; a full disk, or nobody who listens, ends no agent."""
+        with suppress(OSError, DpkiError):
+            self._tell(event, facts)
 
     async def heed_configuration(self) -> None:
         """Read device.toml again whenever somebody changed it."""

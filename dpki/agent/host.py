@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.agent import disk
+from dpki.agent.client_files import ClientFiles
 from dpki.agent.record import load_record
 from dpki.agent.reload import reload_sshd
 from dpki.agent.sshd import InstalledFiles, run_checked, verify_starts
@@ -22,7 +23,14 @@ from dpki.agent.unit import NAME, render_unit, writable_paths
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.config.device import DeviceConfig
 from dpki.errors import DpkiError, MalformedInput, NotAllowed
-from dpki.files import PRIVATE, PUBLIC, load_bounded, translated, write_atomic
+from dpki.files import (
+    PRIVATE,
+    PUBLIC,
+    find_leftovers,
+    load_bounded,
+    translated,
+    write_atomic,
+)
 
 FILE_NAME = "host.cbor"
 UNITS = Path("/etc/systemd/system")
@@ -104,6 +112,8 @@ def plan_install(host: Host) -> list[Deed]:
         tuple(dict.fromkeys((*made.folders, *map(str, folders)))),
     )
     deeds = []
+    if left := list(_leftovers(host)):
+        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     if coming != made or not host.manifest.exists():
         # First: what is written down and not made does no harm when it is taken off.
         deeds.append(Deed(f"note in {host.manifest} what is made", lambda: _save(host, coming)))
@@ -125,9 +135,13 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
         purge: Whether the device's folder goes too: its keys, its memory, its configuration.
     """
     made, files = load_made(host.manifest), InstalledFiles(host.at(host.config.sshd.directory))
+    outbound = host.config.outbound
+    client = None if outbound is None else ClientFiles(host.at(outbound.directory))
     deeds = []
     if host.unit.exists():
         deeds.append(Deed(f"stop {NAME} and remove {host.unit}", lambda: _remove_unit(host)))
+    if left := list(_leftovers(host)):
+        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     drop_in = host.at(host.config.sshd.drop_in)
     if _is_ours(drop_in, files):
         says = f"remove {drop_in}" + (", and tell sshd" if host.is_live else "")
@@ -135,11 +149,15 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
     if found := list(_own_files(files)):
         many = f"remove what it installed in {files.directory}: {len(found)} files and folders"
         deeds.append(Deed(many, lambda: _remove_all(found)))
+    if client is not None and (own := client.installed()):
+        many = f"remove what its SSH client goes by in {client.directory}: {len(own)} files"
+        deeds.append(Deed(many, lambda: _remove_all(own)))
     if made.user and _has_user(host, made.user):
         deeds.append(Deed(f"remove the account {made.user}", lambda: _remove_user(host, made.user)))
     folders = [host.at(Path(folder)) for folder in reversed(made.folders)]
     if found and not host.manifest.exists():
-        folders = [files.directory]  # by `dpki agent once`, which makes it
+        # By `dpki agent once`, which makes them.
+        folders = [files.directory, *([] if client is None else [client.directory])]
     deeds += [
         Deed(f"remove the folder {path}, if it is empty", lambda p=path: _remove_folder(p))  # type: ignore[misc]
         for path in folders
@@ -241,6 +259,12 @@ def _remove_user(host: Host, user: str) -> None:
 def _make(path: Path) -> None:
     with translated(path, "nothing was made"):
         path.mkdir(mode=0o755, exist_ok=True)
+
+
+def _leftovers(host: Host) -> Iterator[Path]:
+    """Yield the temporary files of an earlier command that was killed."""
+    for path in (host.manifest, host.unit):
+        yield from find_leftovers(path.parent, path.name)
 
 
 def _save(host: Host, made: Made) -> None:

@@ -29,6 +29,7 @@ class Anvil:
         logs: Folder for its log.
         optimism: Whether to follow the OP stack's rules instead of Ethereum's Prague.
         block_time: Seconds between blocks; None mines a block for each transaction, at once.
+        epoch: Blocks of an epoch: two epochs back a block is final; None for Anvil's 32.
         port: TCP port on loopback; 0 lets the system choose a free one.
         attached: Whether it must end with this process.
 
@@ -42,6 +43,7 @@ class Anvil:
         *,
         optimism: bool = False,
         block_time: int | None = None,
+        epoch: int | None = None,
         port: int = 0,
         attached: bool = True,
     ) -> None:
@@ -56,6 +58,7 @@ class Anvil:
         ]
         command += ["--network", "optimism"] if optimism else ["--hardfork", "prague"]
         command += [] if block_time is None else ["--block-time", str(block_time)]
+        command += [] if epoch is None else ["--slots-in-an-epoch", str(epoch)]
         self.optimism = optimism
         self.process = ManagedProcess(
             "Anvil", command, log=logs / "anvil.log", environment=os.environ, attached=attached

@@ -6,12 +6,15 @@ import queue
 import secrets
 import signal
 import socket
+import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +32,8 @@ from dpki.errors import CouldNotCheck, UsageError
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.deploy import deploy_domain
 from dpki.transactions.writer import DomainWriter
-from tests.agents import Site, open_site
+from scripts.stage import dpki_command
+from tests.agents import PATIENCE, Site, open_site
 from tests.chain_world import ChainWorld, open_world
 from tests.relay import Relay, open_relay
 
@@ -414,3 +418,24 @@ def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Sit
     assert report.all_problems == ()
     world.writer.revoke(world.users.id, [1])
     assert run_once(site.folder).changed == ("revoked.krl", "login.db")
+
+
+def test_a_log_that_takes_nothing_ends_no_agent(world: ChainWorld, site: Site) -> None:
+    """As where it is a file on a full disk."""
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(
+            [dpki_command(), "agent", "run", "--dir", str(site.folder), "--json"],
+            stdout=full,
+            stderr=full,
+        )
+    try:
+        serial = issue(world)
+        world.writer.revoke(world.users.id, [serial])
+        until = time.monotonic() + PATIENCE
+        while not (site.files.krl.exists() and is_revoked(site, world, serial)):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()

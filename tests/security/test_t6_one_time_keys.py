@@ -87,6 +87,19 @@ def test_a_copy_of_the_bundle_and_the_whole_device_open_nothing(world: ChainWorl
     assert any("do not open the bundle" in problem for problem in seen.problems)
 
 
+def test_it_counts_again_once_its_ca_is_lifted(world: ChainWorld) -> None:
+    """Nobody can open its bundle a second time: what it said is kept until it counts no more."""
+    certificate = world.issue_host(prekey=world.keys.prekeys[0])
+    assert presented(world.observe()) == certificate
+    world.writer.suspend(world.hosts.id)
+    assert presented(reloaded(world).observe()) is None
+    world.writer.lift(world.hosts.id)
+    assert presented(reloaded(world).observe()) == certificate
+    world.writer.revoke(world.hosts.id, [certificate.serial])
+    assert presented(reloaded(world).observe()) != certificate
+    assert not list((world.directory / "device/bundles").glob("*.opened"))
+
+
 def test_a_second_certificate_for_it_is_refused(world: ChainWorld) -> None:
     first = world.keys.prekeys[0]
     good = world.issue_host(prekey=first)

@@ -6,16 +6,21 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from dpki.agent import disk
+from dpki.agent.client import ClientInstaller
+from dpki.agent.install import pair_name
+from dpki.agent.rollback import bring_back
 from dpki.config.sshd import Mode
 from dpki.errors import DpkiError
 from tests.device import Device, open_device
 from tests.faults import leftovers, refused, refusing, resting, walk
+from tests.outbound import Client
 from tests.small_disk import Disk, on_a_small_disk
 
 NAMES = ("revoked.krl", "login.db", "login.py", "user_ca.pub")
@@ -106,6 +111,37 @@ def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device, mod
     assert device.update().changed == ()
 
 
+def test_what_the_ssh_client_goes_by_is_the_old_or_the_new(device: Device) -> None:
+    client = Client(device)
+    client.update()
+    first = client.pair
+    client.certify()
+    device.users.revoked.add(first.certificate.serial if first else 0)
+    plan = client.plan()
+    assert plan.outward is not None
+    wanted, krl, folder = plan.outward, plan.krl, client.files.directory
+    old = {path: path.read_bytes() for path in folder.iterdir()}
+    client.installer.install(wanted, krl)
+    new = {path: path.read_bytes() for path in folder.iterdir()}
+    times = 0
+    for _ in walk(folder):
+        with resting():
+            for path in folder.iterdir():
+                path.unlink()
+            for path, content in old.items():
+                path.write_bytes(content)
+                path.chmod(0o600 if path.suffix == "" and "client-" in path.name else 0o644)
+        # A new one, which remembers nothing.
+        fresh = ClientInstaller(client.outbound).install
+        if refused(partial(fresh, wanted, krl), folder) is not None:
+            times += 1
+        for path in folder.iterdir():
+            assert path.read_bytes() in (old.get(path), new.get(path)), path.name
+        assert client.files.krl.exists()
+    assert times > 10
+    assert {path.name for path in folder.iterdir()} == {path.name for path in new}
+
+
 def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None:
     """sshd refuses to take the new one into force, and the disk has become full meanwhile."""
     device.update()
@@ -119,6 +155,34 @@ def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None
         if "could not write" not in caught.value.message:
             break
     assert at > 5
+
+
+def test_a_rollback_is_done_or_not(device: Device) -> None:
+    assert device.host is not None
+    old = device.host
+    device.lead(old)
+    device.update()
+    device.update()
+    new = device.new_host_pair()
+    device.lead(new)
+    device.update()
+    device.update()
+    before = {path: path.read_bytes() for path in (device.drop_in, device.files / "installed.cbor")}
+    times = 0
+    for _ in walk(device.directory):
+        work = partial(bring_back, device.config, pair_name(old), device.now)
+        times += refused(work, device.directory) is not None
+        with resting():
+            assert leftovers(device.directory) == []
+            device.stage.run(["/usr/sbin/sshd", "-t", "-f", device.main_config])
+            device.update()
+            is_held = (device.files / "hold.cbor").exists()
+            shown = device.drop_in.read_text().split("HostKey ")[1].split("\n")[0]
+            assert shown.endswith(pair_name(old if is_held else new))
+            (device.files / "hold.cbor").unlink(missing_ok=True)
+            for path, content in before.items():
+                path.write_bytes(content)
+    assert times > 2
 
 
 def really_mounted(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from dpki.agent.host import (
-    Host,
     Made,
     encode_made,
     parse_made,
@@ -26,93 +25,60 @@ from dpki.agent.systemd import Systemctl
 from dpki.agent.unit import NAME, render_unit
 from dpki.bundle.codec import dumps
 from dpki.cli.app import run
-from dpki.config.device import Access, DeviceConfig, save_device_config
+from dpki.config.device import DeviceConfig
 from dpki.config.following import Metrics
-from dpki.config.sshd import Sshd
+from dpki.config.outbound import Outbound
 from dpki.errors import ConfigError, MalformedInput, NotAllowed
-from tests.fakes.systemd import FakeSystemd
-from tests.world import DOMAIN
-
-DIRECTORY = Path("/etc/dpki")
-CONFIG = DeviceConfig(
-    domain=DOMAIN.id,
-    rpc=("https://rpc.example",),
-    access=Access(console_access=True),
-    sshd=Sshd(login_user="dpki-login"),
+from tests.service_host import (
+    CONFIG,
+    DIRECTORY,
+    PROGRAM,
+    carry_out,
+    host_of,
+    installed_by_the_agent,
+    make_root,
+    snapshot,
 )
-PROGRAM = Path("/opt/dpki/bin/dpki")
-
-
-def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
-    """Return every file, link and folder below, with its mode and what it holds."""
-    found = {}
-    for path in root.rglob("*"):
-        if path.is_symlink():
-            content = str(path.readlink()).encode()
-        else:
-            content = path.read_bytes() if path.is_file() else b""
-        # useradd and userdel keep a copy and a lock of what was before.
-        if not path.name.endswith("-") and path.name != ".pwd.lock":
-            found[str(path.relative_to(root))] = (path.lstat().st_mode, content)
-    return found
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The root folder of a host with sshd, accounts and a device that was set up."""
-    root = tmp_path / "root"
-    for folder in ("etc/ssh/sshd_config.d", "etc/systemd/system", "etc/dpki/keys"):
-        (root / folder).mkdir(parents=True)
-    (root / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n")
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
-    (root / "etc/group").write_text("root:x:0:\n")
-    (root / "etc/shadow").write_text("root:*:19000:0:99999:7:::\n")
-    (root / "etc/gshadow").write_text("root:*::\n")
-    (root / "etc/dpki/keys/identity.key").write_text("secret")
-    save_device_config(root / "etc/dpki", CONFIG)
-    return root
-
-
-def host_of(root: Path, systemd: FakeSystemd | None = None) -> Host:
-    return Host(DIRECTORY, CONFIG, systemd or FakeSystemd(root), PROGRAM, root)
-
-
-def carry_out(deeds: list[object]) -> list[str]:
-    for deed in deeds:
-        deed.do()  # type: ignore[attr-defined]
-    return [deed.says for deed in deeds]  # type: ignore[attr-defined]
-
-
-def installed_by_the_agent(root: Path) -> None:
-    """Leave what a run of the agent leaves."""
-    files = root / "etc/ssh/dpki"
-    (files / "accounts").mkdir(exist_ok=True)
-    for name in ("user_ca.pub", "revoked.krl", "login.py", "login.db", "lock", "hold.cbor"):
-        (files / name).write_bytes(b"x")
-    (files / "host-0123456789abcdef").write_bytes(b"private")
-    (files / "accounts/ops").write_bytes(b"line")
-    record = {"v": 1, "told": "", "pairs": [], "files": {"accounts/ops": [], "drop-in": []}}
-    (files / "installed.cbor").write_bytes(dumps(record))
-    drop_in = root / "etc/ssh/sshd_config.d/10-dpki.conf"
-    drop_in.write_text("# Written by the dpki agent; changes here are overwritten.\n")
+    return make_root(tmp_path)
 
 
 def test_it_leaves_the_host_as_it_found_it(root: Path) -> None:
     before = snapshot(root)
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     assert host.systemd.running == {NAME}  # type: ignore[attr-defined]
     assert b"dpki-login:" in (root / "etc/passwd").read_bytes()
     installed_by_the_agent(root)
-    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    carry_out(plan_uninstall(host, purge=False))
     assert host.systemd.running == set()  # type: ignore[attr-defined]
     assert snapshot(root) == before
     assert plan_uninstall(host, purge=False) == []
 
 
+def test_nor_does_anything_of_its_ssh_client_stay(root: Path) -> None:
+    before = snapshot(root)
+    host = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
+    carry_out(plan_install(host))  # type: ignore[arg-type]
+    installed_by_the_agent(root)
+    folder = root / "etc/ssh/dpki-client"
+    names = ("revoked.krl", "known_hosts", "ssh_config", "host_lookup.py", "hosts.db", "client-01")
+    for name in (*names, "client-01-cert.pub"):
+        (folder / name).write_bytes(b"x")
+    (folder / "somebody's").write_bytes(b"x")
+    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    assert [path.name for path in folder.iterdir()] == ["somebody's"]
+    (folder / "somebody's").unlink()
+    folder.rmdir()
+    assert snapshot(root) == before
+
+
 def test_installing_again_changes_nothing(root: Path) -> None:
     host = host_of(root)
-    assert carry_out(plan_install(host))  # type: ignore[arg-type]
+    assert carry_out(plan_install(host))
     after = snapshot(root)
     assert plan_install(host) == []
     assert snapshot(root) == after
@@ -120,10 +86,10 @@ def test_installing_again_changes_nothing(root: Path) -> None:
 
 def test_a_unit_that_somebody_changed_or_stopped_is_completed(root: Path) -> None:
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     host.unit.write_text("[Service]\nExecStart=/bin/true\n")
     assert len(plan_install(host)) == 2
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     host.systemd.running.clear()  # type: ignore[attr-defined]
     (only,) = plan_install(host)
     assert "enable and start" in only.says
@@ -135,36 +101,36 @@ def test_what_was_there_before_stays(root: Path) -> None:
     (root / "etc/ssh/dpki").mkdir(mode=0o755)
     before = snapshot(root)
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     installed_by_the_agent(root)
-    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    carry_out(plan_uninstall(host, purge=False))
     assert snapshot(root) == before
 
 
 def test_what_others_put_into_our_folder_stays_too(root: Path) -> None:
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     installed_by_the_agent(root)
     (root / "etc/ssh/dpki/notes.txt").write_text("mine")
-    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    carry_out(plan_uninstall(host, purge=False))
     left = [path.name for path in (root / "etc/ssh/dpki").iterdir()]
     assert left == ["notes.txt"]
 
 
 def test_a_drop_in_of_somebody_else_stays(root: Path) -> None:
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
     installed_by_the_agent(root)
     drop_in = root / "etc/ssh/sshd_config.d/10-dpki.conf"
     drop_in.write_text("Port 2222\n")
-    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    carry_out(plan_uninstall(host, purge=False))
     assert drop_in.read_text() == "Port 2222\n"
 
 
 def test_purge_takes_the_keys_as_well(root: Path) -> None:
     host = host_of(root)
-    carry_out(plan_install(host))  # type: ignore[arg-type]
-    carry_out(plan_uninstall(host, purge=True))  # type: ignore[arg-type]
+    carry_out(plan_install(host))
+    carry_out(plan_uninstall(host, purge=True))
     assert not (root / "etc/dpki").exists()
 
 
@@ -174,12 +140,12 @@ def test_killed_in_between_it_goes_on(root: Path) -> None:
     count = len(plan_install(host_of(root)))
     for done in range(count + 1):
         host = host_of(root)
-        carry_out(plan_install(host)[:done])  # type: ignore[arg-type]
+        carry_out(plan_install(host)[:done])
         if done % 2:
-            carry_out(plan_install(host))  # type: ignore[arg-type]
+            carry_out(plan_install(host))
         for _ in range(20):
             if deeds := plan_uninstall(host, purge=False):
-                carry_out(deeds[:1])  # type: ignore[arg-type]
+                carry_out(deeds[:1])
         assert snapshot(root) == before, done
 
 
@@ -252,12 +218,14 @@ class TestUnit:
 
     def test_it_writes_where_it_must_and_nowhere_else(self) -> None:
         config = replace(CONFIG, metrics=Metrics(textfile=Path("/var/lib/node/dpki.prom")))
+        config = replace(config, outbound=Outbound("telemetry", Path("/etc/ssh/dpki-client")))
         lines = render_unit(PROGRAM, DIRECTORY, config).decode().splitlines()
         assert "ProtectSystem=strict" in lines
         assert [line.split("=")[1] for line in lines if line.startswith("ReadWritePaths=")] == [
             "/etc/dpki",
             "/etc/ssh/dpki",
             "/etc/ssh/sshd_config.d",
+            "/etc/ssh/dpki-client",
             "/var/lib/node",
         ]
         assert "ProtectHome=yes" in lines
