@@ -198,3 +198,7 @@ class StoreFailed(DpkiError):
 
 class ServiceFailed(DpkiError):
     """A service that dpki manages (Anvil, Kubo, sshd) did not start or died."""
+
+
+class HostFailed(DpkiError):
+    """A host could not be reached by SSH, is another than is known, or a command failed there."""

@@ -36,7 +36,7 @@ _REMEDIES = {
 }
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE, owner: int | None = None) -> None:
     """Replace the file at `path` by `data`, atomically and durably.
 
     The folder must exist. The temporary file is private until it is complete, so that a secret is
@@ -44,11 +44,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
 
     Args:
         mode: Permission bits of the new file, whatever the umask.
+        owner: Number of the user that it belongs to; None for whoever runs this.
 
     Raises:
         DpkiError: The file could not be written; the old content is untouched.
     """
-    with written_beside(path, data, mode=mode) as temporary, translated(path):
+    with written_beside(path, data, mode=mode, owner=owner) as temporary, translated(path):
         temporary.replace(path)
         with translated(path, "it is the earlier one or the new one"):
             fsync_directory(path.parent)
@@ -81,7 +82,9 @@ def create_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
 
 
 @contextmanager
-def written_beside(path: Path, data: bytes, *, mode: int = PRIVATE) -> Iterator[Path]:
+def written_beside(
+    path: Path, data: bytes, *, mode: int = PRIVATE, owner: int | None = None
+) -> Iterator[Path]:
     """Yield a file with this content beside `path`, safely on the disk; gone after the block.
 
     What a killed process leaves of it, `remove_leftovers` finds.
@@ -97,6 +100,8 @@ def written_beside(path: Path, data: bytes, *, mode: int = PRIVATE) -> Iterator[
                 file.write(data)
                 file.flush()
                 os.fchmod(file.fileno(), mode)
+                if owner is not None:
+                    os.fchown(file.fileno(), owner, -1)
                 os.fsync(file.fileno())
         yield temporary
     finally:

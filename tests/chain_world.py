@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from dpki.agent.observation import Observation
 from dpki.agent.observe import observe
 from dpki.agent.opened import OpenedBundles
@@ -24,6 +26,7 @@ from dpki.chain.domain import Domain, fetch_domain
 from dpki.chain.rpc import Call, Endpoint, Reader
 from dpki.config.device import Access, DeviceConfig
 from dpki.config.finality import Finality
+from dpki.config.outbound import Outbound
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import make_enrollment_request
 from dpki.devices.keys import DeviceKeys, generate_device_keys
@@ -53,6 +56,7 @@ class ChainWorld:
     issuer: IssuerKey = field(default_factory=IssuerKey.generate)
     confirmations: int = 1
     finality: str = "latest"
+    outbound: Outbound | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     def __post_init__(self) -> None:
@@ -114,19 +118,35 @@ class ChainWorld:
             change: What to do to the bundle before it is sealed.
             prekey: The one-time key that it is for instead.
         """
-        serial, device = self.hosts.next_serial, self.keys.address
-        certificate = self.hosts.sign(
-            principals=[HOST],
-            subject=self.keys.ssh_host[-1] if prekey is None else prekey.ssh,
+        return self._issue_own(self.hosts, [HOST], self.keys.ssh_host[-1], change, prekey)
+
+    def issue_client(
+        self,
+        change: Callable[[Bundle], Bundle] = lambda bundle: bundle,
+        prekey: PrekeySecret | None = None,
+    ) -> SshCertificate:
+        """Do the same with a user certificate for its SSH client's newest key."""
+        return self._issue_own(self.users, ["ops"], self.keys.ssh_user[-1], change, prekey)
+
+    def _issue_own(
+        self,
+        ca: Ca,
+        principals: list[str],
+        key: Ed25519PrivateKey,
+        change: Callable[[Bundle], Bundle],
+        prekey: PrekeySecret | None,
+    ) -> SshCertificate:
+        serial, device = ca.next_serial, self.keys.address
+        certificate = ca.sign(
+            principals=principals,
+            subject=key if prekey is None else prekey.ssh,
             valid_after=self.now - timedelta(minutes=5),
             valid_before=self.now + timedelta(days=1),
         )
-        context = merkle.leaf_context(
-            self.domain.id.chain_id, self.domain.certificates, self.hosts.id
-        )
+        context = merkle.leaf_context(self.domain.id.chain_id, self.domain.certificates, ca.id)
         bare = Entry(certificate.hash, device, certificate.valid_before, Hash32.zero())
         path = merkle.Tree([merkle.leaf(context, serial, bare)]).path(0, serial)
-        place = bundle_context(self.domain.id, self.hosts.id, serial, device)
+        place = bundle_context(self.domain.id, ca.id, serial, device)
         bundle = change(Bundle(certificate.blob, None, path, place))
         public = self.keys.sealing.public
         if prekey is not None:
@@ -136,14 +156,14 @@ class ChainWorld:
         locator = locator_for(
             self.issuer,
             self.keys.sealing.public.x25519,
-            self.hosts.id,
+            ca.id,
             device,
             certificate.hash,
             digest_of(sealed),
         )
         entry = Entry(certificate.hash, device, certificate.valid_before, locator)
-        self.writer.issue(self.hosts.id, serial, [entry])
-        self.hosts.next_serial += 1
+        self.writer.issue(ca.id, serial, [entry])
+        ca.next_serial += 1
         return certificate
 
     @property
@@ -160,6 +180,7 @@ class ChainWorld:
             rpc=("unused",),
             access=Access(console_access=True),
             chain=Finality(authority_finality=self.finality, confirmations=self.confirmations),
+            outbound=self.outbound,
         )
         with open_state(folder) as state:
             return observe(

@@ -140,6 +140,7 @@ from dpki.model import (
 )
 from dpki.model import Path as MerklePath
 from dpki.note import SignedNote, VerifierKey
+from dpki.remote.survey import parse_survey
 from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions import abi
 from dpki.transactions.actions import DomainCalls
@@ -672,6 +673,17 @@ def _texts(*values: object) -> tuple[bytes, ...]:
 
 _KEYS = _key_files()
 
+_SURVEY = b"""uid=0
+python=python3.12 3.12
+venv=python3.12
+systemd=yes
+sshd=OpenSSH_9.2
+config=yes
+include=/etc/ssh/sshd_config.d/*.conf
+room=9000000
+clock=1796000000
+dpki=/usr/bin/dpki dpki 0.1.0
+"""
 _STANDINGS = {
     key_of("https://rpc.example"): Named("https://rpc.example", Standing(2, 1.8e9, Fault.FORKED))
 }
@@ -738,6 +750,7 @@ PARSERS: Mapping[str, Parser] = {
     "agent-kept": Parser(parse_kept, (encode_kept(_kept()),)),
     "subscription": Parser(_subscription, _MESSAGES),
     "installed-record": Parser(parse_record, (encode_record(_RECORD),)),
+    "host-survey": Parser(parse_survey, (_SURVEY,)),
     "made-on-host": Parser(parse_made, (encode_made(Made("login", ("/etc/ssh",))),)),
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-record": Parser(

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from dpki.agent.counting import counts, holder_is_active, own_that_count
 from dpki.agent.index import Access, IndexedAuthority, IndexedCertificate, LoginIndex
-from dpki.agent.observation import HostPair, Known, Observation, Unconfirmed
+from dpki.agent.observation import HostPair, Observation, Unconfirmed
+from dpki.agent.outward import OutwardPlan, plan_outward
 from dpki.certificates.krl import LARGEST_SERIAL
 from dpki.certificates.principals import account_principal
 from dpki.chain.snapshot import Authority, Snapshot
@@ -32,6 +34,7 @@ class Plan:
             among them that are installed may stay for a while.
         problems: What is not as it should be, a sentence each.
         waiting: What counts only once watchdogs confirmed it, a sentence each.
+        outward: What its SSH client should go by; None where nobody uses it.
     """
 
     time: datetime
@@ -42,6 +45,7 @@ class Plan:
     presentable: frozenset[Hash32]
     problems: tuple[str, ...]
     waiting: tuple[str, ...]
+    outward: OutwardPlan | None = None
 
     @property
     def host(self) -> HostPair | None:
@@ -92,14 +96,11 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
                 known.entry.certificate_hash, known.authority, known.serial, known.entry.not_after
             )
             for known in observation.known
-            if known.authority in keys
-            and _holder_is_active(known, snapshot)
-            and known.entry.not_after > snapshot.block.time
-            and not snapshot.authorities[known.authority].is_revoked(known.serial)
-            and not any(known.serial in serials for serials in held.get(known.authority, ()))
+            if known.authority in keys and counts(known, snapshot, held)
         ),
         access=_access(config, device, snapshot, keys.keys()),
     )
+    outward = plan_outward(config, device, observation, held, is_ours=is_ours)
     lines = [f"{line}\n" for a in trusted if (line := authority_line(a)) is not None]
     if config.sshd.mode is Mode.FILES:
         for id in keys:
@@ -107,15 +108,17 @@ def decide(config: DeviceConfig, device: Address, observation: Observation, now:
     if config.sshd.fence:
         for id in keys:
             held.setdefault(id, []).extend(_fence(id, index.certificates))
+    own = own_that_count(device, observation, AuthorityKind.SSH_HOST)
     return Plan(
         time=snapshot.block.time,
         krl=revocation_list(snapshot, held),
         user_authorities="".join(lines).encode(),
         index=index,
         hosts=(observation.host,) if is_ours and observation.host is not None else (),
-        presentable=frozenset(_presentable(device, observation) if is_ours else ()),
+        presentable=frozenset(own if is_ours else ()),
         problems=tuple(problems),
         waiting=(*observation.waiting, *map(_waiting, observation.unconfirmed)),
+        outward=outward,
     )
 
 
@@ -126,22 +129,10 @@ def _waiting(unconfirmed: Unconfirmed) -> str:
     return f"{which} of CA {batch.authority}: {unconfirmed.reason}"
 
 
-def _holder_is_active(known: Known, snapshot: Snapshot) -> bool:
-    """Whether a certificate is nobody's, or of a device that is enrolled and not retired.
-
-    Whose a certificate is does not say where it counts: a device's client certificate is accepted
-    wherever its principals are.
-    """
-    holder = known.entry.device
-    record = snapshot.devices.get(holder)
-    is_active = record is not None and record.state is DeviceState.ACTIVE
-    return holder == Address.zero() or is_active
-
-
 def _of_inactive_devices(authority: AuthorityId, observation: Observation) -> Iterable[range]:
     """Yield the serials that count for no device any more: in files mode sshd must be told."""
     for known in observation.known:
-        if known.authority == authority and not _holder_is_active(known, observation.snapshot):
+        if known.authority == authority and not holder_is_active(known, observation.snapshot):
             yield range(known.serial, known.serial + 1)
 
 
@@ -152,22 +143,6 @@ def _fence(authority: AuthorityId, certificates: Iterable[IndexedCertificate]) -
         yield range(following, serial)
         following = serial + 1
     yield range(following, LARGEST_SERIAL + 1)
-
-
-def _presentable(device: Address, observation: Observation) -> Iterable[Hash32]:
-    """Yield the hashes of this device's host certificates that nothing speaks against."""
-    snapshot = observation.snapshot
-    for known in observation.known:
-        authority = snapshot.authorities.get(known.authority)
-        if (
-            authority is not None
-            and authority.kind is AuthorityKind.SSH_HOST
-            and authority.state.is_trusted
-            and known.entry.device == device
-            and known.entry.not_after > snapshot.block.time
-            and not authority.is_revoked(known.serial)
-        ):
-            yield known.entry.certificate_hash
 
 
 def _outage_of(config: DeviceConfig, snapshot: Snapshot, authority: AuthorityId) -> Outage:

@@ -75,24 +75,37 @@ def remove(path: Path) -> bool:
     return True
 
 
-def is_installed(path: Path, content: bytes, mode: int) -> bool:
-    """Whether the file is there with this content, mode and owner, and is no link."""
+def is_installed(path: Path, content: bytes, mode: int, owner: int | None = None) -> bool:
+    """Whether the file is there with this content, mode and owner, and is no link.
+
+    Args:
+        owner: None for whoever runs this.
+    """
     if read(path) != content:
         return False
     found = path.lstat()
     return (
         stat.S_ISREG(found.st_mode)
         and stat.S_IMODE(found.st_mode) == mode
-        and found.st_uid == os.geteuid()
+        and found.st_uid == (os.geteuid() if owner is None else owner)
     )
 
 
 def read_pair(files: InstalledFiles, name: str) -> SshCertificate | None:
     """Return the certificate of an installed host pair; None where the pair is not whole."""
+    return read_whole_pair(files.host_key(name), files.host_certificate(name), name)
+
+
+def read_whole_pair(key_file: Path, certificate_file: Path, name: str) -> SshCertificate | None:
+    """Return the certificate of an installed key pair; None where the pair is not whole.
+
+    Args:
+        name: The first digits of its hash.
+    """
     try:
-        data = load_bounded(files.host_certificate(name), limit=_CERTIFICATE_LIMIT)
+        data = load_bounded(certificate_file, limit=_CERTIFICATE_LIMIT)
         certificate = parse_ssh_certificate(data.decode().strip())
-        key = public_blob(load_bounded(files.host_key(name), limit=_CERTIFICATE_LIMIT))
+        key = public_blob(load_bounded(key_file, limit=_CERTIFICATE_LIMIT))
     except (DpkiError, ValueError):
         return None
     is_it = certificate.hash.hex()[:16] == name and key == certificate.subject_key

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
+from dpki.agent.client_files import ClientFiles
 from dpki.agent.kept import Kept, load_kept, save_kept
 from dpki.agent.memory import with_memory
-from dpki.agent.observation import HostPair, Observation
+from dpki.agent.observation import ClientPair, HostPair, Observation
 from dpki.agent.observe import observe
 from dpki.agent.opened import OpenedBundles
 from dpki.agent.opener import FETCH_BUDGET, FETCH_DEADLINE
@@ -33,6 +35,8 @@ from dpki.files import make_private_directory
 from dpki.store.directory import DirectoryStore
 from dpki.store.gateway import Gateway
 from dpki.verification.verdict import Finding, Verdict
+
+_Pair = TypeVar("_Pair", HostPair, ClientPair)
 
 KEYS = "keys"
 DOMAINS = "domains"
@@ -178,34 +182,24 @@ class Follower:
             confirmed = snapshot.block.number - self.config.chain.confirmations + 1
             known = tuple(k for k in state.known() if k.block <= confirmed)
         keys = self._load_keys()
-        host = None if kept.host is None else self._host_pair(kept.host, snapshot, keys)
+        host = client = None
+        if kept.host is not None:
+            files = InstalledFiles(self.config.sshd.directory)
+            host = _recalled(HostPair, kept.host, snapshot, keys.host_key_for, files.host_key)
+        if kept.client is not None and self.config.outbound is not None:
+            at = ClientFiles(self.config.outbound.directory)
+            client = _recalled(ClientPair, kept.client, snapshot, keys.user_key_for, at.key)
         observation = Observation(
-            snapshot, kept.finalized, known, host, (), kept.unconfirmed, kept.waiting
+            snapshot,
+            kept.finalized,
+            known,
+            host,
+            (),
+            kept.unconfirmed,
+            kept.waiting,
+            client=client,
         )
         return Seen(observation, kept.evidence, kept.at)
-
-    def _host_pair(self, blob: bytes, snapshot: Snapshot, keys: DeviceKeys) -> HostPair | None:
-        """Return the host pair that was good, as far as it still is and its key is here."""
-        certificate = parse_ssh_certificate(blob)
-        authority = snapshot.authorities.get(certificate.authority_id)
-        is_good = (
-            authority is not None
-            and authority.state.is_trusted
-            and not authority.is_revoked(certificate.serial)
-        )
-        if not is_good:
-            return None
-        finding = Finding(Verdict.VALID, "it was when it was last judged")
-        own = keys.host_key_for(certificate.subject_key)
-        pair = HostPair(certificate, own or b"", finding)
-        if own is not None:
-            return pair
-        try:
-            # It came in a bundle, and lies where sshd reads it.
-            installed = InstalledFiles(self.config.sshd.directory).host_key(pair_name(pair))
-            return replace(pair, key=installed.read_bytes())
-        except OSError:
-            return None
 
     def close(self) -> None:
         """Let go of the connections; another look makes new ones."""
@@ -240,6 +234,40 @@ class Follower:
             chain = connect_agreed(config.rpc, config.domain, config.quorum, file)
             self._connection = self._stack.enter_context(chain)
         return self._connection
+
+
+def _recalled(
+    sort: type[_Pair],
+    blob: bytes,
+    snapshot: Snapshot,
+    find: Callable[[bytes], bytes | None],
+    place: Callable[[str], Path],
+) -> _Pair | None:
+    """Return the key pair that was good, as far as it still is and its key is here.
+
+    Args:
+        find: Returns the device's own private key.
+        place: Returns where one that came in a bundle is installed, by the pair's name.
+    """
+    certificate = parse_ssh_certificate(blob)
+    authority = snapshot.authorities.get(certificate.authority_id)
+    is_good = (
+        authority is not None
+        and authority.state.is_trusted
+        and not authority.is_revoked(certificate.serial)
+    )
+    if not is_good:
+        return None
+    finding = Finding(Verdict.VALID, "it was when it was last judged")
+    own = find(certificate.subject_key)
+    pair = sort(certificate, own or b"", finding)
+    if own is not None:
+        return pair
+    try:
+        # It came in a bundle, and lies where it is used.
+        return sort(certificate, place(pair_name(pair)).read_bytes(), finding)
+    except OSError:
+        return None
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

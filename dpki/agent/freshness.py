@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
+from dpki.agent.host_index import HostIndex
 from dpki.agent.index import LoginIndex
 
 _T = TypeVar("_T")
@@ -34,6 +36,21 @@ def refreshed(index: LoginIndex, installed: LoginIndex | None) -> LoginIndex:
         # Also where the chain went back: a reorg, or a block from far in the future.
         if not timedelta(0) <= new.chain_time - old.chain_time < patience:
             return index
+    return installed
+
+
+def refreshed_hosts(index: HostIndex, installed: HostIndex | None) -> HostIndex:
+    """Return the installed index of hosts likewise."""
+    if installed is None:
+        return index
+    same = replace(installed, chain_time=index.chain_time, fresh_until=index.fresh_until)
+    lasts = index.fresh_until - index.chain_time
+    was = installed.fresh_until - installed.chain_time
+    # One that never closes ends at a fixed time.
+    keeps = lasts == was or index.fresh_until == installed.fresh_until
+    passed = index.chain_time - installed.chain_time
+    if same != index or not keeps or not timedelta(0) <= passed < min(REFRESH, lasts / 24):
+        return index
     return installed
 
 

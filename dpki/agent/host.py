@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.agent import disk
+from dpki.agent.client_files import ClientFiles
 from dpki.agent.record import load_record
 from dpki.agent.reload import reload_sshd
 from dpki.agent.sshd import InstalledFiles, run_checked, verify_starts
@@ -134,6 +135,8 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
         purge: Whether the device's folder goes too: its keys, its memory, its configuration.
     """
     made, files = load_made(host.manifest), InstalledFiles(host.at(host.config.sshd.directory))
+    outbound = host.config.outbound
+    client = None if outbound is None else ClientFiles(host.at(outbound.directory))
     deeds = []
     if host.unit.exists():
         deeds.append(Deed(f"stop {NAME} and remove {host.unit}", lambda: _remove_unit(host)))
@@ -146,11 +149,15 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
     if found := list(_own_files(files)):
         many = f"remove what it installed in {files.directory}: {len(found)} files and folders"
         deeds.append(Deed(many, lambda: _remove_all(found)))
+    if client is not None and (own := client.installed()):
+        many = f"remove what its SSH client goes by in {client.directory}: {len(own)} files"
+        deeds.append(Deed(many, lambda: _remove_all(own)))
     if made.user and _has_user(host, made.user):
         deeds.append(Deed(f"remove the account {made.user}", lambda: _remove_user(host, made.user)))
     folders = [host.at(Path(folder)) for folder in reversed(made.folders)]
     if found and not host.manifest.exists():
-        folders = [files.directory]  # by `dpki agent once`, which makes it
+        # By `dpki agent once`, which makes them.
+        folders = [files.directory, *([] if client is None else [client.directory])]
     deeds += [
         Deed(f"remove the folder {path}, if it is empty", lambda p=path: _remove_folder(p))  # type: ignore[misc]
         for path in folders

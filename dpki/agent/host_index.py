@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -13,7 +14,7 @@ from dpki.chain.snapshot import Snapshot
 from dpki.config.sshd import is_plain_path
 from dpki.errors import UsageError
 from dpki.files import PUBLIC, translated, write_atomic
-from dpki.model import AuthorityKind, to_timestamp
+from dpki.model import AuthorityId, AuthorityKind, to_timestamp
 from dpki.verification.anchored_hosts import AnchoredHost
 from dpki.verification.known_hosts import known_hosts_line
 from dpki.verification.revocations import authority_key
@@ -32,10 +33,39 @@ CREATE TABLE certificate (
 """
 
 
-def encode_host_index(
+@dataclass(frozen=True, order=True)
+class HostAuthority:
+    """A host CA.
+
+    Attributes:
+        key: Its SSH public key blob.
+        line: Its known_hosts line.
+    """
+
+    id: AuthorityId
+    key: bytes
+    line: str
+
+
+@dataclass(frozen=True)
+class HostIndex:
+    """All that a host is judged by.
+
+    Attributes:
+        chain_time: Time of the block that it was made from.
+        fresh_until: From then on, it knows nothing.
+    """
+
+    authorities: tuple[HostAuthority, ...]
+    certificates: tuple[AnchoredHost, ...]
+    chain_time: datetime
+    fresh_until: datetime
+
+
+def make_host_index(
     snapshot: Snapshot, hosts: Iterable[AnchoredHost], pattern: str, fresh_until: datetime
-) -> bytes:
-    """Return the index as the bytes of a SQLite database file.
+) -> HostIndex:
+    """Return the index of a domain's host certificates.
 
     Every host CA of the domain stands in it, so that a suspended or retired one's certificates are
     refused and not taken for a stranger's.
@@ -47,6 +77,22 @@ def encode_host_index(
     Raises:
         UsageError: The pattern could not stand in a known_hosts file.
     """
+    return HostIndex(
+        tuple(
+            HostAuthority(authority.id, key, line)
+            for authority in snapshot.authorities.values()
+            if authority.kind is AuthorityKind.SSH_HOST
+            and (key := authority_key(authority)) is not None
+            and (line := known_hosts_line(authority, pattern)) is not None
+        ),
+        tuple(sorted(hosts)),
+        snapshot.block.time,
+        fresh_until,
+    )
+
+
+def encode_host_index(index: HostIndex) -> bytes:
+    """Return the index as the bytes of a SQLite database file."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.executescript(_SCHEMA)
@@ -54,23 +100,20 @@ def encode_host_index(
             "INSERT INTO meta VALUES (?, ?)",
             [
                 ("version", INDEX_VERSION),
-                ("chain_time", to_timestamp(snapshot.block.time)),
-                ("fresh_until", to_timestamp(fresh_until)),
+                ("chain_time", to_timestamp(index.chain_time)),
+                ("fresh_until", to_timestamp(index.fresh_until)),
             ],
         )
         connection.executemany(
             "INSERT INTO authority VALUES (?, ?, ?)",
-            [
-                (bytes(authority.id), key, line)
-                for authority in snapshot.authorities.values()
-                if authority.kind is AuthorityKind.SSH_HOST
-                and (key := authority_key(authority)) is not None
-                and (line := known_hosts_line(authority, pattern)) is not None
-            ],
+            [(bytes(a.id), a.key, a.line) for a in sorted(index.authorities)],
         )
         connection.executemany(
             "INSERT INTO certificate VALUES (?, ?, ?)",
-            [(bytes(h.hash), bytes(h.authority), to_timestamp(h.not_after)) for h in sorted(hosts)],
+            [
+                (bytes(h.hash), bytes(h.authority), to_timestamp(h.not_after))
+                for h in sorted(index.certificates)
+            ],
         )
         connection.commit()
         return connection.serialize()
@@ -92,9 +135,13 @@ def write_lookup(directory: Path, index: bytes) -> None:
         )
     with translated(directory, "nothing was written into it"):
         directory.mkdir(parents=True, exist_ok=True)
-    script = package_files("dpki.agent").joinpath(COMMAND).read_bytes()
-    write_atomic(directory / COMMAND, script, mode=PUBLIC)
+    write_atomic(directory / COMMAND, lookup_command(), mode=PUBLIC)
     write_atomic(directory / INDEX, index, mode=PUBLIC)
+
+
+def lookup_command() -> bytes:
+    """Return the command's script."""
+    return package_files("dpki.agent").joinpath(COMMAND).read_bytes()
 
 
 def command_line(directory: Path) -> str:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from dpki.agent.client import ClientInstaller, install_client
 from dpki.agent.clock import judge_clock
 from dpki.agent.decide import decide
 from dpki.agent.follow import KEYS, Seen
@@ -15,7 +16,7 @@ from dpki.agent.merge import merge
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
 from dpki.config.device import DeviceConfig
-from dpki.devices.keys import erase_host_keys, load_device_keys
+from dpki.devices.keys import HOST_DIRECTORY, USER_DIRECTORY, erase_keys, load_device_keys
 from dpki.errors import DpkiError
 
 KEEP_SECONDS = 60
@@ -35,6 +36,8 @@ class Installation:
         self._directory = directory
         self._config = config
         self._installer = Installer(config)
+        outbound = config.outbound
+        self._client = None if outbound is None else ClientInstaller(outbound)
         self._told: object = None
 
     def update(
@@ -62,9 +65,14 @@ class Installation:
         except DpkiError as error:
             self._keep_failure(error)
             raise
+        finally:
+            # Whatever failed at sshd: what is taken away must not count here either.
+            client = install_client(self._client, merged.plan.outward, merged.plan.krl)
         if installed.settled:
             old = keys_to_erase(keys.host_blobs, installed.host_keys)
-            erase_host_keys(self._directory / KEYS, old)
+            erase_keys(self._directory / KEYS, HOST_DIRECTORY, old)
+        old = keys_to_erase(keys.user_blobs, client.keys)
+        erase_keys(self._directory / KEYS, USER_DIRECTORY, old)
         report = AgentReport(
             domains=tuple(
                 DomainReport.of(
@@ -77,13 +85,14 @@ class Installation:
                 for name, plan in plans.items()
             ),
             mode=installed.mode,
-            problems=(*merged.conflicts, *self._unseen(seen, out_of_reach)),
-            changed=installed.changed,
+            problems=(*merged.conflicts, *client.problems, *self._unseen(seen, out_of_reach)),
+            changed=(*installed.changed, *(f"client {name}" for name in client.changed)),
             restored=installed.restored,
             drift=installed.drift,
             held=installed.held,
             reloaded=installed.reloaded,
             ended=installed.ended,
+            clients=None if self._client is None else client.serials,
         )
         self._keep(report)
         return report
@@ -95,6 +104,7 @@ class Installation:
             report.all_problems,
             report.drift,
             report.held,
+            report.clients,
             [(d.waiting, d.clock, d.evidence, d.certificates) for d in report.domains],
             # A report is never older than this.
             [int(d.at.timestamp()) // KEEP_SECONDS for d in report.domains],

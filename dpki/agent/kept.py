@@ -70,6 +70,7 @@ class Kept:
 
     Attributes:
         host: Blob of the host certificate that was good; None for none.
+        client: Blob of the SSH client's certificate likewise.
         at: When it was seen, by the device's clock.
     """
 
@@ -80,13 +81,20 @@ class Kept:
     host: bytes | None
     evidence: Evidence
     at: datetime
+    client: bytes | None = None
 
     @classmethod
     def of(cls, seen: Observation, evidence: Evidence, at: datetime) -> Kept:
         """Return what is kept of an observation."""
-        host = None if seen.host is None else seen.host.certificate.blob
         return cls(
-            seen.snapshot, seen.finalized, seen.unconfirmed, seen.waiting, host, evidence, at
+            seen.snapshot,
+            seen.finalized,
+            seen.unconfirmed,
+            seen.waiting,
+            None if seen.host is None else seen.host.certificate.blob,
+            evidence,
+            at,
+            None if seen.client is None else seen.client.certificate.blob,
         )
 
 
@@ -131,6 +139,7 @@ def encode_kept(kept: Kept) -> bytes:
             "unconfirmed": [_unconfirmed(one) for one in kept.unconfirmed],
             "waiting": list(kept.waiting),
             "host": kept.host or b"",
+            "client": kept.client or b"",
             "endpoints": kept.evidence.endpoints,
             "quorum": kept.evidence.quorum,
             "proven": int(kept.evidence.proven),
@@ -172,7 +181,7 @@ def parse_kept(data: bytes) -> Kept:
             "at": int,
         },
         # A file of before there were any knows of none: their certificates wait for the chain.
-        optional={"holders": list},
+        optional={"holders": list, "client": bytes},
     )
     try:
         return _kept(fields)
@@ -206,6 +215,7 @@ def _kept(fields: dict[str, Any]) -> Kept:
             signed=fields["signed"],
         ),
         from_timestamp(fields["at"]),
+        fields.get("client") or None,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from dpki.agent.decide import Plan
 from dpki.agent.index import LoginIndex
+from dpki.agent.outward import keys_of, unite, without
 from dpki.certificates.keys import parse_ssh_public_key, ssh_fingerprint
 from dpki.certificates.krl import parse_krl, unite_krls
 from dpki.model import Hash32
@@ -54,6 +55,7 @@ def merge(plans: Mapping[str, Plan]) -> Merged:
             presentable=frozenset[Hash32]().union(*(plan.presentable for plan in kept)),
             problems=tuple(p for plan in kept for p in plan.problems),
             waiting=tuple(w for plan in kept for w in plan.waiting),
+            outward=unite([plan.outward for plan in kept]),
         ),
         tuple(_conflict(key, trusted) for key in sorted(twice)),
     )
@@ -62,7 +64,8 @@ def merge(plans: Mapping[str, Plan]) -> Merged:
 def _trusted_keys(plan: Plan) -> frozenset[bytes]:
     """Return the SSH public key blobs of the CAs that count in a plan."""
     hosts = (host.certificate.authority_key for host in plan.hosts)
-    return frozenset((*(authority.key for authority in plan.index.authorities), *hosts))
+    users = (authority.key for authority in plan.index.authorities)
+    return frozenset((*users, *hosts)) | keys_of(plan.outward)
 
 
 def _without(plan: Plan, keys: frozenset[bytes]) -> Plan:
@@ -84,6 +87,7 @@ def _without(plan: Plan, keys: frozenset[bytes]) -> Plan:
         ),
         hosts=tuple(hosts),
         presentable=plan.presentable - dropped,
+        outward=without(plan.outward, keys),
     )
 
 

@@ -60,8 +60,8 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True)
-class HostPair:
-    """A host certificate that is good, and its private key.
+class OwnPair:
+    """A certificate of this device that is good, and its private key.
 
     Attributes:
         key: OpenSSH private key file.
@@ -76,6 +76,14 @@ class HostPair:
     overlap: timedelta | None = None
 
 
+class HostPair(OwnPair):
+    """The SSH server's."""
+
+
+class ClientPair(OwnPair):
+    """The SSH client's."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Everything that a decision is made from.
@@ -83,12 +91,14 @@ class Observation:
     Attributes:
         snapshot: The domain at the newest block, with all that was ever seen revoked.
         finalized: The newest block that CAs may have come into being in.
-        known: Anchored certificates, this device's host certificates among them.
+        known: Anchored certificates, this device's own among them.
         host: The best host certificate.
         problems: What could not be found out, a sentence each.
-        unconfirmed: User certificates that count only once watchdogs confirmed them.
-        waiting: Host certificates likewise, a sentence each.
+        unconfirmed: Batches of which everything is read that count only once watchdogs confirmed
+            them: users', and hosts' where the device checks hosts.
+        waiting: This device's own certificates likewise, a sentence each.
         pending: How many anchored certificates count only some blocks later.
+        client: The best certificate for this device's SSH client, where it has a use for one.
     """
 
     snapshot: Snapshot
@@ -99,16 +109,18 @@ class Observation:
     unconfirmed: tuple[Unconfirmed, ...] = ()
     waiting: tuple[str, ...] = ()
     pending: int = 0
+    client: ClientPair | None = None
 
     def holds_in(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether all of it holds at a later block too, where no certificate was anchored since.
 
         Not while anything waits, is missing or has run out: that is looked for each time.
         """
-        host = self.host
+        now = max(now, snapshot.block.time)
+        own = [pair.certificate for pair in (self.host, self.client) if pair is not None]
         return (
             self.snapshot.authorities == snapshot.authorities
             and self.snapshot.devices == snapshot.devices
             and not (self.problems or self.unconfirmed or self.waiting or self.pending)
-            and (host is None or max(now, snapshot.block.time) < host.certificate.valid_before)
+            and all(now < certificate.valid_before for certificate in own)
         )

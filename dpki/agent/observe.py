@@ -73,7 +73,8 @@ def observe(
     memory = remember(memory, fresh, finalized, now)
     snapshot = with_memory(fresh, memory)
     problems: list[str] = []
-    look = Reading(reader, snapshot, finalized, keys, state)
+    is_client = config.outbound is not None
+    look = Reading(reader, snapshot, finalized, keys, state, every_host=is_client)
     with state.transaction():
         if memory != remembered:
             state.save_memory(memory)
@@ -96,17 +97,19 @@ def observe(
     confirmed = snapshot.block.number - config.chain.confirmations + 1
     everything = state.known()
     known = tuple(k for k in everything if k.block <= confirmed)
-    host = opener.best(known, problems)
+    host = opener.best_host(known, problems)
     if host is None and search and look.reread_hosts(problems):
         everything = state.known()
         known = tuple(k for k in everything if k.block <= confirmed)
-        host = opener.best(known, problems)
+        host = opener.best_host(known, problems)
+    client = opener.best_client(known, problems) if is_client else None
     opener.forget_others(known)
     with state.transaction():
         for lead in opener.failed:
             # It may be the endpoint's invention: an older certificate that serves must not keep us
             # from looking again.
-            state.rewind(lead.authority, lead.block - 1)
+            if look.are_leads(lead.authority):
+                state.rewind(lead.authority, lead.block - 1)
     return Observation(
         snapshot,
         finalized,
@@ -116,4 +119,5 @@ def observe(
         unconfirmed,
         tuple(dict.fromkeys(opener.waiting)),
         len(everything) - len(known),
+        client,
     )

@@ -1,13 +1,14 @@
-"""From what the chain says of this device's certificates to host pairs that count."""
+"""From what the chain says of this device's certificates to key pairs that count."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from dpki.agent.observation import HostPair, Known
+from dpki.agent.observation import ClientPair, HostPair, Known
 from dpki.agent.opened import OpenedBundles, open_with_any
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context
@@ -16,7 +17,7 @@ from dpki.certificates.keys import public_blob
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Snapshot, extend_snapshot
-from dpki.devices.keys import HOST_DIRECTORY, DeviceKeys
+from dpki.devices.keys import HOST_DIRECTORY, USER_DIRECTORY, DeviceKeys
 from dpki.devices.prekeys import PrekeySecret
 from dpki.errors import CheckedFalse, CouldNotCheck, DpkiError, MalformedInput
 from dpki.files import PRIVATE, make_private_directory, write_atomic
@@ -34,17 +35,27 @@ FETCH_BUDGET = timedelta(seconds=60)
 """For all bundles of one run: a stolen operator wallet could else hold a device up for hours."""
 
 
+_Pair = TypeVar("_Pair", HostPair, ClientPair)
+
+_SORTS: Mapping[type[HostPair] | type[ClientPair], tuple[AuthorityKind, str, str]] = {
+    HostPair: (AuthorityKind.SSH_HOST, "host", HOST_DIRECTORY),
+    ClientPair: (AuthorityKind.SSH_USER, "client", USER_DIRECTORY),
+}
+"""Which CAs sign it, what it is called, and where a one-time key goes that was used for it."""
+
+
 class _Unconfirmed(CheckedFalse):
     """A certificate's batch waits for watchdogs: nothing is wrong, and it does not count."""
 
 
 @dataclass(frozen=True)
 class Opener:
-    """Turning leads into host pairs.
+    """Turning leads into key pairs.
 
     Attributes:
         settled: The snapshot with batches as they are where additions count.
         opened: What one-time keys have opened; beside it, what was fetched is kept sealed.
+        budget: The time that is left to fetch.
         waiting: The certificates that watchdogs have yet to confirm, a sentence each.
         failed: Leads that led nowhere.
     """
@@ -57,17 +68,25 @@ class Opener:
     opened: OpenedBundles
     now: datetime
     backoff: Backoff = field(default_factory=Backoff)
+    budget: Deadline = field(default_factory=lambda: Deadline(FETCH_BUDGET))
     waiting: list[str] = field(default_factory=list)
     failed: list[Known] = field(default_factory=list)
 
-    def best(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
+    def best_host(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
-        budget = Deadline(FETCH_BUDGET)
-        leads = [lead for lead in known if self._is_live(lead)]
+        return self._best(HostPair, known, problems)
+
+    def best_client(self, known: Sequence[Known], problems: list[str]) -> ClientPair | None:
+        """Return its newest user certificate likewise."""
+        return self._best(ClientPair, known, problems)
+
+    def _best(self, sort: type[_Pair], known: Sequence[Known], problems: list[str]) -> _Pair | None:
+        kind, word, _ = _SORTS[sort]
+        leads = [lead for lead in known if self._is_live(lead, kind)]
         for lead in sorted(leads, key=lambda lead: (lead.block, lead.serial), reverse=True):
-            what = f"host certificate {lead.serial} of CA {lead.authority}"
+            what = f"{word} certificate {lead.serial} of CA {lead.authority}"
             try:
-                return self._open(lead, budget, problems)
+                return self._open(sort, lead, problems)
             except _Unconfirmed as error:
                 self.waiting.append(f"{what}: {error.message}")
             except DpkiError as error:
@@ -84,7 +103,7 @@ class Opener:
         for lead in known:
             # A CA with an unusable issuer's key has no bundles; `best` has said so.
             with suppress(MalformedInput):
-                if self._may_count(lead):
+                if any(self._may_count(lead, kind) for kind, *_ in _SORTS.values()):
                     keep.add(self._digest(lead).hex())
         for path in self.opened.folder.glob("*"):
             if path.stem not in keep:
@@ -92,15 +111,16 @@ class Opener:
                 with suppress(OSError):
                     path.unlink()
 
-    def _is_live(self, lead: Known) -> bool:
-        return self._may_count(lead) and self.snapshot.authorities[lead.authority].state.is_trusted
+    def _is_live(self, lead: Known, kind: AuthorityKind) -> bool:
+        is_it = self._may_count(lead, kind)
+        return is_it and self.snapshot.authorities[lead.authority].state.is_trusted
 
-    def _may_count(self, lead: Known) -> bool:
+    def _may_count(self, lead: Known, kind: AuthorityKind) -> bool:
         """Whether it counts, now or once its CA is lifted."""
         ca = self.snapshot.authorities.get(lead.authority)
         return (
             ca is not None
-            and ca.kind is AuthorityKind.SSH_HOST
+            and ca.kind is kind
             and ca.state is not AuthorityState.RETIRED
             and lead.entry.device == self.keys.address
             and not ca.is_revoked(lead.serial)
@@ -117,8 +137,8 @@ class Opener:
             lead.entry.locator,
         )
 
-    def _open(self, lead: Known, budget: Deadline, problems: list[str]) -> HostPair:
-        """Fetch, open and judge one host certificate.
+    def _open(self, sort: type[_Pair], lead: Known, problems: list[str]) -> _Pair:
+        """Fetch, open and judge one certificate.
 
         Raises:
             DpkiError: It can't be had, or is not good; the message says why.
@@ -128,7 +148,7 @@ class Opener:
         digest, prekey = self._digest(lead), None
         bundle = self.opened.find(digest, context)
         if bundle is None:
-            sealed = self._fetch(digest, budget, problems)
+            sealed = self._fetch(digest, problems)
             bundle, prekey = open_with_any(sealed, self.keys, context)
         certificate = parse_ssh_certificate(bundle.certificate)
         if certificate.hash != lead.entry.certificate_hash:
@@ -146,22 +166,30 @@ class Opener:
         # Also one that an earlier look did not come to the end with.
         prekey = prekey or self.keys.prekey_for(certificate.subject_key)
         if prekey is not None:
-            self._use_up(digest, bundle, prekey, problems)
-        return HostPair(certificate, key, finding, bundle.overlap)
+            self._use_up(sort, digest, bundle, prekey, problems)
+        return sort(certificate, key, finding, bundle.overlap)
 
     def _use_up(
-        self, digest: Hash32, bundle: Bundle, prekey: PrekeySecret, problems: list[str]
+        self,
+        sort: type[_Pair],
+        digest: Hash32,
+        bundle: Bundle,
+        prekey: PrekeySecret,
+        problems: list[str],
     ) -> None:
         """Keep what the bundle said, and erase the one-time key: nothing opens it again."""
         try:
-            self.opened.keep(digest, bundle, prekey, HOST_DIRECTORY)
+            self.opened.keep(digest, bundle, prekey, _SORTS[sort][2])
         except DpkiError as error:
             # The certificate counts all the same; the next look tries again.
             problems.append(f"one-time key {prekey.number} is not erased: {error.message}")
 
     def _private_key(self, bundle: Bundle, certificate: SshCertificate) -> bytes:
         if bundle.key is None:
-            own = self.keys.host_key_for(certificate.subject_key)
+            # It was judged: its kind is its CA's.
+            is_host = certificate.kind is AuthorityKind.SSH_HOST
+            find = self.keys.host_key_for if is_host else self.keys.user_key_for
+            own = find(certificate.subject_key)
             if own is None:
                 raise CheckedFalse("its private key is neither on this device nor in the bundle")
             return own
@@ -169,7 +197,7 @@ class Opener:
             raise CheckedFalse("the private key in the bundle is not the certificate's")
         return bundle.key
 
-    def _fetch(self, digest: Hash32, budget: Deadline, problems: list[str]) -> bytes:
+    def _fetch(self, digest: Hash32, problems: list[str]) -> bytes:
         """Return a sealed bundle; what was fetched once is kept, still sealed.
 
         A disk that can't keep it must not cost the device its certificate.
@@ -179,7 +207,7 @@ class Opener:
             kept = path.read_bytes()
             if digest_of(kept) == digest:
                 return kept
-        left = timedelta(seconds=budget.remaining())
+        left = timedelta(seconds=self.budget.remaining())
         if not left:
             raise CouldNotCheck("its bundle was not fetched: this run's time for that is used up")
         share = min(FETCH_DEADLINE, left)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from dpki.agent import disk
 from dpki.agent.decide import Plan
-from dpki.agent.observation import HostPair
+from dpki.agent.observation import OwnPair
 from dpki.agent.record import Hold, Record, digest, load_hold
 from dpki.agent.rotation import Pair, retain
 from dpki.agent.sshd import (
@@ -63,8 +63,8 @@ class Presented:
         return tuple(sentences)
 
 
-def pair_name(pair: HostPair) -> str:
-    """Return the name of a host pair's files: the first digits of the certificate's hash."""
+def pair_name(pair: OwnPair) -> str:
+    """Return the name of a key pair's files: the first digits of the certificate's hash."""
     return pair.certificate.hash.hex()[:16]
 
 

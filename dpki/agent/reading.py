@@ -1,7 +1,8 @@
 """Reading which certificates there are: from events, each held against what is proven or counted.
 
 Of user CAs everything, complete by the count of their serials. Of host CAs what names this device,
-which nothing can show to be complete: those are leads.
+which nothing can show to be complete: those are leads. A device that checks other hosts reads
+everything of host CAs, too.
 """
 
 from __future__ import annotations
@@ -16,18 +17,24 @@ from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import Authority, Snapshot, extend_snapshot
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import CheckedFalse, CouldNotCheck
-from dpki.model import AuthorityKind, Block
+from dpki.model import AuthorityId, AuthorityKind, Block
+from dpki.verification.revocations import SSH_KINDS
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Reading the certificates of one domain at one block, into the agent's database."""
+    """Reading the certificates of one domain at one block, into the agent's database.
+
+    Attributes:
+        every_host: Whether every host's certificates matter, and not this device's alone.
+    """
 
     reader: Reader
     snapshot: Snapshot
     finalized: Block
     keys: DeviceKeys
     state: AgentState
+    every_host: bool = False
 
     def read_all(self, problems: list[str]) -> bool:
         """Read what matters here of every CA, and add what could not be; return whether any.
@@ -35,6 +42,11 @@ class Reading:
         Whoever withholds or forges what can be checked is not believed about this device's own
         certificates either, which can't be: those are read again the next time.
         """
+        if self.state.reads_every_host() is not self.every_host:
+            # What was read until now covers something else.
+            for authority in self._host_authorities():
+                self.state.forget_coverage(authority.id)
+            self.state.save_every_host(self.every_host)
         before = {id: self.state.coverage(id) for id in self.snapshot.authorities}
         is_moved = is_doubtful = False
         for authority in self.snapshot.authorities.values():
@@ -43,19 +55,24 @@ class Reading:
             except (CouldNotCheck, CheckedFalse) as error:
                 problems.append(f"CA {authority.id}: {error.message}")
                 is_doubtful = True
-        for authority in self.snapshot.authorities.values():
-            if is_doubtful and authority.kind is AuthorityKind.SSH_HOST:
+        if is_doubtful and not self.every_host:
+            for authority in self._host_authorities():
                 earlier = before[authority.id]
                 start = self.snapshot.domain.block.number if earlier is None else earlier.block
                 self.state.rewind(authority.id, start)
         return is_moved
 
+    def are_leads(self, authority: AuthorityId) -> bool:
+        """Whether nothing shows that what was read of a CA is all there is."""
+        is_host = self.snapshot.authorities[authority].kind is AuthorityKind.SSH_HOST
+        return is_host and not self.every_host
+
     def read(self, authority: Authority) -> bool:
         """Read a CA's certificates that matter here and are not known yet; return whether any.
 
         Of a user CA all, each batch recomputed against its commitment, without a gap: that is what
-        login decides from. Of a host CA those of this device, as leads: each proves itself by the
-        path in its bundle.
+        login decides from; of a host CA likewise, where every host matters. Else those of this
+        device, as leads: each proves itself by the path in its bundle.
 
         Raises:
             CouldNotCheck: The endpoint withholds or forges events; what could be checked is saved.
@@ -73,12 +90,12 @@ class Reading:
         is_moved = self.state.forget_from(authority.id, authority.next_serial)
         if coverage.serial >= authority.next_serial:
             return is_moved
-        if authority.kind is AuthorityKind.SSH_USER:
-            self._read_users(authority, coverage)
-        elif authority.kind is AuthorityKind.SSH_HOST:
+        if authority.kind not in SSH_KINDS:
+            return is_moved
+        if self.are_leads(authority.id):
             self._read_hosts(authority, coverage)
         else:
-            return is_moved
+            self._read_everything(authority, coverage)
         return True
 
     def reread_hosts(self, problems: list[str]) -> bool:
@@ -88,9 +105,9 @@ class Reading:
         anything left to search.
         """
         searched = False
-        for authority in self.snapshot.authorities.values():
+        for authority in self._host_authorities():
             start = Coverage(1, self.snapshot.domain.block.number)
-            if authority.kind is not AuthorityKind.SSH_HOST or authority.next_serial == 1:
+            if authority.next_serial == 1 or not self.are_leads(authority.id):
                 continue
             with self.state.transaction():
                 self.state.forget_coverage(authority.id)
@@ -101,7 +118,11 @@ class Reading:
                     problems.append(f"CA {authority.id}: {error.message}")
         return searched
 
-    def _read_users(self, authority: Authority, coverage: Coverage) -> None:
+    def _host_authorities(self) -> list[Authority]:
+        cas = self.snapshot.authorities.values()
+        return [ca for ca in cas if ca.kind is AuthorityKind.SSH_HOST]
+
+    def _read_everything(self, authority: Authority, coverage: Coverage) -> None:
         domain, head = self.snapshot.domain, self.snapshot.block.number
         found = fetch_batches(self.reader, domain, coverage.block, head, ca=authority.id)
         batches = [batch for batch in found if batch.first_serial >= coverage.serial]

@@ -139,6 +139,8 @@ class AgentReport:
         held: What somebody had brought back, and still stands in for something.
         reloaded: Whether sshd was told to read its configuration.
         ended: Sessions that were ended because their certificates were.
+        clients: Serials of the certificates that its SSH client uses, the best first; None where
+            nobody uses it.
     """
 
     domains: tuple[DomainReport, ...]
@@ -150,6 +152,7 @@ class AgentReport:
     held: tuple[str, ...] = ()
     reloaded: bool = False
     ended: tuple[str, ...] = ()
+    clients: tuple[int, ...] | None = None
 
     @property
     def block(self) -> Block:
@@ -185,6 +188,7 @@ class AgentReport:
             "held": list(self.held),
             "reloaded": self.reloaded,
             "ended": list(self.ended),
+            "clients": None if self.clients is None else list(self.clients),
             "domains": [domain.to_json() for domain in self.domains],
         }
 
@@ -195,6 +199,9 @@ class AgentReport:
             if len(self.domains) > 1:
                 said.append(f"trust domain {domain.name}: {domain.domain}")
             said += domain.lines()
+        if self.clients is not None:
+            serials = ", ".join(f"serial {serial}" for serial in self.clients)
+            said.append(f"client certificates: {serials or 'none'}")
         return [
             *said,
             f"changed: {', '.join(self.changed) or 'nothing'}",

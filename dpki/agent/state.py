@@ -111,6 +111,15 @@ class AgentState:
                 frozenset(Address(device) for (device,) in retired),
             )
 
+    def reads_every_host(self) -> bool:
+        """Whether coverage of host CAs is of every host's certificates, and not of leads."""
+        with self._reading():
+            return self._note("hosts") == "every"
+
+    def save_every_host(self, every: bool) -> None:
+        """Remember what coverage of host CAs is of."""
+        self._save_note("hosts", "every" if every else "own")
+
     def coverage(self, authority: AuthorityId) -> Coverage | None:
         """Return how far the CA's certificates were read; None before the first time."""
         with self._reading():

@@ -19,11 +19,16 @@ from dpki.files import PUBLIC
 
 @dataclass(frozen=True)
 class Write:
-    """Have a file with this content; one that is right is left alone."""
+    """Have a file with this content; one that is right is left alone.
+
+    Attributes:
+        owner: Number of the user that it belongs to; None for whoever runs this.
+    """
 
     path: Path
     content: bytes = field(repr=False)
     mode: int = PUBLIC
+    owner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def removals(files: InstalledFiles, found: Mapping[Path, bytes], wanted: Wanted)
     Args:
         found: Content of the files that are there.
     """
-    steps: list[Step] = [Write(files.krl, _refusing_both(found.get(files.krl), wanted.krl))]
+    steps: list[Step] = [Write(files.krl, refusing_both(found.get(files.krl), wanted.krl))]
     if (listed := found.get(files.user_authorities)) is not None:
         before = set(listed.splitlines(keepends=True))
         kept = [ca for ca in wanted.user_authorities.splitlines(keepends=True) if ca in before]
@@ -102,7 +107,7 @@ def same_refusals(found: bytes | None, wanted: bytes) -> bytes:
     return found if found is not None and refuse_the_same(found, wanted) else wanted
 
 
-def _refusing_both(found: bytes | None, wanted: bytes) -> bytes:
+def refusing_both(found: bytes | None, wanted: bytes) -> bytes:
     """Return a KRL that refuses what the old or the new one does."""
     if found is None:
         return wanted

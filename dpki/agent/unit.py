@@ -25,6 +25,8 @@ _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 def writable_paths(directory: Path, config: DeviceConfig) -> tuple[Path, ...]:
     """Return the folders that the agent writes in; everything else is read-only to it."""
     folders = [directory, config.sshd.directory, config.sshd.drop_in.parent]
+    if config.outbound is not None:
+        folders.append(config.outbound.directory)
     if config.metrics.textfile is not None:
         folders.append(config.metrics.textfile.parent)
     return tuple(dict.fromkeys(folders))

@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from dpki.agent.memory import Memory, remember_removals, verify_floor, with_memory
-from dpki.agent.observation import HostPair, Observation
+from dpki.agent.observation import ClientPair, HostPair, Observation
 from dpki.agent.state import AgentState
 from dpki.chain.authority import Authority
 from dpki.chain.connect import Connection
@@ -33,6 +34,8 @@ from dpki.verification.checkpoint import Checkpoint
 from dpki.witness.archive import Archive
 from dpki.witness.connect import connect_signed
 from dpki.witness.gather import gather
+
+_Pair = TypeVar("_Pair", HostPair, ClientPair)
 
 ARCHIVE = "witnesses"
 """The folder, in the agent's, of what witnesses said."""
@@ -279,7 +282,12 @@ def take_away(seen: Observation, head: Snapshot, memory: Memory) -> Observation:
         for address, record in remembered.devices.items()
     }
     snapshot = replace(remembered, block=head.block, authorities=authorities, devices=devices)
-    return replace(seen, snapshot=snapshot, host=_still(seen.host, authorities))
+    return replace(
+        seen,
+        snapshot=snapshot,
+        host=_still(seen.host, authorities),
+        client=_still(seen.client, authorities),
+    )
 
 
 def _less(authority: Authority, newest: Authority | None) -> Authority:
@@ -296,11 +304,11 @@ def _less_device(record: DeviceRecord, newest: DeviceRecord | None) -> DeviceRec
     return replace(record, state=newest.state)
 
 
-def _still(host: HostPair | None, authorities: Mapping[AuthorityId, Authority]) -> HostPair | None:
-    """Return the host pair, where nothing took it away."""
-    if host is None:
+def _still(pair: _Pair | None, authorities: Mapping[AuthorityId, Authority]) -> _Pair | None:
+    """Return the key pair, where nothing took it away."""
+    if pair is None:
         return None
-    certificate = host.certificate
+    certificate = pair.certificate
     authority = authorities.get(certificate.authority_id)
     if (
         authority is None
@@ -308,4 +316,4 @@ def _still(host: HostPair | None, authorities: Mapping[AuthorityId, Authority]) 
         or authority.is_revoked(certificate.serial)
     ):
         return None
-    return host
+    return pair

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import device_own, device_replace
+from dpki.cli import device_enroll, device_own, device_replace
 from dpki.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
 device_own.register(app)
+device_enroll.register(app)
 device_replace.register(app)
 
 RequestsArgument = Annotated[
@@ -36,53 +37,6 @@ RequestsArgument = Annotated[
 DevicesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")
 ]
-
-
-@app.command(
-    "enroll",
-    epilog=example(
-        "dpki device enroll enroll.request --name gate-1",
-        "dpki device enroll gates/*.request --name '{file}' --fleet gates --label site=hh",
-    ),
-)
-@spends
-def enroll(
-    requests: RequestsArgument,
-    name: Annotated[
-        str,
-        typer.Option(
-            "--name",
-            help="What to call the device here; {file} stands for the file's name without its end.",
-        ),
-    ],
-    fleet: Annotated[
-        str | None, typer.Option("--fleet", metavar="NAME", help="The fleet that it belongs to.")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="KEY=VALUE", help="To be remembered; may be repeated."),
-    ] = None,
-    dry_run: DryRunOption = False,
-    passphrase: PassphraseOption = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Enrol devices by their requests. Prints their addresses.
-
-    Up to 100 are one transaction. Compare each fingerprint with the one that the device shows.
-    """
-    from dpki.cli.device_work import enroll_all
-
-    enroll_all(
-        Output(json=json),
-        home,
-        requests,
-        name,
-        fleet,
-        label or (),
-        passphrase=passphrase,
-        dry_run=dry_run,
-    )
 
 
 @app.command(

@@ -61,7 +61,12 @@ def known_hosts(
     For anybody, with the domain id and an endpoint. ssh checks signatures and revocations by the
     two files; with --anchors also that a host's certificate stands on chain. Run it regularly.
     """
-    from dpki.agent.host_index import command_line, encode_host_index, write_lookup
+    from dpki.agent.host_index import (
+        command_line,
+        encode_host_index,
+        make_host_index,
+        write_lookup,
+    )
     from dpki.chain.connect import connect_agreed
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.config.durations import parse_duration
@@ -92,8 +97,8 @@ def known_hosts(
     # The KRL first: whoever has the new lines has the newest revocations too.
     write_atomic(krl.absolute(), revocation_list(snapshot, unconfirmed), mode=PUBLIC)
     if anchors is not None:
-        index = encode_host_index(snapshot, hosts, pattern, snapshot.block.time + age)
-        write_lookup(anchors.absolute(), index)
+        index = make_host_index(snapshot, hosts, pattern, snapshot.block.time + age)
+        write_lookup(anchors.absolute(), encode_host_index(index))
         output.say(f"in ssh_config: {command_line(anchors.absolute())}")
     write_atomic(out.absolute(), lines.encode(), mode=PUBLIC)
     output.say(f"wrote {out} and {krl}, as of block {snapshot.block.number}; {evidence}")

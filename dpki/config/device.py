@@ -23,7 +23,8 @@ from dpki.config.following import (
     parse_following,
     parse_metrics,
 )
-from dpki.config.sshd import Sshd, dump_sshd, is_plain_path, parse_sshd
+from dpki.config.outbound import Outbound, dump_outbound, parse_outbound
+from dpki.config.sshd import Sshd, dump_sshd, parse_sshd, plain_path
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
 from dpki.config.urls import HTTP, SOCKETS, verify_urls
 from dpki.config.values import verify_account
@@ -109,6 +110,7 @@ class DeviceConfig(DomainConfig):
         access: The way in when certificates can't decide.
         following: How the agent follows the chain.
         metrics: Where its figures can be had.
+        outbound: Who logs in elsewhere with the device's own user certificate; None for nobody.
         domains: Further trust domains, by the name that they have here.
         broker: Through which this device and its admins leave each other messages, if any.
     """
@@ -117,6 +119,7 @@ class DeviceConfig(DomainConfig):
     access: Access = field(default_factory=Access)
     following: Following = field(default_factory=Following)
     metrics: Metrics = field(default_factory=Metrics)
+    outbound: Outbound | None = None
     domains: Mapping[str, DomainConfig] = field(default_factory=dict)
     broker: Broker | None = None
 
@@ -170,6 +173,7 @@ def _parse(table: Table) -> DeviceConfig:
         access=parse_access(table.table("access")),
         following=parse_following(table.table("following")),
         metrics=parse_metrics(table.table("metrics")),
+        outbound=parse_outbound(table.table("outbound")),
         domains=_parse_domains(table.table("domains")),
         broker=parse_broker(table.table("broker")),
     )
@@ -177,6 +181,8 @@ def _parse(table: Table) -> DeviceConfig:
     ids = [each.domain for each in config.each().values()]
     if len(set(ids)) != len(ids):
         raise table.error("domains", "names a trust domain twice", hint="name each domain once")
+    if config.outbound is not None and config.outbound.directory == config.sshd.directory:
+        raise table.error("outbound", "uses sshd's folder", hint="give it a folder of its own")
     return config
 
 
@@ -200,7 +206,9 @@ def _parse_domain(table: Table) -> DomainConfig:
         quorum=table.integer("quorum", minimum=1) if "quorum" in table else None,
         subscribe=_urls(table, "subscribe", schemes=SOCKETS) if "subscribe" in table else None,
         gateways=_urls(table, "gateways", ()),
-        directories=tuple(_path(table, "directories", d) for d in table.texts("directories", ())),
+        directories=tuple(
+            plain_path(table, "directories", d) for d in table.texts("directories", ())
+        ),
         accounts=_parse_accounts(table.table("accounts")),
         successors=table.flag("successors", default=False),
         chain=parse_finality(table.table("chain")),
@@ -234,6 +242,7 @@ def dump_device_config(config: DeviceConfig) -> str:
             "access": dump_access(config.access),
             "following": dump_following(config.following),
             "metrics": dump_metrics(config.metrics),
+            **({} if config.outbound is None else {"outbound": dump_outbound(config.outbound)}),
             **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
             "domains": {name: _dump_domain(other) for name, other in config.domains.items()},
         }
@@ -298,9 +307,3 @@ def _urls(
     texts = table.texts(key, default)
     with table.blame(key):
         return verify_urls(texts, schemes=schemes)
-
-
-def _path(table: Table, key: str, text: str) -> Path:
-    if not is_plain_path(text):
-        raise table.error(key, f"must be a plain absolute path, not {text[:80]!r}")
-    return Path(text)

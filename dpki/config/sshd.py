@@ -171,8 +171,17 @@ def _reload(table: Table, default: ReloadHook) -> ReloadHook:
 
 
 def _path(table: Table, key: str, default: Path) -> Path:
-    text = table.text(key, str(default))
-    # They end up in sshd's configuration, where quotes, backslashes and % mean something.
+    return plain_path(table, key, table.text(key, str(default)))
+
+
+def plain_path(table: Table, key: str, text: str) -> Path:
+    """Return what stands under a key as a path that means itself wherever it ends up.
+
+    In sshd's configuration quotes, backslashes and % mean something.
+
+    Raises:
+        ConfigError: It is none.
+    """
     if not is_plain_path(text):
         raise table.error(key, f"must be a plain absolute path, not {text[:80]!r}")
     return Path(text)

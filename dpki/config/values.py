@@ -11,6 +11,7 @@ SECRET_SOURCES = ("env:NAME", "file:/PATH", "command:PROGRAM ARGUMENT…", "prom
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}")
+_PATTERN = re.compile(r"[A-Za-z0-9.*?!,:\[\]_-]+")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 
 
@@ -89,6 +90,20 @@ def verify_account(name: str) -> str:
             hint="lower-case letters, digits, _ - and ., at most 32, beginning with a letter or _",
         )
     return name
+
+
+def verify_host_pattern(pattern: str) -> str:
+    """Return host patterns, separated by commas, as they stand in a known_hosts file (sshd(8)).
+
+    Raises:
+        UsageError: They could not stand there.
+    """
+    if not _PATTERN.fullmatch(pattern):
+        raise UsageError(
+            f"{pattern[:80]!r} is not a host pattern",
+            hint="such as '*.example.org' or '[*.example.org]:2222', separated by commas",
+        )
+    return pattern
 
 
 def verify_break_glass(line: str) -> str:

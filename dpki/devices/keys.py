@@ -203,16 +203,19 @@ def adopt_prekey(directory: Path, prekey: PrekeySecret, kind: str) -> None:
     erase_prekey(directory, prekey.number)
 
 
-def erase_host_keys(directory: Path, public_blobs: Collection[bytes]) -> None:
-    """Remove the SSH server's private keys with these public key blobs, for good.
+def erase_keys(directory: Path, kind: str, public_blobs: Collection[bytes]) -> None:
+    """Remove the SSH private keys of a kind with these public key blobs, for good.
 
     Their names go. On flash, and on file systems with a journal, overwriting would erase nothing
     more: the old blocks stay until the device takes them back.
 
+    Args:
+        kind: `HOST_DIRECTORY` or `USER_DIRECTORY`.
+
     Raises:
         DpkiError: One could not be removed.
     """
-    for _, path in numbered(directory / HOST_DIRECTORY):
+    for _, path in numbered(directory / kind):
         if public_blobs and ssh_blob(_load_ssh_key(path).public_key()) in public_blobs:
             with translated(path, "it is still there"):
                 path.unlink()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from dpki.chain.snapshot import Authority, Snapshot
-from dpki.errors import UsageError
+from dpki.config.values import verify_host_pattern
 from dpki.model import AuthorityKind
 from dpki.verification.revocations import authority_line
 
@@ -34,10 +32,6 @@ def known_hosts_line(authority: Authority, pattern: str = "*") -> str | None:
     Raises:
         UsageError: The pattern could not stand in a known_hosts file.
     """
-    if not re.fullmatch(r"[A-Za-z0-9.*?!,:\[\]_-]+", pattern):
-        raise UsageError(
-            f"{pattern[:80]!r} is not a host pattern",
-            hint="such as '*.example.org' or '[*.example.org]:2222', separated by commas",
-        )
+    verify_host_pattern(pattern)
     line = authority_line(authority)
     return None if line is None else f"@cert-authority {pattern} {line}\n"

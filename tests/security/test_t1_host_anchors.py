@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dpki.agent.host_index import command_line, encode_host_index, write_lookup
+from dpki.agent.host_index import (
+    command_line,
+    encode_host_index,
+    make_host_index,
+    write_lookup,
+)
 from dpki.agent.observation import HostPair
 from dpki.verification.anchored_hosts import AnchoredHost
 from dpki.verification.verdict import Finding, Verdict
@@ -50,9 +55,8 @@ def write(device: Device, *pairs: HostPair | None) -> None:
         if p is not None
     ]
     seen = device.observation().snapshot
-    write_lookup(
-        folder(device), encode_host_index(seen, anchored, HOST, device.now + timedelta(hours=1))
-    )
+    index = make_host_index(seen, anchored, HOST, device.now + timedelta(hours=1))
+    write_lookup(folder(device), encode_host_index(index))
 
 
 def test_signed_and_not_anchored(device: Device) -> None:

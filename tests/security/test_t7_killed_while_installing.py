@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from dpki.certificates.krl import parse_krl
 from dpki.config.sshd import Mode
 from tests.device import Device, open_device
 from tests.faults import run_and_die
+from tests.outbound import Client
 
 
 @pytest.fixture
@@ -126,3 +128,33 @@ def test_a_rollback_killed_anywhere_is_done_or_not(device: Device) -> None:
             path.write_bytes(content)
     assert deaths > 5
     assert firsts == {True, False}
+
+
+def test_killed_anywhere_the_ssh_client_goes_by_the_old_files_or_the_new_ones(
+    device: Device,
+) -> None:
+    client = Client(device)
+    client.update()
+    assert client.enters
+    before = client.pair
+    new = client.certify()
+    device.users.revoked.add(before.certificate.serial if before else 0)
+    plan = client.plan()
+    assert plan.outward is not None
+    wanted, krl, deaths = plan.outward, plan.krl, 0
+    while run_and_die(lambda: client.installer.install(wanted, krl), deaths + 1):
+        deaths += 1
+        device.stage.run(["/usr/bin/ssh", "-G", "-F", client.files.config, "host.invalid"])
+        assert client.files.krl.read_bytes().startswith(b"SSHKRL\n\0")
+        for line in client.files.config.read_text().splitlines():
+            if "IdentityFile" in line:
+                assert Path(line.split()[1]).exists(), deaths
+    assert deaths > 5
+    client.update()
+    assert client.enters
+    left = {path.name for path in client.files.directory.iterdir()}
+    assert {name for name in left if name.startswith("client-")} == {
+        f"client-{pair_name(new)}",
+        f"client-{pair_name(new)}-cert.pub",
+    }
+    assert left == {path.name for path in client.files.installed()}

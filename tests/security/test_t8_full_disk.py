@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from dpki.agent import disk
+from dpki.agent.client import ClientInstaller
 from dpki.agent.install import pair_name
 from dpki.agent.rollback import bring_back
 from dpki.config.sshd import Mode
 from dpki.errors import DpkiError
 from tests.device import Device, open_device
 from tests.faults import leftovers, refused, refusing, resting, walk
+from tests.outbound import Client
 from tests.small_disk import Disk, on_a_small_disk
 
 NAMES = ("revoked.krl", "login.db", "login.py", "user_ca.pub")
@@ -107,6 +109,37 @@ def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device, mod
     assert contents(device) == before.after
     assert device.update().changed != ()  # the old pair goes
     assert device.update().changed == ()
+
+
+def test_what_the_ssh_client_goes_by_is_the_old_or_the_new(device: Device) -> None:
+    client = Client(device)
+    client.update()
+    first = client.pair
+    client.certify()
+    device.users.revoked.add(first.certificate.serial if first else 0)
+    plan = client.plan()
+    assert plan.outward is not None
+    wanted, krl, folder = plan.outward, plan.krl, client.files.directory
+    old = {path: path.read_bytes() for path in folder.iterdir()}
+    client.installer.install(wanted, krl)
+    new = {path: path.read_bytes() for path in folder.iterdir()}
+    times = 0
+    for _ in walk(folder):
+        with resting():
+            for path in folder.iterdir():
+                path.unlink()
+            for path, content in old.items():
+                path.write_bytes(content)
+                path.chmod(0o600 if path.suffix == "" and "client-" in path.name else 0o644)
+        # A new one, which remembers nothing.
+        fresh = ClientInstaller(client.outbound).install
+        if refused(partial(fresh, wanted, krl), folder) is not None:
+            times += 1
+        for path in folder.iterdir():
+            assert path.read_bytes() in (old.get(path), new.get(path)), path.name
+        assert client.files.krl.exists()
+    assert times > 10
+    assert {path.name for path in folder.iterdir()} == {path.name for path in new}
 
 
 def test_the_earlier_drop_in_comes_back_without_any_room(device: Device) -> None:

@@ -22,7 +22,7 @@ FLOORS = [
     ["devnet"],
     ["agent"],
     ["watchdog"],
-    ["issuance"],
+    ["issuance", "remote"],
     ["audit"],
     ["council"],
     ["witness"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from dpki.agent.freshness import REFRESH, refreshed
+from dpki.agent.freshness import REFRESH, refreshed, refreshed_hosts
+from dpki.agent.host_index import HostAuthority, HostIndex
 from dpki.agent.index import Access, IndexedAuthority, LoginIndex
 from tests.world import NOW, Ca
 
@@ -70,3 +71,28 @@ def test_the_order_says_nothing() -> None:
 def test_without_an_installed_one_the_new_one_is_written() -> None:
     new = index()
     assert refreshed(new, None) is new
+
+
+class TestTheIndexOfHosts:
+    """Likewise, what an SSH client holds hosts against."""
+
+    def made(self, after: timedelta, allowed: timedelta = DAY, line: str = "line") -> HostIndex:
+        cas = (HostAuthority(USERS.id, USERS.blob, line),)
+        return HostIndex(cas, (), NOW + after, NOW + after + allowed)
+
+    def test_it_stays_for_a_little_while(self) -> None:
+        first = self.made(timedelta(0))
+        assert refreshed_hosts(first, None) is first
+        for after, stays in ((REFRESH - timedelta(seconds=1), True), (REFRESH, False)):
+            assert (refreshed_hosts(self.made(after), first) is first) is stays
+        assert refreshed_hosts(self.made(timedelta(seconds=-1)), first) is not first
+
+    def test_not_where_it_says_something_new(self) -> None:
+        first = self.made(timedelta(0))
+        assert refreshed_hosts(self.made(timedelta(0), line="other"), first) is not first
+        assert refreshed_hosts(self.made(timedelta(0), 2 * DAY), first) is not first
+
+    def test_one_that_never_closes(self) -> None:
+        first = self.made(timedelta(0))
+        later = replace(self.made(timedelta(minutes=1)), fresh_until=first.fresh_until)
+        assert refreshed_hosts(later, first) is first

@@ -27,6 +27,7 @@ from dpki.bundle.codec import dumps
 from dpki.cli.app import run
 from dpki.config.device import DeviceConfig
 from dpki.config.following import Metrics
+from dpki.config.outbound import Outbound
 from dpki.errors import ConfigError, MalformedInput, NotAllowed
 from tests.service_host import (
     CONFIG,
@@ -56,6 +57,23 @@ def test_it_leaves_the_host_as_it_found_it(root: Path) -> None:
     assert host.systemd.running == set()  # type: ignore[attr-defined]
     assert snapshot(root) == before
     assert plan_uninstall(host, purge=False) == []
+
+
+def test_nor_does_anything_of_its_ssh_client_stay(root: Path) -> None:
+    before = snapshot(root)
+    host = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
+    carry_out(plan_install(host))  # type: ignore[arg-type]
+    installed_by_the_agent(root)
+    folder = root / "etc/ssh/dpki-client"
+    names = ("revoked.krl", "known_hosts", "ssh_config", "host_lookup.py", "hosts.db", "client-01")
+    for name in (*names, "client-01-cert.pub"):
+        (folder / name).write_bytes(b"x")
+    (folder / "somebody's").write_bytes(b"x")
+    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    assert [path.name for path in folder.iterdir()] == ["somebody's"]
+    (folder / "somebody's").unlink()
+    folder.rmdir()
+    assert snapshot(root) == before
 
 
 def test_installing_again_changes_nothing(root: Path) -> None:
@@ -200,12 +218,14 @@ class TestUnit:
 
     def test_it_writes_where_it_must_and_nowhere_else(self) -> None:
         config = replace(CONFIG, metrics=Metrics(textfile=Path("/var/lib/node/dpki.prom")))
+        config = replace(config, outbound=Outbound("telemetry", Path("/etc/ssh/dpki-client")))
         lines = render_unit(PROGRAM, DIRECTORY, config).decode().splitlines()
         assert "ProtectSystem=strict" in lines
         assert [line.split("=")[1] for line in lines if line.startswith("ReadWritePaths=")] == [
             "/etc/dpki",
             "/etc/ssh/dpki",
             "/etc/ssh/sshd_config.d",
+            "/etc/ssh/dpki-client",
             "/var/lib/node",
         ]
         assert "ProtectHome=yes" in lines

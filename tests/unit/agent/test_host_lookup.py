@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from dpki.agent import host_lookup
-from dpki.agent.host_index import COMMAND, INDEX, command_line, encode_host_index, write_lookup
+from dpki.agent.host_index import (
+    COMMAND,
+    INDEX,
+    command_line,
+    encode_host_index,
+    make_host_index,
+    write_lookup,
+)
 from dpki.certificates.ssh import SshCertificate
 from dpki.errors import UsageError
 from dpki.model import AuthorityState
@@ -33,7 +40,8 @@ class Desk:
     def write(self, *anchored: SshCertificate, age: timedelta = timedelta(hours=24)) -> None:
         entries = [AnchoredHost(c.hash, self.hosts.id, c.valid_before) for c in anchored]
         seen = snapshot(self.hosts, Ca.users())
-        self.path.write_bytes(encode_host_index(seen, entries, "*.example", NOW + age))
+        index = make_host_index(seen, entries, "*.example", NOW + age)
+        self.path.write_bytes(encode_host_index(index))
 
     def ask(
         self, key: bytes, reason: str = "HOSTNAME", after: timedelta = timedelta(0)

@@ -32,7 +32,9 @@ def kept() -> Kept:
     seen = snapshot(users, hosts, devices={DEVICE: DeviceState.ACTIVE, HOLDER: DeviceState.RETIRED})
     seen = replace(seen, domain=replace(DOMAIN, **_registries()), commitments={}, progress={})
     waits = Unconfirmed(WatchedBatch(users.id, 21, 2, 50), "awaiting watchdogs: 20 of 40")
-    return Kept(seen, block(90), (waits,), ("wait",), b"blob", Evidence(3, 2, proven=True), NOW)
+    return Kept(
+        seen, block(90), (waits,), ("wait",), b"blob", Evidence(3, 2, proven=True), NOW, b"own"
+    )
 
 
 def _registries() -> dict[str, Address]:
@@ -54,9 +56,10 @@ def test_it_comes_back_whole(tmp_path: Path, kept: Kept) -> None:
 
 def test_a_file_of_before_devices_held_certificates(tmp_path: Path, kept: Kept) -> None:
     fields = loads_strict(encode_kept(kept), 1 << 20)
-    del fields["holders"]
+    del fields["holders"], fields["client"]
     found = parse_kept(dumps(fields))
     assert list(found.snapshot.devices) == [DEVICE]
+    assert found.client is None
     fields["holders"] = [{"device": bytes(HOLDER)}]
     with pytest.raises(MalformedInput, match="lacks document"):
         parse_kept(dumps(fields))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dpki.agent.decide import Plan, decide
+from dpki.agent.host_index import encode_host_index
 from dpki.agent.merge import merge
-from dpki.agent.observation import HostPair, Known, Observation
+from dpki.agent.observation import ClientPair, HostPair, Known, Observation
 from dpki.certificates.keys import ssh_fingerprint
 from dpki.certificates.krl import parse_krl
 from dpki.config.device import Access, DeviceConfig, Grant
+from dpki.config.outbound import Outbound
 from dpki.model import Address, AuthorityState, DeviceState, Entry, Hash32
 from dpki.verification.verdict import Finding, Verdict
 from tests.world import DOMAIN, NOW, Ca, block, snapshot
@@ -100,3 +102,61 @@ def test_of_two_host_certificates_the_first_domains_is_presented() -> None:
     assert merge(plans).plan.hosts == (first, other)
     plans["first"] = planned(Ca.users())
     assert merge(plans).plan.host == other
+
+
+class TestTheSshClient:
+    """What each domain says for it, side by side."""
+
+    def planned(self, *cas: Ca, client: Ca | None = None) -> Plan:
+        known = []
+        for ca in cas:
+            certificate, _ = ca.issue()
+            entry = Entry(certificate.hash, Address.zero(), certificate.valid_before, Hash32.zero())
+            known.append(Known(ca.id, certificate.serial, entry, 50))
+        config = DeviceConfig(
+            domain=DOMAIN.id,
+            rpc=("http://localhost:1",),
+            access=Access(console_access=True),
+            outbound=Outbound("telemetry"),
+        )
+        own = None
+        if client is not None:
+            certificate, _ = client.issue(DEVICE)
+            own = ClientPair(certificate, b"key", Finding(Verdict.VALID, ""))
+            entry = Entry(certificate.hash, DEVICE, certificate.valid_before, Hash32.zero())
+            known.append(Known(client.id, certificate.serial, entry, 50))
+        everybody = [*cas, *([] if client is None else [client])]
+        seen = snapshot(*everybody, devices={DEVICE: DeviceState.ACTIVE})
+        observation = Observation(seen, block(100), tuple(known), None, (), client=own)
+        return decide(config, DEVICE, observation, NOW)
+
+    def test_each_ones_hosts_and_certificates(self) -> None:
+        ours, theirs = self.planned(Ca.hosts(), client=Ca.users()), self.planned(Ca.hosts())
+        both = merge({"first": ours, "other": theirs}).plan.outward
+        first, other = ours.outward, theirs.outward
+        assert both is not None
+        assert first is not None
+        assert other is not None
+        assert both.clients == first.clients != ()
+        assert both.known_hosts == first.known_hosts + other.known_hosts
+        assert len(both.hosts.certificates) == 2
+        assert encode_host_index(both.hosts)
+
+    def test_a_host_ca_that_two_trust_vouches_for_no_host(self) -> None:
+        shared, own, users = Ca.hosts(), Ca.hosts(), Ca.users()
+        plans = {
+            "first": self.planned(shared, own, client=users),
+            "other": self.planned(shared, client=users),
+        }
+        merged = merge(plans)
+        both = merged.plan.outward
+        assert both is not None
+        assert [ca.id for ca in both.hosts.authorities] == [own.id]
+        assert {host.authority for host in both.hosts.certificates} == {own.id}
+        assert both.known_hosts.count(b"\n") == 1
+        assert both.clients == ()
+        assert both.usable == frozenset()
+        assert len(merged.conflicts) == 2
+
+    def test_where_nobody_uses_it(self) -> None:
+        assert merge({"first": planned(Ca.users()), "b": planned(Ca.users())}).plan.outward is None

@@ -18,6 +18,7 @@ from dpki.config.device import (
     save_device_config,
 )
 from dpki.config.finality import Finality
+from dpki.config.outbound import Outbound
 from dpki.config.sshd import CommandHook, Mode, PidHook, Sshd, SystemdHook
 from dpki.config.values import verify_break_glass
 from dpki.errors import ConfigError, DpkiError, InvalidPrincipal, MalformedInput, UsageError
@@ -54,6 +55,7 @@ FULL = DeviceConfig(
     },
     successors=True,
     chain=Finality(3, "latest"),
+    outbound=Outbound("telemetry", Path("/srv/client"), "*.example.org,10.0.0.?"),
 )
 
 
@@ -254,3 +256,31 @@ class TestOutage:
             parse_device_config(text)
         for way in ("console_access = true", f"break_glass = '{KEY}'"):
             parse_device_config(text.replace("[access]", f"[access]\n{way}"))
+
+
+class TestOutbound:
+    """Who logs in elsewhere."""
+
+    def test_nobody_unless_somebody_is_named(self) -> None:
+        assert parse_device_config(MINIMAL).outbound is None
+
+    def test_an_account_is_enough(self) -> None:
+        config = parse_device_config(f'{MINIMAL}[outbound]\naccount = "telemetry"\n')
+        assert config.outbound == Outbound("telemetry", Path("/etc/ssh/dpki-client"), "*")
+
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ('hosts = "*"', "account"),
+            ('account = "Tele Metry"', "not an account name"),
+            ('account = "t"\ndirectory = "relative"', "plain absolute path"),
+            ('account = "t"\ndirectory = "/with space"', "plain absolute path"),
+            ('account = "t"\ndirectory = "/100%"', "plain absolute path"),
+            ('account = "t"\nhosts = "a b"', "not a host pattern"),
+            ('account = "t"\nhost = "a"', "not a known key"),
+            ('account = "t"\ndirectory = "/etc/ssh/dpki"', "uses sshd's folder"),
+        ],
+    )
+    def test_what_ssh_could_not_be_given(self, lines: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            parse_device_config(f"{MINIMAL}[outbound]\n{lines}\n")

@@ -11,10 +11,11 @@ from eth_keys.backends.coincurve import CoinCurveECCBackend
 from dpki.bundle.codec import dumps
 from dpki.certificates.keys import ssh_blob
 from dpki.devices.keys import (
+    HOST_DIRECTORY,
     DeviceKeys,
     add_host_key,
     add_user_key,
-    erase_host_keys,
+    erase_keys,
     generate_device_keys,
     load_device_keys,
     save_device_keys,
@@ -343,10 +344,10 @@ def test_old_host_keys_are_erased_and_their_numbers_not_given_again(tmp_path: Pa
     save_device_keys(tmp_path / "keys", generate_device_keys())
     add_host_key(tmp_path / "keys")
     before = load_device_keys(tmp_path / "keys").host_blobs
-    erase_host_keys(tmp_path / "keys", [])
+    erase_keys(tmp_path / "keys", HOST_DIRECTORY, [])
     assert load_device_keys(tmp_path / "keys").host_blobs == before
-    erase_host_keys(tmp_path / "keys", before[:1])
-    erase_host_keys(tmp_path / "keys", before[:1])
+    erase_keys(tmp_path / "keys", HOST_DIRECTORY, before[:1])
+    erase_keys(tmp_path / "keys", HOST_DIRECTORY, before[:1])
     assert load_device_keys(tmp_path / "keys").host_blobs == before[1:]
     add_host_key(tmp_path / "keys")
     assert [path.name for path in sorted((tmp_path / "keys/ssh_host").iterdir())] == [
