@@ -49,6 +49,12 @@ from scripts.bench_commands import (
     measure_verify,
 )
 from scripts.bench_council import RoundFigure, council_section, measure_rounds, rounds_over
+from scripts.bench_enrolment import (
+    enrolment_section,
+    measure_documents,
+    measure_enrolments,
+    measure_hosts,
+)
 from scripts.bench_krl import KrlFigure, krl_section, measure_krls
 from scripts.bench_login import logins_section, measure_logins
 from scripts.bench_polling import measure_polls, polls_section
@@ -386,6 +392,7 @@ def main() -> int:
     parts += logins_section(measure_logins())
     parts += proofs_section(*measure_proofs())
     parts += polls_section(measure_polls())
+    parts += enrolment_section(measure_enrolments(), measure_documents(), measure_hosts())
     parts += audits_section(measure_audits())
     parts += commands_section(measure_commands(), measure_verify())
     text = report(gas, rounds, timings, rates, measure_krls(), parts, today)

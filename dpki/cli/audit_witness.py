@@ -61,14 +61,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the group `audit`."""
     app.command(
         "key",
-        epilog=example("dpki audit key --key file:/root/witness.pem --name audit.example.org/acme"),
+        epilog=example(
+            "dpki audit key --key file:/etc/witness/key.pem --name audit.example.org/acme"
+        ),
     )(key)
     app.command(
         "publish",
         epilog=example(
             'dpki audit publish --domain "$DOMAIN" --rpc https://a.example --to /srv/www/seen \\',
-            "    --key file:/root/witness.pem --name audit.example.org/acme"
-            " --passphrase file:/root/secret",
+            "    --key file:/etc/witness/key.pem --name audit.example.org/acme"
+            " --passphrase file:/etc/witness/secret",
         ),
     )(publish)
     app.command(

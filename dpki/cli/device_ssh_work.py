@@ -175,6 +175,7 @@ class _Job:
 
     def __init__(self, output: Output, desk: Desk, wishes: HostWishes) -> None:
         self._output, self._desk, self._wishes = output, desk, wishes
+        self._ca = None if wishes.ca is None else desk.index.find_authority(wishes.ca)
         self._failed: dict[str, str] = {}
 
     def survey(self) -> dict[str, _Found]:
@@ -271,9 +272,9 @@ class _Job:
     ) -> list[dict[str, object]]:
         """Issue host certificates to those that have none; one transaction."""
         desk, wishes, output = self._desk, self._wishes, self._output
-        if wishes.ca is None:
+        if wishes.ca is None or self._ca is None:
             return []
-        ca = desk.index.find_authority(wishes.ca)
+        ca = self._ca
         newest = newest_of(desk, [ca], devices)
         due = [
             device

@@ -199,6 +199,7 @@ def test_it_is_installed_where_it_is_missing(hosts: Hosts, world: World) -> None
         (("a@gate", "b@gate"), "the same name"),
         (("gate", "--ca", "hosts"), "go together"),
         (("gate", "door", "--ca", "hosts", "--hostname", "one"), "can't answer to one name"),
+        (("gate", "--ca", "ghosts", "--hostname", "{name}"), "no CA named 'ghosts'"),
         (("gate", "--init-option", "dir=/x"), "no such option"),
         (("gate", "--install-from", "-r/etc/passwd"), "nothing that pip could install"),
     ],
