@@ -165,6 +165,7 @@ def test_whoever_carries_it_reads_nothing() -> None:
         assert word not in data
     # Nor how much there is to say.
     assert len(said(certificates=())) == len(data) == len(said(certificates=(CERTIFICATE,) * 8))
+    assert len(data) == 1078
 
 
 @pytest.mark.parametrize(

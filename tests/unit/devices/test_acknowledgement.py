@@ -1,0 +1,23 @@
+"""The acknowledgement's format, held against the vector. What is refused: tests/security."""
+
+from __future__ import annotations
+
+from dpki.bundle.seal import SealingSecrets
+from dpki.devices.acknowledgement import Stage, encode_statement, verify_acknowledgement
+from dpki.model import DomainId
+from dpki.typed_data import recover_signer
+from tests.vectors_of import load_vectors
+
+V = load_vectors("acknowledgement")
+
+
+def test_the_vector_opens_and_says_what_was_signed() -> None:
+    reader = SealingSecrets(V["reader_private"], None)
+    assert reader.public.x25519 == V["reader_public"]
+    said = verify_acknowledgement(V["sealed"], reader, DomainId.parse(V["domain"]))
+    assert encode_statement(said) == V["statement"]
+    assert said.digest == V["digest"]
+    assert recover_signer(V["signature"], said.digest) == V["device"] == said.device
+    (certificate,) = said.certificates
+    assert (said.mode, said.prekeys, said.block) == ("strict", 16, 4711)
+    assert (certificate.serial, certificate.stage) == (17, Stage.INSTALLED)
