@@ -6,6 +6,7 @@ traceback in an operator's face, or an agent that dies of a neighbour's bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import tempfile
@@ -123,6 +124,15 @@ from dpki.devices.enrollment import (
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
+from dpki.devices.token import (
+    Answer,
+    Outcome,
+    Token,
+    make_answer,
+    make_asking,
+    parse_asking,
+    verify_answer,
+)
 from dpki.devnet.state import FILE, load_state
 from dpki.errors import ConfigError, DpkiError, MalformedInput
 from dpki.issuance.authority_request import (
@@ -138,6 +148,7 @@ from dpki.issuance.journal import Journal
 from dpki.issuance.placements import Place, Placement
 from dpki.issuance.registration import load_issuer_key
 from dpki.issuance.sealing import Sealed
+from dpki.issuance.tokens import GivenToken, Tokens
 from dpki.model import (
     Address,
     AuthorityId,
@@ -243,6 +254,14 @@ _PATH = MerklePath(16, 5, (Hash32(b"\6" * 32), Hash32(b"\7" * 32)))
 _BUNDLE = Bundle(certificate=_CERTIFICATES[0], key=_private_key(), path=_PATH, context=CONTEXT)
 _DOCUMENT = make_key_document(KEYS)
 _REQUEST = make_enrollment_request(KEYS, DOMAIN, REGISTRY, _DOCUMENT, NOW + HOUR)
+_TOKEN = Token(DOMAIN, b"\x0a" * 32)
+_ANSWER = Answer(
+    DOMAIN,
+    KEYS.address,
+    Hash32(hashlib.sha256(encode_request(_REQUEST)).digest()),
+    Outcome.ENROLLED,
+    17,
+)
 _KRL = build_krl(
     [
         Revocations(_SUBJECTS[0], (3, 5, range(10, 100)), below=3),
@@ -456,7 +475,7 @@ def _journal(path: Path) -> object:
         batches = journal.load_all()
         certificates = [c.certificate for batch in batches for c in batch.certificates]
         known = index.authorities(), index.devices(), journal.authorities()
-        return batches, certificates, known, journal.placements.load()
+        return batches, certificates, known, journal.placements.load(), Tokens(database).all()
 
 
 def _audit_index(path: Path) -> object:
@@ -527,6 +546,10 @@ def _journals() -> tuple[bytes, ...]:
             new = NewCertificate(certificate, "alice", entry.device, False, Path("/x"))
             batch = journal.mark_sealed(journal.add(CA_ID, [new]), [Sealed(entry, b"bundle")])
             journal.placements.record([Placement(batch.number, 17, "node", Place.KEPT)])
+            tokens, keys = Tokens(database), _TOKEN.keys
+            tokens.add(GivenToken(keys, "gate-2", {"fleet": "gates"}, NOW + HOUR), NOW)
+            tokens.claim(keys.id, KEYS.address, CONTEXT)
+            tokens.finish(keys.id, 17)
         return (_small(path),)
 
 
@@ -729,6 +752,12 @@ PARSERS: Mapping[str, Parser] = {
     "cbor": Parser(lambda data: loads_strict(data, 1 << 16), (encode_bundle(_BUNDLE),)),
     "key-document": Parser(parse_key_document, (encode_key_document(_DOCUMENT),)),
     "enrolment-request": Parser(_request, (encode_request(_REQUEST),)),
+    "token": Parser(_text(Token.parse), _texts(_TOKEN.dump())),
+    "token-request": Parser(parse_asking, (make_asking(_TOKEN, encode_request(_REQUEST)),)),
+    "token-answer": Parser(
+        lambda data: verify_answer(data, _TOKEN, KEYS.address, encode_request(_REQUEST)),
+        (make_answer(_TOKEN.keys, _ANSWER),),
+    ),
     "acknowledgement": Parser(parse_acknowledgement, (_acknowledged(),)),
     "sealed-acknowledgement": Parser(
         lambda data: verify_acknowledgement(data, CLASSICAL, DOMAIN),

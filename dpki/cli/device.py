@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpki.cli import device_enroll, device_news, device_own, device_replace
+from dpki.cli import device_enroll, device_news, device_own, device_replace, device_token
 from dpki.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -31,6 +31,7 @@ device_own.register(app)
 device_enroll.register(app)
 device_news.register(app)
 device_replace.register(app)
+device_token.register(app)
 
 RequestsArgument = Annotated[
     list[Path], typer.Argument(metavar="REQUEST…", help="Request files that devices made.")

@@ -1,17 +1,16 @@
-"""`dpki device init | join | rekey | topup`: on a device, its keys and its requests."""
+"""`dpki device init | ask | join | rekey | topup`: on a device, its keys and its requests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpki.cli.device_request import describe_request, say_request
 from dpki.cli.options import (
     DeviceDirectory,
-    DomainOption,
     JsonOption,
     QuorumOption,
     RpcOption,
@@ -19,6 +18,9 @@ from dpki.cli.options import (
 )
 from dpki.cli.output import Output
 from dpki.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 PrekeysOption = Annotated[
     int,
@@ -30,6 +32,21 @@ QrOption = Annotated[
 RequestOutOption = Annotated[
     Path | None, typer.Option("--out", help="The request file; default: in the folder.")
 ]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        metavar="SPEC",
+        help="Where the one-time token comes from: env:NAME, file:PATH, command:…, prompt.",
+    ),
+]
+ToOption = Annotated[
+    str, typer.Option("--to", metavar="WHERE", help="Where to ask: broker, or a folder.")
+]
+WaitOption = Annotated[
+    str | None,
+    typer.Option("--wait", metavar="TIME", help="Wait for the answer, such as 10m."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +56,14 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             'dpki device init --dir /etc/dpki --domain "$DOMAIN" --rpc https://rpc.example \\',
             "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub",
+            "dpki device init --dir /etc/dpki --rpc https://rpc.example --console-access \\",
+            "  --token file:/boot/token --to /media/stick --wait 10m",
         ),
     )(init)
+    app.command(
+        "ask",
+        epilog=example("dpki device ask --dir /etc/dpki --token file:/boot/token --wait 10m"),
+    )(ask)
     app.command("join", epilog=example("dpki device join partner --dir /etc/dpki"))(join)
     app.command("rekey", epilog=example("dpki device rekey --dir /etc/dpki --out update.request"))(
         rekey
@@ -50,8 +73,43 @@ def register(app: typer.Typer) -> None:
 
 def init(
     directory: DeviceDirectory,
-    domain: DomainOption,
     rpc: RpcOption,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            "--domain", metavar="ID", help="The domain id: eip155:…@0x…; default: the token's."
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="SPEC",
+            help="Ask with a one-time token; where it comes from: env:NAME, file:PATH, command:…,"
+            " prompt.",
+        ),
+    ] = None,
+    to: ToOption = "broker",
+    wait: WaitOption = None,
+    broker: Annotated[
+        str | None,
+        typer.Option("--broker", metavar="URL", help="A broker for messages: mqtts://HOST/PREFIX."),
+    ] = None,
+    broker_user: Annotated[
+        str, typer.Option("--broker-user", metavar="NAME", help="As whom to log in there.")
+    ] = "",
+    broker_password: Annotated[
+        str,
+        typer.Option(
+            "--broker-password",
+            metavar="SPEC",
+            help="Where its password comes from: env:NAME, file:PATH, command:….",
+        ),
+    ] = "",
+    broker_authority: Annotated[
+        Path | None,
+        typer.Option("--broker-authority", metavar="FILE", help="Who vouches for it, PEM."),
+    ] = None,
     quorum: QuorumOption = None,
     gateway: Annotated[
         list[str] | None,
@@ -104,17 +162,25 @@ def init(
 
     Keys are made here and stay here; the request is for the admin, see `dpki device enroll`. It
     proves that this device has the keys in it, and carries a supply of one-time keys.
-    """
-    from dpki.cli.device_setup import Wishes, make_config, set_up
 
+    With --token it is also sent: `dpki device watch` enrols it, and nobody types anything. The
+    token itself stays here.
+    """
+    from dpki.cli.device_asking import ask_by, open_place, read_token, verify_domain
+    from dpki.cli.device_setup import Wishes, make_broker, make_config, set_up
+
+    if token is None and (wait is not None or to != "broker"):
+        raise UsageError("--to and --wait go with --token", hint="add --token SPEC")
     output = Output(json=json)
     if qr and prekeys:
         raise UsageError(
             "a request with one-time keys is too long for a QR code",
             hint="add --prekeys 0, and fill the supply up later: dpki device topup",
         )
+    patience = _patience(wait)
+    asking = None if token is None else read_token(token, output)
     wishes = Wishes(
-        domain=domain,
+        domain=verify_domain(asking, domain),
         rpc=tuple(rpc),
         quorum=quorum,
         gateways=tuple(gateway or ()),
@@ -127,15 +193,49 @@ def init(
         sshd_config=sshd_config,
         drop_in=drop_in,
         reload=reload,
+        broker=make_broker(broker, broker_user, broker_password, broker_authority),
     )
     folder = directory.absolute()
     config = make_config(wishes)
+    # Before any key is made: whether there is a way to ask.
+    transport = None if asking is None else open_place(to, config.broker)
     with output.working("finding the trust domain"):
         request, path = set_up(folder, config, prekeys)
     output.say(f"this is device {request.device}; its private keys are in {folder} and stay there")
-    output.say(f"next, for the admin: dpki device enroll {path} --name NAME")
-    say_request(output, request, qr=qr)
-    output.result(describe_request(request, path), request.device)
+    described = describe_request(request, path)
+    if asking is not None and transport is not None:
+        output.say(f"should no answer come, ask again with: dpki device ask --dir {folder}")
+        described |= ask_by(output, asking, path, transport, patience)
+    else:
+        output.say(f"next, for the admin: dpki device enroll {path} --name NAME")
+        say_request(output, request, qr=qr)
+    output.result(described, request.device)
+
+
+def ask(
+    directory: DeviceDirectory,
+    token: TokenOption,
+    to: ToOption = "broker",
+    wait: WaitOption = None,
+    request: Annotated[
+        Path | None, typer.Option("--request", help="The request file; default: in the folder.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """On a device: ask to be enrolled, with a one-time token.
+
+    Also again: for a device that was set up without one, or got no answer. Prints the address. Exit
+    status 3 when the answer is no, 5 when none came.
+    """
+    from dpki.cli.device_asking import ask_by, open_place, read_token
+    from dpki.config.device import load_device_config
+
+    output, patience = Output(json=json), _patience(wait)
+    folder = directory.absolute()
+    path = (request or folder / "enroll.request").absolute()
+    transport = open_place(to, load_device_config(folder).broker)
+    asked = ask_by(output, read_token(token, output), path, transport, patience)
+    output.result(asked, asked["device"])
 
 
 def join(
@@ -200,6 +300,12 @@ def topup(
         add_prekeys(folder, prekeys)
 
     _request_update(Output(json=json), directory, out, fill, qr=qr)
+
+
+def _patience(wait: str | None) -> timedelta | None:
+    from dpki.config.durations import parse_duration
+
+    return None if wait is None else parse_duration(wait)
 
 
 def _request_update(

@@ -28,7 +28,7 @@ from dpki.config.finality import Finality
 from dpki.config.presets import PRESETS
 from dpki.config.sshd import CommandHook, ReloadHook, Sshd, parse_hook
 from dpki.config.urls import verify_urls
-from dpki.config.values import verify_break_glass
+from dpki.config.values import verify_break_glass, verify_secret_source
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import (
     EnrollmentRequest,
@@ -46,6 +46,7 @@ from dpki.files import (
     write_atomic,
 )
 from dpki.model import Address, DeviceState, DomainId
+from dpki.transport.address import Broker, BrokerAddress
 
 REQUEST_LIFETIME = timedelta(days=7)
 """How long an admin may take to relay a request."""
@@ -73,6 +74,7 @@ class Wishes:
     sshd_config: Path | None
     drop_in: Path | None
     reload: str | None
+    broker: Broker | None = None
 
 
 def make_config(wishes: Wishes) -> DeviceConfig:
@@ -98,9 +100,31 @@ def make_config(wishes: Wishes) -> DeviceConfig:
         accounts=argument(parse_allowances, wishes.allow),
         successors=wishes.successors,
         chain=_finality(domain.chain_id),
+        broker=wishes.broker,
     )
     # Read back, so that what is written is never what the agent refuses.
     return parse_device_config(dump_device_config(config))
+
+
+def make_broker(
+    address: str | None, user: str, password: str, authority: Path | None
+) -> Broker | None:
+    """Return the broker that was asked for; None for none.
+
+    Raises:
+        UsageError: Something of it is misspelled or missing; no password is repeated.
+    """
+    if address is None:
+        if user or password or authority is not None:
+            raise UsageError("which broker?", hint="give --broker mqtts://HOST/PREFIX, too")
+        return None
+    if not user or not password:
+        raise UsageError(
+            "a broker needs a user and a password",
+            hint="give --broker-user NAME and --broker-password file:PATH",
+        )
+    where = None if authority is None else authority.absolute()
+    return Broker(BrokerAddress.parse(address), user, verify_secret_source(password), where)
 
 
 def set_up(directory: Path, config: DeviceConfig, prekeys: int) -> tuple[EnrollmentRequest, Path]:

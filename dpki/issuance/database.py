@@ -169,9 +169,32 @@ CREATE TABLE acknowledged (
 ) STRICT;
 """
 
+_TOKENS = """
+CREATE TABLE tokens (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  request_key BLOB NOT NULL CHECK (length(request_key) = 32),
+  answer_key BLOB NOT NULL CHECK (length(answer_key) = 32),
+  name TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  expires INTEGER NOT NULL,
+  device BLOB CHECK (length(device) = 20),
+  request BLOB CHECK (length(request) = 32),
+  block INTEGER CHECK (block IS NULL OR device IS NOT NULL)
+) STRICT;
+
+-- A token is for one device, and for one request of it once that device is enrolled.
+CREATE TRIGGER tokens_once BEFORE UPDATE ON tokens
+WHEN OLD.device IS NOT NULL AND NEW.device IS NOT OLD.device
+OR OLD.block IS NOT NULL AND (NEW.request IS NOT OLD.request OR NEW.block IS NOT OLD.block)
+BEGIN SELECT RAISE(ABORT, 'this token is used already'); END;
+
+CREATE TRIGGER tokens_for_ever BEFORE DELETE ON tokens
+BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS, _ACKNOWLEDGEMENTS),
+    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS, _ACKNOWLEDGEMENTS, _TOKENS),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

@@ -136,6 +136,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "timelock execute",
         "timelock cancel",
         "device init",
+        "device ask",
         "device join",
         "device rekey",
         "device topup",
@@ -147,6 +148,9 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "device label",
         "device ring",
         "device rename",
+        "device token",
+        "device tokens",
+        "device watch",
         "device retire",
         "device replace",
         "ssh issue",
@@ -175,7 +179,9 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
 def test_no_secret_can_be_given_itself() -> None:
     for path, command in COMMANDS.items():
         for param in command.params:
-            if param.name in ("pin", "passphrase"):
+            if param.name in ("pin", "passphrase", "broker_password") or (
+                path[0] == "device" and param.name == "token"
+            ):
                 assert param.metavar == "SPEC", path
             else:
                 assert not {"secret", "password", "private"} & set(param.name.split("_")), path
@@ -241,6 +247,8 @@ INSTANT = (
     ("device", "collect-key"),
     ("device", "label"),
     ("device", "rename"),
+    ("device", "token"),
+    ("device", "tokens"),
     ("devnet", "status"),
 )
 
