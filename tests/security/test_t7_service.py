@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from dpki.agent.host import Host, load_made, plan_install, plan_uninstall
 from dpki.agent.unit import render_unit
 from dpki.devices.keys import (
+    HOST_DIRECTORY,
     add_host_key,
-    erase_host_keys,
+    erase_keys,
     generate_device_keys,
     load_device_keys,
     save_device_keys,
@@ -116,7 +116,10 @@ def test_old_host_keys_are_erased_one_by_one(tmp_path: Path) -> None:
     for _ in range(3):
         add_host_key(folder)
     blobs = load_device_keys(folder).host_blobs
-    erase: Callable[[], None] = lambda: erase_host_keys(folder, blobs[:3])  # noqa: E731
+
+    def erase() -> None:
+        erase_keys(folder, HOST_DIRECTORY, blobs[:3])
+
     for deaths in range(3):
         assert run_and_die(erase, 2) is (deaths < 2)
         assert load_device_keys(folder).host_blobs == blobs[deaths + 1 :]
