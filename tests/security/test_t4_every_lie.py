@@ -4,7 +4,8 @@ The device knew the chain when serials 1 and 2 of the user CA were good. Since t
 3 was anchored and the device got another host certificate. What comes of each lie stands in the
 table: where the liar is the one endpoint that is trusted, and where there are liars only. Where it
 is one of three of which two must agree, the truth comes out, proven, and the liar is named, if it
-was asked what it lies about. When the lie ends, the same device accepts the truth.
+was asked what it lies about. When the lie ends, the same device accepts the truth. All of it holds
+whichever node the endpoints stand before.
 """
 
 from __future__ import annotations
