@@ -12,7 +12,7 @@ other known_hosts files. No network; standard library only, because the system's
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import sqlite3
 import struct
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     """Print the lines for `INDEX REASON HOST KEY`; return the exit status."""
     try:
         path, reason, host, encoded = arguments
-        key = b"" if reason == ORDER else base64.b64decode(encoded, validate=True)
+        key = b"" if reason == ORDER else binascii.a2b_base64(encoded, strict_mode=True)
         # immutable: the file is replaced, never written into, so there is nothing to lock.
         index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         try:
