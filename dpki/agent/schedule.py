@@ -8,6 +8,7 @@ after failures less and less often.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, replace
 
 FIRST_PAUSE = 1.0
@@ -28,6 +29,9 @@ EAGER = 10.0
 The endpoint that is asked may learn of a block later than the one that hinted at it.
 """
 
+THOROUGH = 300.0
+"""Seconds in which a look may save what the one before found out."""
+
 
 class Hint(enum.Enum):
     """What a subscription said, unproven."""
@@ -47,6 +51,34 @@ def backoff(failures: int, chance: float, longest: float = LONGEST_PAUSE) -> flo
     """
     whole = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 32), longest)
     return whole * (1 - chance / 2)
+
+
+@dataclass(frozen=True)
+class Thoroughness:
+    """When a look must find out everything anew, though nothing has happened.
+
+    What is wrong is mostly wrong for long: a bundle that nobody has, a device that is retired. So
+    it is tried again less and less often, and not by every look. Whatever happens on the chain, or
+    is fetched, is looked at all the same.
+
+    Attributes:
+        due: When, in seconds of a clock that only grows.
+        failures: How many thorough looks in a row found something wrong.
+    """
+
+    due: float = -math.inf
+    failures: int = 0
+
+    def looked(self, now: float, chance: float, *, is_well: bool) -> Thoroughness:
+        """Return when the next is due, after one that found out everything anew.
+
+        Args:
+            chance: See `backoff`.
+        """
+        if is_well:
+            return Thoroughness(now + THOROUGH)
+        failures = self.failures + 1
+        return Thoroughness(now + backoff(failures, chance, THOROUGH), failures)
 
 
 @dataclass(frozen=True)

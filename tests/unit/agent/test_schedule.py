@@ -11,8 +11,10 @@ from dpki.agent.schedule import (
     EAGER,
     LONGEST_PAUSE,
     RATE,
+    THOROUGH,
     Hint,
     Schedule,
+    Thoroughness,
     backoff,
 )
 
@@ -90,3 +92,25 @@ class TestHints:
     def test_who_hints_and_does_not_answer_wins_nothing(self) -> None:
         failing = REST.failed(112.0, 0.0).failed(113.0, 0.0).failed(115.0, 0.0)
         assert failing.hinted(Hint.EVENT, 115.01).due == 116.0
+
+
+class TestThoroughness:
+    def test_at_first_at_once(self) -> None:
+        assert Thoroughness().due < 0
+
+    def test_what_was_well_holds_for_minutes(self) -> None:
+        assert Thoroughness().looked(100.0, 0.5, is_well=True).due == 100.0 + THOROUGH
+
+    def test_what_is_wrong_is_tried_less_and_less_often(self) -> None:
+        thoroughness, pauses = Thoroughness(), []
+        for _ in range(12):
+            now = max(thoroughness.due, 0.0)
+            thoroughness = thoroughness.looked(now, 0.0, is_well=False)
+            pauses.append(thoroughness.due - now)
+        assert pauses[:3] == [1.0, 2.0, 4.0]
+        assert pauses == sorted(pauses)
+        assert pauses[-1] == THOROUGH
+
+    def test_and_soon_again_after_it_was_well(self) -> None:
+        wrong = Thoroughness(failures=9).looked(100.0, 0.0, is_well=True)
+        assert wrong.looked(200.0, 0.0, is_well=False).due == 201.0
