@@ -19,8 +19,8 @@ from dpki.devices.keys import DeviceKeys
 from dpki.errors import MalformedInput
 from dpki.files import load_bounded, write_atomic
 from dpki.model import Address, Hash32, from_timestamp, to_timestamp
-from dpki.transport.address import open_transport
 from dpki.transport.base import Kind, Topic
+from dpki.transport.connect import open_transport
 
 FILE_NAME = "acknowledgement.cbor"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,45 +15,19 @@ from dpki.cli.options import (
     PassphraseOption,
     PinOption,
     YesOption,
-    argument,
     example,
 )
 from dpki.cli.output import Output, say_rehearsal
 from dpki.cli.spending import spends
-from dpki.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from dpki.chain.snapshot import Authority
-    from dpki.issuance.registration import AuthorityWish
-    from dpki.model import Address, AuthorityKind
-    from dpki.signer.base import KeyType
 
 app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
 app.add_typer(ca_profile.app)
 ca_request.register(app)
 ca_watch.register(app)
 ca_roles.register(app)
-
-
-@dataclass(frozen=True)
-class _Typed:
-    """What was typed, checked."""
-
-    name: str
-    kind: AuthorityKind
-    key_type: KeyType
-    operator: Address | None
-    maximum_lifetime: timedelta
-
-    def by(self, account: Address) -> AuthorityWish:
-        """Return the wish, with the account as operator unless another was named."""
-        from dpki.issuance.registration import AuthorityWish
-
-        return AuthorityWish(
-            self.name, self.kind, self.key_type, self.operator or account, self.maximum_lifetime
-        )
 
 
 NameArgument = Annotated[
@@ -109,6 +82,7 @@ def create(
 
     The key is made in the token, never to leave it, and the CA is registered on chain.
     """
+    from dpki.cli.ca_wish import parse_wish
     from dpki.cli.governing import describe_governed, open_governance, say_governed
     from dpki.cli.keys import choose_key, say_where
     from dpki.cli.session import open_desk, token_keys
@@ -304,28 +278,6 @@ def _change(
         verify_can_ask(name, f"to {word}", yes=yes)
     change_state(
         Output(json=json), home, name, change, yes=yes, dry_run=dry_run, passphrase=passphrase
-    )
-
-
-def parse_wish(name: str, kind: str, key_type: str, operator: str | None, validity: str) -> _Typed:
-    """Check everything that was typed, before anything is opened."""
-    from dpki.config.durations import parse_duration
-    from dpki.config.values import verify_name
-    from dpki.model import Address, AuthorityKind
-    from dpki.signer.base import KeyType
-
-    kinds = {k.label: k for k in (AuthorityKind.SSH_USER, AuthorityKind.SSH_HOST)}
-    types = {t.value: t for t in KeyType}
-    if kind not in kinds:
-        raise UsageError(f"--kind is {' or '.join(kinds)}, not {kind[:40]!r}")
-    if key_type not in types:
-        raise UsageError(f"--key-type is {' or '.join(types)}, not {key_type[:40]!r}")
-    return _Typed(
-        verify_name(name),
-        kinds[kind],
-        types[key_type],
-        None if operator is None else argument(Address.parse, operator),
-        parse_duration(validity),
     )
 
 

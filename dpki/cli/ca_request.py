@@ -76,7 +76,7 @@ def request(
     governor, who runs dpki ca register, and tell them the fingerprint.
     """
     from dpki.certificates.keys import parse_public_key, ssh_blob, ssh_fingerprint
-    from dpki.cli.ca import parse_wish
+    from dpki.cli.ca_wish import parse_wish
     from dpki.cli.keys import choose_key, say_where
     from dpki.cli.session import open_desk, token_keys
     from dpki.files import PUBLIC, write_atomic

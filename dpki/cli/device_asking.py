@@ -13,8 +13,9 @@ from dpki.devices.token import Answer, Outcome, Token, make_asking, verify_answe
 from dpki.errors import CheckedFalse, TransportUnavailable, UsageError, WrongDomain
 from dpki.files import load_bounded
 from dpki.model import Address
-from dpki.transport.address import Broker, open_transport
+from dpki.transport.address import Broker
 from dpki.transport.base import Kind, Topic, Transport
+from dpki.transport.connect import open_transport
 
 DEADLINE = timedelta(seconds=60)
 

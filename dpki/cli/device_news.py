@@ -188,8 +188,8 @@ class _Round:
         """
         from dpki.errors import NotAllowed, TransportUnavailable
         from dpki.issuance.acknowledgements import take_in
-        from dpki.transport.address import open_transport
         from dpki.transport.base import Kind
+        from dpki.transport.connect import open_transport
 
         absolute = where
         if where != "broker" and "://" not in where:

@@ -12,8 +12,8 @@ import pytest
 
 from dpki.errors import UsageError
 from dpki.model import Address
-from dpki.transport.address import open_broker
 from dpki.transport.base import MESSAGE_LIMIT, Kind, Message, Topic, Transport
+from dpki.transport.connect import open_broker
 from dpki.transport.directory import DirectoryTransport
 from dpki.transport.ssh import SshTransport
 from tests.brokers import Mosquitto

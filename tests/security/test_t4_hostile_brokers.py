@@ -20,8 +20,9 @@ import pytest
 
 from dpki.errors import ConfigError, NotAllowed, TransportUnavailable
 from dpki.model import Address
-from dpki.transport.address import Broker, open_broker
+from dpki.transport.address import Broker
 from dpki.transport.base import MESSAGE_LIMIT, Kind, Message, Topic
+from dpki.transport.connect import open_broker
 from dpki.transport.mqtt_connection import LARGEST
 from dpki.transport.ssh import SshTransport, parse_line
 from tests.brokers import Authority, Mosquitto

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dpki.errors import UsageError
-from dpki.transport.address import Broker, BrokerAddress, SshAddress, open_transport
+from dpki.transport.address import Broker, BrokerAddress, SshAddress
+from dpki.transport.connect import open_transport
 from dpki.transport.directory import DirectoryTransport
 from dpki.transport.ssh import SshTransport
 
