@@ -128,6 +128,14 @@ class Installation:
         self._keep(report)
         return report
 
+    def next_end(self, now: datetime) -> datetime | None:
+        """Return when the next certificate's sessions are to be ended; None for never."""
+        return self._installer.next_end(now)
+
+    def end_sessions(self, now: datetime) -> tuple[str, ...]:
+        """End the sessions of certificates whose time is over; return a sentence for each."""
+        return self._installer.end_sessions(now)
+
     def _keep(self, report: AgentReport) -> None:
         """Keep a report that says something new: not one for each block, for the disk's sake."""
         told = (

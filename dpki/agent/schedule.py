@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 FIRST_PAUSE = 1.0
 """Seconds until the first try after a failure, at most."""
@@ -31,6 +32,16 @@ The endpoint that is asked may learn of a block later than the one that hinted a
 
 THOROUGH = 300.0
 """Seconds in which a look may save what the one before found out."""
+
+
+LONGEST_SLEEP = 60.0
+"""Seconds that a moment by the clock is waited for at most: the clock may be set meanwhile."""
+
+
+def wait_until(moment: datetime | None, now: datetime) -> float:
+    """Return the seconds to sleep before looking whether a moment has come; None never comes."""
+    left = LONGEST_SLEEP if moment is None else (moment - now).total_seconds()
+    return min(max(left, 0.0), LONGEST_SLEEP)
 
 
 class Hint(enum.Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ class TestAStandingProblem:
         assert (first.host, first.is_reused, len(first.problems)) == (None, False, 1)
         looks = [watcher.look(0.25).observation.is_reused for _ in range(400)]
         anew = [number for number, reused in enumerate(looks) if not reused]
-        pauses = [later - earlier for earlier, later in zip(anew, anew[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in pairwise(anew)]
         assert 5 <= len(anew) <= 10
         assert pauses[-1] > pauses[0]
         assert watcher.look().observation.problems == first.problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,12 +11,14 @@ from dpki.agent.schedule import (
     BURST,
     EAGER,
     LONGEST_PAUSE,
+    LONGEST_SLEEP,
     RATE,
     THOROUGH,
     Hint,
     Schedule,
     Thoroughness,
     backoff,
+    wait_until,
 )
 
 REST = Schedule(interval=12.0, due=0.0).succeeded(100.0, 0.0, pending=False)
@@ -114,3 +117,22 @@ class TestThoroughness:
     def test_and_soon_again_after_it_was_well(self) -> None:
         wrong = Thoroughness(failures=9).looked(100.0, 0.0, is_well=True)
         assert wrong.looked(200.0, 0.0, is_well=False).due == 201.0
+
+
+class TestMoments:
+    """Moments by the device's clock, which may be set while they are waited for."""
+
+    NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("moment", "seconds"),
+        [
+            (NOW + timedelta(seconds=7.5), 7.5),
+            (NOW, 0.0),
+            (NOW - timedelta(days=1), 0.0),
+            (NOW + timedelta(days=1), LONGEST_SLEEP),
+            (None, LONGEST_SLEEP),
+        ],
+    )
+    def test_how_long_to_sleep(self, moment: datetime | None, seconds: float) -> None:
+        assert wait_until(moment, self.NOW) == seconds
