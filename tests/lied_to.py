@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -30,7 +31,7 @@ from dpki.devices.keys import save_device_keys
 from dpki.errors import DpkiError
 from dpki.verification.check import verify_certificate
 from tests.chain_world import ChainWorld, world_on
-from tests.lying import STALLING, LyingEndpoint, Scene
+from tests.lying import BUSY, ENDLESS, STALLING, LyingEndpoint, Scene
 
 ACCOUNT = "root"
 
@@ -198,13 +199,35 @@ def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> I
 
 
 @contextmanager
-def impatient(lie: str) -> Iterator[None]:
-    """Let who asks wait for less long: the deadlines are tried elsewhere, and add up here."""
+def patience_with(lie: str, liars: Sequence[str], honest: int) -> Iterator[None]:
+    """Wait for who answers however long this machine takes, and briefly for who never does.
+
+    Args:
+        liars: Their URLs.
+        honest: How many endpoints tell the truth.
+    """
+    # Among honest ones who never answers is to be late, not cut off, however late those are.
+    is_cut_off = lie in BUSY or (lie in STALLING and not honest)
+
+    def endpoint(url: str) -> Endpoint:
+        if is_cut_off and url in liars:
+            return Endpoint(url, deadline=timedelta(seconds=0.5))
+        return Endpoint(url)
+
+    patience = timedelta(seconds=0.2 if lie in STALLING else 60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "SEARCH", timedelta(seconds=0.2))
-        if lie in STALLING:
-            patch.setattr(connect, "Endpoint", partial(Endpoint, deadline=timedelta(seconds=1)))
-            patch.setattr(connect, "Panel", partial(Panel, patience=timedelta(seconds=0.4)))
+        patch.setattr(connect, "Endpoint", endpoint)
+        patch.setattr(connect, "Panel", partial(Panel, patience=patience))
+        if lie in ENDLESS and not honest:
+            patch.setattr(logs, "SEARCH", timedelta(seconds=0.2))
+        yield
+
+
+@contextmanager
+def nobody_known(directory: Path) -> Iterator[None]:
+    """Forget how endpoints behaved: a liar may get the port that an earlier one had."""
+    with TemporaryDirectory(dir=directory) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", folder)
         yield
 
 

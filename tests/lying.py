@@ -20,6 +20,7 @@ from typing import Any
 from dpki.chain import layout
 from dpki.chain.domain import Domain
 from dpki.chain.events import BATCH_ISSUED, CERTIFICATE_ISSUED
+from dpki.chain.quorum import LEAP
 from dpki.chain.rpc import Call, Reader, RpcError
 from dpki.model import Address, AuthorityId, to_timestamp
 from tests.fakes.proving import Tell, truth
@@ -310,10 +311,10 @@ TALES: dict[str, Callable[[Scene], Tell]] = {
     "the head is on a fork": newest(lambda s, true: {}),
     "the head and all that is final are on a fork": newest(lambda s, true: {}, TAGS),
     "the head is far ahead": newest(
-        lambda s, true: {"number": hex(int(true["number"], 16) + 10**6)}
+        lambda s, true: {"number": hex(int(true["number"], 16) + 2 * LEAP)}
     ),
     "the head and all that is final are far ahead": newest(
-        lambda s, true: {"number": hex(int(true["number"], 16) + 10**6)}, TAGS
+        lambda s, true: {"number": hex(int(true["number"], 16) + 2 * LEAP)}, TAGS
     ),
     "the head is beyond all reach": newest(lambda s, true: {"number": hex(2**62)}),
     "the head's number is absurd": newest(lambda s, true: {"number": hex(2**70)}, TAGS),
@@ -407,13 +408,14 @@ WIRES: dict[str, Script] = {
     "answers are no JSON": _always(response(b"<html>Welcome to our hotel</html>")),
 }
 
-STALLING = {
-    "an answer comes by a byte a second",
-    "nothing is answered",
-    "all answers are 429",
-    "all answers are 500",
-}
-"""The lies for which somebody is waited for, or asked again after a while."""
+STALLING = {"an answer comes by a byte a second", "nothing is answered"}
+"""The lies that have no end but the asker's deadline."""
+
+BUSY = {"all answers are 429", "all answers are 500"}
+"""The lies for which the same is asked again after a while."""
+
+ENDLESS = {"the head is beyond all reach"}
+"""The lies about a chain that nobody finishes searching."""
 
 LIES = (*TALES, *ARRANGEMENTS, *WIRES)
 
