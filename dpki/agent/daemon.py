@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpki.agent.acknowledge import AGAIN, leave
+from dpki.agent.acknowledge import AGAIN, leave_each
 from dpki.agent.doorbell import listen_for_doorbell
 from dpki.agent.follow import KEYS, Follower
 from dpki.agent.hints import listen_always
@@ -277,10 +277,11 @@ class _Watch:
                 await asyncio.wait_for(self._installed.wait(), AGAIN.total_seconds())
             self._installed.clear()
             try:
-                if await in_thread(
-                    lambda: leave(self._daemon.directory, self._config, datetime.now(UTC))
-                ):
-                    self._tell("acknowledged", {})
+                left = await in_thread(
+                    lambda: leave_each(self._daemon.directory, self._config, datetime.now(UTC))
+                )
+                if left:
+                    self._tell("acknowledged", {"to": left})
             except DpkiError as error:
                 failures += 1
                 self._tell("not acknowledged", {"reason": error.message})

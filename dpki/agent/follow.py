@@ -48,6 +48,16 @@ SEARCH = timedelta(hours=1)
 """How seldom to search the whole chain for a host certificate that is missing."""
 
 
+def folder_of(directory: Path, name: str) -> Path:
+    """Return where the agent remembers what it must of one trust domain.
+
+    Args:
+        directory: The agent's folder.
+        name: What the domain is called on this device.
+    """
+    return directory if name == FIRST else directory / DOMAINS / name
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a look saw.
@@ -87,7 +97,7 @@ class Follower:
     ) -> None:
         self.name = name
         self.config = config
-        self.directory = directory if name == FIRST else directory / DOMAINS / name
+        self.directory = folder_of(directory, name)
         self._key_folder = directory / KEYS
         self._keys: tuple[object, DeviceKeys] | None = None
         self._sources = _sources(config)
