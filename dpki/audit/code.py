@@ -35,6 +35,13 @@ def is_ours(code: bytes, contract: str) -> bool:
     return blank(code, places)[:end] == blank(artifact.runtime, places)[:end]
 
 
+def is_made_for(code: bytes, contract: str, address: Address) -> bool:
+    """Whether a program is the shipped one of a contract, and an immutable of it this address."""
+    word = bytes(12) + address
+    places = load_artifact(contract).immutables
+    return is_ours(code, contract) and any(code[s : s + length] == word for s, length in places)
+
+
 def blank(code: bytes, places: tuple[tuple[int, int], ...]) -> bytes:
     """Return a program with zeros where its immutables are written."""
     blanked = bytearray(code)

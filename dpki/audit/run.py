@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 
 from dpki.audit.certificates import Given, verify_given
-from dpki.audit.code import fetch_code, is_ours, other_versions
+from dpki.audit.code import fetch_code, is_made_for, other_versions
 from dpki.audit.council import CouncilRules
 from dpki.audit.digest import state_digest
 from dpki.audit.evidence import Contradiction, HistoryContradicted
@@ -120,19 +120,14 @@ def audit(
     block = _fetch_target(reader, domain, to)
     way = _Replay(reader, domain, index, block, report)
     way.resume()
-    stood = [way.stand_at(number) for number in stops]
-    way.follow(block)
+    try:
+        stood = [way.stand_at(number) for number in stops]
+        words = way.prove(block)
+    except HistoryContradicted:
+        # What was kept of it may be the lie: whoever tells the truth next is heard from the start.
+        index.clear()
+        raise
     history = way.history
-    events = history.counts.total()
-    words = verify_state(
-        reader,
-        domain,
-        block,
-        history.state,
-        history.councils,
-        index,
-        lambda done: report(Progress(block.number, block.number, events, done)),
-    )
     checked, foreign = 0, []
     for given in certificates:
         if verify_given(given, history.state, index, block):
@@ -280,7 +275,7 @@ class _Replay:
             self.report(Progress(self._next - 1, last.number, self.events))
             followed = [*contracts_of(self.domain), *self.history.councils]
             end, logs = self._feed.logs(followed, self._next, last.number)
-            found = self._new_councils(logs, end)
+            found = self._new_councils(logs)
             with self.index.transaction():
                 if found:
                     for address in found:
@@ -292,6 +287,19 @@ class _Replay:
                 self.index.save(reached, self.history.state, self.history.counts)
             self._next = end + 1
         self.report(Progress(last.number, last.number, self.events))
+
+    def prove(self, last: Block) -> int:
+        """Replay everything up to a block, and return how many words of its state agree."""
+        self.follow(last)
+        return verify_state(
+            self.reader,
+            self.domain,
+            last,
+            self.history.state,
+            self.history.councils,
+            self.index,
+            lambda done: self.report(Progress(last.number, last.number, self.events, done)),
+        )
 
     def _replay(self, logs: Sequence[Log]) -> None:
         times, transactions = self._feed.times(logs), self._feed.transactions(logs)
@@ -317,7 +325,7 @@ class _Replay:
 
     # -- councils ----------------------------------------------------------------------------------
 
-    def _new_councils(self, logs: Sequence[Log], end: int) -> list[Address]:
+    def _new_councils(self, logs: Sequence[Log]) -> list[Address]:
         """Return the councils that these logs name for a role for the first time."""
         events = {event.topic: event for event in map(_role_event, _ROLES)}
         named: set[Address] = set()
@@ -334,20 +342,14 @@ class _Replay:
                     if name in occurrence.values
                 }
         new = sorted(named - self.history.councils.keys() - self._others - {Address.zero()})
-        found = [address for address in new if self._is_council(address, end)]
+        found = [address for address in new if self._is_council(address)]
         self._others |= set(new) - set(found)
         return found
 
-    def _is_council(self, address: Address, end: int) -> bool:
-        if not is_ours(fetch_code(self.reader, address, self.last), COUNCIL):
-            return False
-        founded = find_event(COUNCIL, "CouncilFounded").topic
-        topics = [str(founded), f"0x{self.domain.id.address.hex():0>64}"]
-        for start in range(self.domain.block.number, end + 1, 10_000):
-            last = min(start + 9_999, end)
-            if fetch_range(self.reader, [address], start, last, topics):
-                return True
-        return False
+    def _is_council(self, address: Address) -> bool:
+        """Whether this domain's council lies there: its program says so, whatever events do."""
+        code = fetch_code(self.reader, address, self.last)
+        return is_made_for(code, COUNCIL, self.domain.id.address)
 
     def _adopt(self, address: Address) -> None:
         self.history.councils[address] = CouncilRules(self.domain, address)

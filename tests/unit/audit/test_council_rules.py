@@ -12,6 +12,7 @@ import pytest
 
 from dpki.audit.digest import state_digest
 from dpki.audit.evidence import HistoryContradicted
+from dpki.audit.history import THROUGH_A_CONTRACT
 from dpki.audit.index import Index
 from dpki.audit.run import replay
 from dpki.council.parameters import DEFAULTS, Parameters, Role
@@ -20,6 +21,7 @@ from dpki.council.rounds import Proposal
 from dpki.council.threshold import Kind
 from dpki.council.weights import freeze, pack
 from dpki.model import Address, Block, Hash32, from_timestamp
+from dpki.transactions.abi import find_event
 from dpki.transactions.artifacts import load_artifact
 from dpki.transactions.calls import encode_call
 from dpki.transactions.governed import GovernanceCall
@@ -30,6 +32,13 @@ ROOTS = tuple(Address(bytes([n]) * 20) for n in (0xB1, 0xB2, 0xB3))
 NEWCOMER = Address(b"\xb4" * 20)
 OPEN, APPROVED, REJECTED, EXPIRED, EXECUTED = range(1, 6)
 APPROVE, REJECT = 1, 2
+
+
+def council_of(domain: Address) -> bytes:
+    """Return a council's program as its constructor leaves it, as far as an audit looks."""
+    artifact = load_artifact("RootCouncil")
+    start, length = artifact.immutables[0]
+    return artifact.runtime[:start] + bytes(12) + domain + artifact.runtime[start + length :]
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Council:
     def __post_init__(self) -> None:
         c = self.chronicle
         c.addresses["RootCouncil"] = HOME
-        c.codes[HOME] = load_artifact("RootCouncil").runtime
+        c.codes[HOME] = council_of(c.domain.id.address)
         self.ca = c.register()
         with c.sent(STRANGER, None):
             self.event("CouncilFounded", c.domain.id.address)
@@ -380,3 +389,21 @@ def test_a_forged_event(what: str, tmp_path: Path) -> None:
     with pytest.raises(HistoryContradicted, match=rule) as caught:
         audited(council, tmp_path)
     assert first <= caught.value.evidence.block < council.chronicle.number
+
+
+def test_a_council_whose_founding_is_withheld(tmp_path: Path) -> None:
+    council = Council()
+    founding = str(find_event("RootCouncil", "CouncilFounded").topic)
+    logs = council.chronicle.logs
+    logs[:] = [log for log in logs if log["topics"][0] != founding]
+    with pytest.raises(HistoryContradicted, match="a council begins with its founding"):
+        audited(council, tmp_path)
+
+
+def test_another_domains_council_is_a_contract_like_others(tmp_path: Path) -> None:
+    council = Council()
+    council.chronicle.codes[HOME] = council_of(STRANGER)
+    council.chronicle.settle(tmp_path / "honest")
+    report = audited(council, tmp_path)
+    assert report.councils == {}
+    assert report.counts[THROUGH_A_CONTRACT] == 1
