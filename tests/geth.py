@@ -34,6 +34,8 @@ _NETWORK = [
     *("--http", "--http.addr", "127.0.0.1", "--http.port", "0", "--http.api", "eth,debug,dev"),
     *("--ws", "--ws.addr", "127.0.0.1", "--ws.port", "0", "--ws.api", "eth"),
     *("--ipcdisable", "--nodiscover", "--maxpeers", "0", "--cache", "64"),
+    # Else it offers what a reorg threw out again, sooner or later; whoever wants that does it.
+    "--txpool.nolocals",
 ]
 
 

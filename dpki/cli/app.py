@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -87,6 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
+@cache
+def _built(tree: typer.Typer) -> Callable[..., object]:
+    # Building it takes longer than running most commands, and tests run many in one process.
+    return typer.main.get_command(tree)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; nothing escapes but bugs in here.
 
@@ -95,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     output = Output(json="--json" in arguments)
     try:
-        status = app(list(arguments), prog_name="dpki", standalone_mode=False)
+        status = _built(app)(list(arguments), prog_name="dpki", standalone_mode=False)
     except DpkiError as error:
         _trace()
         output.error(error)
