@@ -90,6 +90,7 @@ class Soak:
     logins: int = 0
     refusals: int = 0
     slowest: float = 0.0
+    idle: float = 0.0
     settled: dict[str, set[int]] = field(default_factory=dict)
 
     @property
@@ -106,8 +107,12 @@ class Soak:
         """Remember what happened, for whoever has to find out."""
         self.told.append(f"{time.monotonic() - self.started:8.1f} s  step {self.steps}: {what}")
 
-    def run(self, until: float) -> None:
-        """Let things happen until then, and end with a checkpoint and the device's retirement."""
+    def run(self, until: float, quiet: float) -> None:
+        """Let things happen until then, and end with a quiet time and the device's retirement.
+
+        Args:
+            quiet: Seconds in which nothing happens, to see what an agent needs that is well.
+        """
         self.checkpoint()
         while time.monotonic() < until:
             self.step()
@@ -118,8 +123,24 @@ class Soak:
         for _ in range(10):
             self.events.issue_many(1000)
         self.checkpoint()
+        self.rest(quiet)
         self.tell(self.events.retire_device())
         self.checkpoint()
+
+    def rest(self, seconds: float) -> None:
+        """Let nothing happen to a device that is well, and note what its agent needs.
+
+        Raises:
+            Wrong: It is not as it must be.
+        """
+        self.tell(self.events.lift_all())
+        self.tell(self.events.issue_host())
+        self.checkpoint()
+        if self.model.view().troubles:
+            raise Wrong("after a good host certificate there should be nothing to complain of")
+        # Until what was issued last is final, it is read again at each look.
+        time.sleep(2 * EPOCH)
+        self.idle = self.share_of_a_processor(seconds)
 
     def step(self) -> None:
         """Let one thing happen."""
@@ -330,8 +351,8 @@ class Soak:
             raise Wrong(f"the agent's memory grew from {first >> 20} to {last >> 20} MiB")
         return first, last
 
-    def idle(self, seconds: float) -> float:
-        """Return the share of a processor that the steady agent uses while nothing happens."""
+    def share_of_a_processor(self, seconds: float) -> float:
+        """Return how much the steady agent uses in these seconds."""
         before, started = self.faults.steady.processor(), time.monotonic()
         time.sleep(seconds)
         return (self.faults.steady.processor() - before) / (time.monotonic() - started)
@@ -387,7 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
-    parser.add_argument("--idle", type=float, default=10.0, help="seconds of quiet at the end")
+    parser.add_argument("--idle", type=float, default=10.0, help="seconds of quiet before the end")
     parser.add_argument("--json", action="store_true", help="what came of it as data, on stdout")
     options = parser.parse_args(arguments)
     # So that whatever stops this ends all that it started.
@@ -397,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(made).resolve()
         with open_soak(options.seed, folder, sys.stderr) as soak:
             try:
-                soak.run(soak.started + options.minutes * 60)
+                soak.run(soak.started + options.minutes * 60, options.idle)
                 first, last = soak.memory()
             except (Wrong, DpkiError, OSError, AssertionError) as error:
                 explain(soak, options.seed, error)
@@ -416,7 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "logins": soak.logins,
                 "refusals": soak.refusals,
                 "memory_mib": [round(size / (1 << 20), 1) for size in (first, last)],
-                "idle_processor_percent": round(100 * soak.idle(options.idle), 2),
+                "idle_processor_percent": round(100 * soak.idle, 2),
             }
     if options.json:
         print(json.dumps(document))

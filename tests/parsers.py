@@ -80,6 +80,7 @@ from dpki.certificates.ssh import (
     verify_ssh_signature,
 )
 from dpki.chain import decode, rlp
+from dpki.chain.events import CERTIFICATE_ISSUED, parse_issued
 from dpki.chain.header import parse_header, verify_header
 from dpki.chain.logs import Log
 from dpki.chain.proofs import Node, NodePool, verify_words
@@ -88,6 +89,7 @@ from dpki.chain.standings import Named, encode_standings, key_of, parse_standing
 from dpki.config.admin import parse_admin_config
 from dpki.config.device import Grant, parse_device_config
 from dpki.config.durations import parse_duration
+from dpki.config.news import parse_reader
 from dpki.config.profile import dump_profile, parse_profile
 from dpki.config.urls import verify_url
 from dpki.config.values import verify_multiaddr, verify_secret_source
@@ -124,6 +126,7 @@ from dpki.devices.enrollment import (
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
+from dpki.devices.prekeys import PrekeySecret
 from dpki.devices.token import (
     Answer,
     Outcome,
@@ -158,6 +161,7 @@ from dpki.model import (
     DomainId,
     Entry,
     Hash32,
+    to_timestamp,
 )
 from dpki.model import Path as MerklePath
 from dpki.note import SignedNote, VerifierKey
@@ -175,12 +179,14 @@ from dpki.transactions.governed import GovernanceCall
 from dpki.transactions.reverts import decode_revert
 from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.transport.address import BrokerAddress, SshAddress
+from dpki.transport.base import Topic
 from dpki.transport.ssh import parse_line
 from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof
 from dpki.verification.proof_bundle import parse_proof_bundle
+from dpki.verification.witnesses import Statement as Stated
 from tests.fakes.chain import FakeChain
 from tests.fakes.state import State
 from tests.proving_world import ProvingWorld
@@ -737,6 +743,26 @@ _STANDINGS = {
     key_of("https://rpc.example"): Named("https://rpc.example", Standing(2, 1.8e9, Fault.FORKED))
 }
 
+_ISSUED = b"".join(
+    [
+        *(CERTIFICATE_ISSUED, CA_ID, bytes(12), KEYS.address, (17).to_bytes(32, "big")),
+        *(CONTEXT, to_timestamp(NOW).to_bytes(32), CONTEXT),
+    ]
+)
+
+
+def _issued(data: bytes) -> object:
+    topics = tuple(Hash32(data[i : i + 32]) for i in range(0, min(len(data), 128) - 31, 32))
+    return parse_issued(Log(topics, data[128:], 7, CONTEXT, 0, REGISTRY), "rpc")
+
+
+def _topic(text: str) -> object:
+    topic = Topic.find(text)
+    if topic is None:
+        raise MalformedInput("no topic")
+    return topic
+
+
 PARSERS: Mapping[str, Parser] = {
     "certificate": Parser(_certificate, _CERTIFICATES),
     "certificate-line": Parser(
@@ -771,6 +797,11 @@ PARSERS: Mapping[str, Parser] = {
             ),
         ),
     ),
+    "acknowledgement-key": Parser(
+        _text(parse_reader), (f"0x{CLASSICAL.public.x25519.hex()}".encode(),)
+    ),
+    "prekey": Parser(lambda data: PrekeySecret.load(7, data), (PrekeySecret.generate(7).dump(),)),
+    "message-topic": Parser(_text(_topic), _texts(f"acknowledgement/0x{KEYS.address.hex()}")),
     "bundle": Parser(parse_bundle, (encode_bundle(_BUNDLE),)),
     "sealed-x25519": Parser(
         lambda data: open_bundle(data, CLASSICAL, CONTEXT),
@@ -842,6 +873,7 @@ PARSERS: Mapping[str, Parser] = {
     "signed-note": Parser(SignedNote.parse, (_NOTE,)),
     "checkpoint": Parser(lambda data: verify_checkpoint(data, [_WITNESS]), (_NOTE,)),
     "checkpoint-text": Parser(_text(Checkpoint.parse), (SignedNote.parse(_NOTE).text.encode(),)),
+    "witness-statement": Parser(lambda data: Stated.parse(data, _WITNESS, DOMAIN), (_NOTE,)),
     "witness": Parser(_text(Witness.parse), _texts(f"{_WITNESS}=https://a.example/x")),
     "witness-key": Parser(_text(VerifierKey.parse), _texts(_WITNESS)),
     "devnet-state": Parser(
@@ -855,6 +887,7 @@ PARSERS: Mapping[str, Parser] = {
     ),
     "header-rlp": Parser(parse_header, (parse_proof_bundle(_PROOF_BUNDLES[0]).header,)),
     "proof-bundle": Parser(_proof_bundle, _PROOF_BUNDLES),
+    "issued-event": Parser(_issued, (_ISSUED,)),
     "rlp": Parser(rlp.decode_list, _trie_nodes()),
     "trie-node": Parser(Node.parse, _trie_nodes()),
     "state-proof": Parser(_json(_state_proof), (json.dumps(_STATE_PROOF).encode(),)),

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from dpki.agent.follow import folder_of
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.config.device import DeviceConfig
 from dpki.devices.acknowledgement import SEALED_LIMIT, Statement, make_acknowledgement
 from dpki.devices.keys import DeviceKeys
-from dpki.errors import MalformedInput
+from dpki.errors import DpkiError, MalformedInput
 from dpki.files import load_bounded, write_atomic
 from dpki.model import Address, Hash32, from_timestamp, to_timestamp
 from dpki.transport.base import Kind, Topic
@@ -78,6 +79,8 @@ def acknowledge(
     """Keep an acknowledgement to be left, where it says something new.
 
     Args:
+        directory: What the agent remembers of the trust domain lies there.
+        config: As that domain sees it.
         statement: Its sequence is of no account.
 
     Raises:
@@ -110,6 +113,27 @@ def leave(directory: Path, config: DeviceConfig, now: datetime) -> bool:
     if load_kept_acknowledgement(directory) == kept:
         save_kept(directory, replace(kept, left=now.astimezone(UTC)))
     return True
+
+
+def leave_each(directory: Path, config: DeviceConfig, now: datetime) -> tuple[str, ...]:
+    """Leave what is due for each trust domain; return for which there was something.
+
+    Args:
+        directory: The agent's folder.
+
+    Raises:
+        DpkiError: Something could not be left, and stays due; the others were.
+    """
+    left, failure = [], None
+    for name, each in config.each().items():
+        try:
+            if leave(folder_of(directory, name), each, now):
+                left.append(name)
+        except DpkiError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    return tuple(left)
 
 
 def load_kept_acknowledgement(directory: Path) -> Kept | None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpki.agent.acknowledge import AGAIN, leave
+from dpki.agent.acknowledge import AGAIN, leave_each
 from dpki.agent.doorbell import listen_for_doorbell
 from dpki.agent.follow import KEYS, Follower
 from dpki.agent.hints import listen_always
@@ -26,7 +26,7 @@ from dpki.agent.installation import Installation
 from dpki.agent.once import LOCK
 from dpki.agent.post import Post
 from dpki.agent.report import AgentReport
-from dpki.agent.schedule import Hint, backoff
+from dpki.agent.schedule import Hint, backoff, wait_until
 from dpki.agent.service import ServiceManager
 from dpki.agent.threads import finish_in_thread, in_thread
 from dpki.config.device import FILE_NAME, DeviceConfig, load_device_config
@@ -149,6 +149,7 @@ class _Watch:
         self._turn = asyncio.Lock()
         self._said: object = None
         self._installed = asyncio.Event()
+        self._decided = asyncio.Event()
 
     async def run(self, changed: asyncio.Event) -> None:
         """Follow all domains until the configuration changes."""
@@ -163,6 +164,7 @@ class _Watch:
                 tasks.create_task(self._daemon.heed_configuration()),
                 tasks.create_task(self._beat()),
                 tasks.create_task(self._acknowledge()),
+                tasks.create_task(self._end_sessions()),
                 *(tasks.create_task(post.supply()) for post in self._posts),
                 *(tasks.create_task(one) for one in (*self._subscriptions(), *self._exposures())),
             ]
@@ -247,6 +249,25 @@ class _Watch:
                 if self._figures is not None:
                     self._figures.installed(report)
                 self._say_report(report)
+            self._decided.set()
+
+    async def _end_sessions(self) -> None:
+        """End sessions in the moment when their certificates run out: no look is due then."""
+        while True:
+            self._decided.clear()
+            now = datetime.now(UTC)
+            due = self._installation.next_end(now)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._decided.wait(), wait_until(due, now))
+                continue
+            if due is None or datetime.now(UTC) < due:
+                continue
+            async with self._turn:
+                ended = await finish_in_thread(
+                    lambda: self._installation.end_sessions(datetime.now(UTC))
+                )
+            if ended:
+                self._tell("sessions ended", {"sessions": ended})
 
     async def _acknowledge(self) -> None:
         """Leave what is to be said where it belongs; ever less often while in vain."""
@@ -256,10 +277,11 @@ class _Watch:
                 await asyncio.wait_for(self._installed.wait(), AGAIN.total_seconds())
             self._installed.clear()
             try:
-                if await in_thread(
-                    lambda: leave(self._daemon.directory, self._config, datetime.now(UTC))
-                ):
-                    self._tell("acknowledged", {})
+                left = await in_thread(
+                    lambda: leave_each(self._daemon.directory, self._config, datetime.now(UTC))
+                )
+                if left:
+                    self._tell("acknowledged", {"to": left})
             except DpkiError as error:
                 failures += 1
                 self._tell("not acknowledged", {"reason": error.message})

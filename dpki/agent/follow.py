@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from dpki.agent.observe import observe
 from dpki.agent.opened import OpenedBundles
 from dpki.agent.opener import FETCH_BUDGET, FETCH_DEADLINE
 from dpki.agent.presenting import pair_name
+from dpki.agent.schedule import Thoroughness
 from dpki.agent.sources import Conduct, KnownSource, Pantry
 from dpki.agent.sshd import InstalledFiles
 from dpki.agent.state import open_state
@@ -42,11 +44,18 @@ KEYS = "keys"
 DOMAINS = "domains"
 BUNDLES = "bundles"
 
-THOROUGH = timedelta(minutes=5)
-"""How long a look may save what the one before found out."""
-
 SEARCH = timedelta(hours=1)
 """How seldom to search the whole chain for a host certificate that is missing."""
+
+
+def folder_of(directory: Path, name: str) -> Path:
+    """Return where the agent remembers what it must of one trust domain.
+
+    Args:
+        directory: The agent's folder.
+        name: What the domain is called on this device.
+    """
+    return directory if name == FIRST else directory / DOMAINS / name
 
 
 @dataclass(frozen=True)
@@ -74,27 +83,37 @@ class Follower:
         directory: The agent's folder; what is remembered of the first domain lies in it, and of the
             others in folders of their own below it.
         beside: Whether bundles are fetched beside the looks, by `fetch`, and not within.
+        clock: Seconds that only grow.
     """
 
     def __init__(
-        self, name: str, config: DeviceConfig, directory: Path, *, beside: bool = False
+        self,
+        name: str,
+        config: DeviceConfig,
+        directory: Path,
+        *,
+        beside: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.config = config
-        self.directory = directory if name == FIRST else directory / DOMAINS / name
+        self.directory = folder_of(directory, name)
         self._key_folder = directory / KEYS
         self._keys: tuple[object, DeviceKeys] | None = None
         self._sources = _sources(config)
         self._pantry = Pantry(self._sources) if beside else None
         self._stack = ExitStack()
         self._connection: Connection | None = None
+        self._observed: Observation | None = None
         self._before: Observation | None = None
+        self._clock = clock
         self._vouching = (
             None
             if config.witnesses is None
             else Vouching(config.witnesses, config.domain, config.rpc, self.directory / ARCHIVE)
         )
-        self._thorough = self._searched = -math.inf
+        self._thorough = Thoroughness()
+        self._searched = -math.inf
 
     def look(self, now: datetime) -> Seen:
         """Look at chain and stores.
@@ -109,13 +128,15 @@ class Follower:
                 self._pantry.begin()
             make_private_directory(self.directory)
             earlier = self._earlier()
-            started = time.monotonic()
-            is_thorough = started >= self._thorough + THOROUGH.total_seconds()
+            started = self._clock()
             search = started >= self._searched + SEARCH.total_seconds()
+            is_served = self._pantry is not None and self._pantry.serves
+            is_anew = search or is_served or started >= self._thorough.due
+            observed = None if is_anew else self._observed
             with open_state(self.directory) as state:
 
                 def observe_by(chain: Connection, config: DeviceConfig) -> Observation:
-                    return observe(
+                    self._observed = observe(
                         chain.reader,
                         chain.domain,
                         config,
@@ -124,9 +145,10 @@ class Follower:
                         state,
                         OpenedBundles(self.directory / BUNDLES, self._key_folder),
                         now,
-                        before=None if is_thorough else self._before,
+                        before=observed,
                         search=search,
                     )
+                    return self._observed
 
                 if self._vouching is None:
                     chain = self._connect()
@@ -141,13 +163,12 @@ class Follower:
                         earlier,
                         now,
                     )
-            if is_thorough:
-                self._thorough = started
             if search:
                 self._searched = started
             seen = Seen(observation, evidence, now, self._conduct())
-            before, self._before = self._before, observation
-            if before is None or before.known is not observation.known:
+            self._before = observation
+            if not observation.is_reused:
+                self._note_anew(started)
                 save_kept(self.directory, Kept.of(observation, seen.evidence, now))
             return seen
         except CouldNotCheck:
@@ -155,6 +176,13 @@ class Follower:
         except BaseException:
             self.close()
             raise
+
+    def _note_anew(self, started: float) -> None:
+        """Note that a look found out everything anew."""
+        is_well = self._observed is not None and not self._observed.problems
+        self._thorough = self._thorough.looked(started, random.random(), is_well=is_well)
+        if self._pantry is not None:
+            self._pantry.end()
 
     @property
     def wants(self) -> bool:
@@ -221,7 +249,7 @@ class Follower:
         found = [(str(file), _stamp(file)) for file in files]
         if self._keys is None or self._keys[0] != found:
             self._keys = found, load_device_keys(self._key_folder)
-            self._before = None
+            self._observed = None
         return self._keys[1]
 
     def _conduct(self) -> dict[str, Conduct]:

@@ -33,7 +33,7 @@ from dpki.agent.record import (
     load_record,
 )
 from dpki.agent.reload import reload_sshd
-from dpki.agent.sessions import end_sessions, prepare_sessions
+from dpki.agent.sessions import end_sessions, next_end, prepare_sessions
 from dpki.agent.sshd import (
     InstalledFiles,
     mode_of,
@@ -125,6 +125,7 @@ class Installer:
     clock: Callable[[], float] = time.monotonic
     enforcement: Enforcement = field(init=False, repr=False)
     _before: _Before | None = field(default=None, init=False, repr=False)
+    _index: LoginIndex | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Begin with the accounts that the configuration names."""
@@ -145,13 +146,28 @@ class Installer:
                 files could be changed by others; the earlier drop-in is back in place.
             DpkiError: A file could not be written or checked; what was not replaced is as it was.
         """
+        self._index = plan.index
         try:
             result = self._install(plan)
         finally:
             # Whatever failed above: what is refused already must not go on inside.
-            ending = self.config.access.end_sessions
-            ended = end_sessions(self.files.sessions, plan.index, datetime.now(UTC), ending)
+            ended = self.end_sessions(datetime.now(UTC))
         return replace(result, ended=ended)
+
+    def next_end(self, now: datetime) -> datetime | None:
+        """Return when there may be sessions to end though nothing new was seen; None for never."""
+        return None if self._index is None else next_end(self._index, now)
+
+    def end_sessions(self, now: datetime) -> tuple[str, ...]:
+        """End the sessions of certificates that count no more, by what was to be installed last.
+
+        Returns:
+            What was ended, a sentence each.
+        """
+        if self._index is None:
+            return ()
+        ending = self.config.access.end_sessions
+        return end_sessions(self.files.sessions, self._index, now, ending)
 
     def _install(self, plan: Plan) -> Installed:
         before, self._before = self._before, None

@@ -11,12 +11,12 @@ from dpki.agent.acknowledge import acknowledge
 from dpki.agent.client import ClientInstaller, install_client
 from dpki.agent.clock import judge_clock
 from dpki.agent.decide import Plan, decide
-from dpki.agent.follow import KEYS, Seen
+from dpki.agent.follow import KEYS, Seen, folder_of
 from dpki.agent.install import Installer
 from dpki.agent.merge import merge
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
-from dpki.config.device import FIRST, DeviceConfig
+from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.devices.acknowledgement import (
     MAXIMUM_CERTIFICATES,
@@ -88,16 +88,14 @@ class Installation:
             erase_keys(self._directory / KEYS, HOST_DIRECTORY, old)
         old = keys_to_erase(keys.user_blobs, client.keys)
         erase_keys(self._directory / KEYS, USER_DIRECTORY, old)
-        unsaid: tuple[str, ...] = ()
-        if FIRST in plans:
-            statement = _statement(
-                keys,
-                seen[FIRST],
-                plans[FIRST],
-                installed.mode,
-                {*installed.host_keys, *client.keys},
+        used = {*installed.host_keys, *client.keys}
+        unsaid = [
+            why
+            for name, plan in plans.items()
+            for why in self._acknowledge(
+                name, keys, _statement(keys, seen[name], plan, installed.mode, used), now
             )
-            unsaid = self._acknowledge(keys, statement, now)
+        ]
         report = AgentReport(
             domains=tuple(
                 DomainReport.of(
@@ -128,6 +126,14 @@ class Installation:
         self._keep(report)
         return report
 
+    def next_end(self, now: datetime) -> datetime | None:
+        """Return when the next certificate's sessions are to be ended; None for never."""
+        return self._installer.next_end(now)
+
+    def end_sessions(self, now: datetime) -> tuple[str, ...]:
+        """End the sessions of certificates whose time is over; return a sentence for each."""
+        return self._installer.end_sessions(now)
+
     def _keep(self, report: AgentReport) -> None:
         """Keep a report that says something new: not one for each block, for the disk's sake."""
         told = (
@@ -146,13 +152,14 @@ class Installation:
             self._told = told
 
     def _acknowledge(
-        self, keys: DeviceKeys, statement: Statement, now: datetime
+        self, name: str, keys: DeviceKeys, statement: Statement, now: datetime
     ) -> tuple[str, ...]:
         """Keep what is to be said; return why it could not be: nothing else rests on it."""
+        folder = folder_of(self._directory, name)
         try:
-            acknowledge(self._directory, self._config, keys, statement, now)
+            acknowledge(folder, self._config.each()[name], keys, statement, now)
         except DpkiError as error:
-            return (f"not acknowledged: {error.message}",)
+            return (f"not acknowledged to {name}: {error.message}",)
         return ()
 
     def _keep_failure(self, error: DpkiError) -> None:
@@ -184,7 +191,7 @@ class Installation:
 def _statement(
     keys: DeviceKeys, seen: Seen, plan: Plan, mode: Mode, used: Collection[bytes]
 ) -> Statement:
-    """Return what the device says of what it has of its first domain.
+    """Return what the device says of what it has of a domain.
 
     Args:
         used: Public key blobs of what its SSH server and client use.

@@ -99,6 +99,7 @@ class Observation:
         waiting: This device's own certificates likewise, a sentence each.
         pending: How many anchored certificates count only some blocks later.
         client: The best certificate for this device's SSH client, where it has a use for one.
+        is_reused: Whether all but the blocks was found out by an earlier look, and still holds.
     """
 
     snapshot: Snapshot
@@ -110,17 +111,19 @@ class Observation:
     waiting: tuple[str, ...] = ()
     pending: int = 0
     client: ClientPair | None = None
+    is_reused: bool = False
 
     def holds_in(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether all of it holds at a later block too, where no certificate was anchored since.
 
-        Not while anything waits, is missing or has run out: that is looked for each time.
+        Not while anything waits or has run out: that is looked for each time. What is wrong stays
+        wrong until somebody looks anew.
         """
         now = max(now, snapshot.block.time)
         own = [pair.certificate for pair in (self.host, self.client) if pair is not None]
         return (
             self.snapshot.authorities == snapshot.authorities
             and self.snapshot.devices == snapshot.devices
-            and not (self.problems or self.unconfirmed or self.waiting or self.pending)
+            and not (self.unconfirmed or self.waiting or self.pending)
             and all(now < certificate.valid_before for certificate in own)
         )

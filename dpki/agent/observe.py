@@ -49,8 +49,8 @@ def observe(
 
     Args:
         opened: Where bundles are kept, and the keys that open them.
-        before: What was observed last, to save what would only be found again: given by whoever
-            looks every few seconds, and now and then not.
+        before: What was observed last, to save what would only be found again, good or bad: given
+            by whoever looks every few seconds, and now and then not.
         search: Whether to search the chain from the domain's first block on where there is no host
             certificate.
 
@@ -78,7 +78,7 @@ def observe(
     with state.transaction():
         if memory != remembered:
             state.save_memory(memory)
-        is_moved = look.read_all(problems)
+        is_moved = look.read_counted(problems)
         if memory.floor is not None:
             state.settle(memory.floor.accepted)
         # By the earlier of the two: a clock that jumps ahead must not make us forget.
@@ -88,9 +88,12 @@ def observe(
             # Of devices only what is taken away: their retirement is for ever.
             state.save_memory(memory := after)
     snapshot = with_memory(fresh, memory)
-    is_still = not (is_moved or problems or state.watched())
-    if before is not None and is_still and before.holds_in(snapshot, now):
-        return replace(before, snapshot=snapshot, finalized=finalized)
+    is_still = not (is_moved or state.watched())
+    is_known = before is not None and set(problems) <= set(before.problems)
+    if before is not None and is_still and is_known and before.holds_in(snapshot, now):
+        return replace(before, snapshot=snapshot, finalized=finalized, is_reused=True)
+    with state.transaction():
+        look.read_leads(problems)
     settled = for_additions(reader, snapshot, config.chain.confirmations)
     unconfirmed = still_unconfirmed(reader, settled, state.watched())
     opener = Opener(reader, snapshot, settled, keys, sources, opened, now)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dpki.agent.acknowledge import leave
+from dpki.agent.acknowledge import leave_each
 from dpki.agent.follow import Follower, Seen
 from dpki.agent.installation import Installation
 from dpki.agent.report import AgentReport
@@ -52,8 +52,8 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
             raise next(iter(out_of_reach.values()))
         report = Installation(directory, config).update({**recalled, **seen}, out_of_reach, moment)
         try:
-            leave(directory, config, moment)
+            leave_each(directory, config, moment)
         except DpkiError as error:
-            unsaid = f"the acknowledgement was not left: {error.message}"
+            unsaid = f"an acknowledgement was not left: {error.message}"
             return replace(report, problems=(*report.problems, unsaid))
         return report

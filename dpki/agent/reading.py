@@ -7,7 +7,7 @@ everything of host CAs, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dpki.agent.observation import Known, WatchedBatch
@@ -36,30 +36,45 @@ class Reading:
     state: AgentState
     every_host: bool = False
 
-    def read_all(self, problems: list[str]) -> bool:
-        """Read what matters here of every CA, and add what could not be; return whether any.
+    def read_counted(self, problems: list[str]) -> bool:
+        """Read what can be checked to be all there is; return whether there was any.
 
-        Whoever withholds or forges what can be checked is not believed about this device's own
-        certificates either, which can't be: those are read again the next time.
+        Args:
+            problems: What could not be read is added.
         """
         if self.state.reads_every_host() is not self.every_host:
             # What was read until now covers something else.
             for authority in self._host_authorities():
                 self.state.forget_coverage(authority.id)
             self.state.save_every_host(self.every_host)
+        return self._read_each(lambda id: not self.are_leads(id), problems)
+
+    def read_leads(self, problems: list[str]) -> None:
+        """Read what nothing shows to be complete: this device's own certificates.
+
+        Whoever withholds or forges what can be checked is not believed about them either: they are
+        read again the next time.
+
+        Args:
+            problems: What could not be read until now; more is added.
+        """
         before = {id: self.state.coverage(id) for id in self.snapshot.authorities}
-        is_moved = is_doubtful = False
+        self._read_each(self.are_leads, problems)
+        if not problems:
+            return
+        for id in filter(self.are_leads, self.snapshot.authorities):
+            earlier = before[id]
+            start = self.snapshot.domain.block.number if earlier is None else earlier.block
+            self.state.rewind(id, start)
+
+    def _read_each(self, is_meant: Callable[[AuthorityId], bool], problems: list[str]) -> bool:
+        is_moved = False
         for authority in self.snapshot.authorities.values():
-            try:
-                is_moved |= self.read(authority)
-            except (CouldNotCheck, CheckedFalse) as error:
-                problems.append(f"CA {authority.id}: {error.message}")
-                is_doubtful = True
-        if is_doubtful and not self.every_host:
-            for authority in self._host_authorities():
-                earlier = before[authority.id]
-                start = self.snapshot.domain.block.number if earlier is None else earlier.block
-                self.state.rewind(authority.id, start)
+            if is_meant(authority.id):
+                try:
+                    is_moved |= self.read(authority)
+                except (CouldNotCheck, CheckedFalse) as error:
+                    problems.append(f"CA {authority.id}: {error.message}")
         return is_moved
 
     def are_leads(self, authority: AuthorityId) -> bool:

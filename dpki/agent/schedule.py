@@ -8,7 +8,9 @@ after failures less and less often.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 FIRST_PAUSE = 1.0
 """Seconds until the first try after a failure, at most."""
@@ -27,6 +29,19 @@ EAGER = 10.0
 
 The endpoint that is asked may learn of a block later than the one that hinted at it.
 """
+
+THOROUGH = 300.0
+"""Seconds in which a look may save what the one before found out."""
+
+
+LONGEST_SLEEP = 60.0
+"""Seconds that a moment by the clock is waited for at most: the clock may be set meanwhile."""
+
+
+def wait_until(moment: datetime | None, now: datetime) -> float:
+    """Return the seconds to sleep before looking whether a moment has come; None never comes."""
+    left = LONGEST_SLEEP if moment is None else (moment - now).total_seconds()
+    return min(max(left, 0.0), LONGEST_SLEEP)
 
 
 class Hint(enum.Enum):
@@ -47,6 +62,34 @@ def backoff(failures: int, chance: float, longest: float = LONGEST_PAUSE) -> flo
     """
     whole = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 32), longest)
     return whole * (1 - chance / 2)
+
+
+@dataclass(frozen=True)
+class Thoroughness:
+    """When a look must find out everything anew, though nothing has happened.
+
+    What is wrong is mostly wrong for long: a bundle that nobody has, a device that is retired. So
+    it is tried again less and less often, and not by every look. Whatever happens on the chain, or
+    is fetched, is looked at all the same.
+
+    Attributes:
+        due: When, in seconds of a clock that only grows.
+        failures: How many thorough looks in a row found something wrong.
+    """
+
+    due: float = -math.inf
+    failures: int = 0
+
+    def looked(self, now: float, chance: float, *, is_well: bool) -> Thoroughness:
+        """Return when the next is due, after one that found out everything anew.
+
+        Args:
+            chance: See `backoff`.
+        """
+        if is_well:
+            return Thoroughness(now + THOROUGH)
+        failures = self.failures + 1
+        return Thoroughness(now + backoff(failures, chance, THOROUGH), failures)
 
 
 @dataclass(frozen=True)

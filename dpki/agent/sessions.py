@@ -2,10 +2,11 @@
 
 sshd checks a certificate at login and never again. So the login command leaves a record of who asks
 it: the id of the sshd process that will own the session, the moment, the certificate's hash. Each
-time that the agent has installed something, it looks whether that process still is the same one,
-and whether the certificate still counts. Records are files without content in a folder of the login
-command's user; what they say is believed only as far as the process shows it to be true, so whoever
-is that user can end sessions too early or spare them, and no more.
+time that the agent has installed something, and whenever a certificate's time is over, it looks
+whether that process still is the same one, and whether the certificate still counts. Records are
+files without content in a folder of the login command's user; what they say is believed only as far
+as the process shows it to be true, so whoever is that user can end sessions too early or spare
+them, and no more.
 """
 
 from __future__ import annotations
@@ -181,6 +182,15 @@ def prepare_sessions(directory: Path, login_user: str) -> None:
             os.chown(directory, wanted, -1, follow_symlinks=False)
         if found.st_mode & 0o777 != 0o700:
             directory.chmod(0o700)
+
+
+def next_end(index: LoginIndex, now: datetime) -> datetime | None:
+    """Return when the next certificate runs out, by the device's clock; None for never.
+
+    Whoever logs in meanwhile leaves a record that nobody need know of before.
+    """
+    ends = (c.not_after for c in index.certificates if c.not_after > now)
+    return min(ends, default=None)
 
 
 def end_sessions(

@@ -73,25 +73,37 @@ class Pantry:
         self._sources = sources
         self._backoff = Backoff()
         self._blocks: dict[Hash32, bytes] = {}
+        self._asked: dict[Hash32, None] = {}
         self._wanted: dict[Hash32, None] = {}
         self._refusals: dict[Hash32, str] = {}
 
     @property
     def wants(self) -> bool:
-        """Whether the last look found something wanting."""
+        """Whether the last look that needed bundles found something wanting."""
         return bool(self._wanted)
 
+    @property
+    def serves(self) -> bool:
+        """Whether there is something that was wanting."""
+        return any(digest in self._blocks for digest in self._wanted)
+
     def begin(self) -> None:
-        """Have a look begin: what it does not ask for is wanted no longer."""
-        self._blocks = {d: b for d, b in self._blocks.items() if d in self._wanted}
-        self._refusals = {d: why for d, why in self._refusals.items() if d in self._wanted}
-        self._wanted = {}
+        """Have a look begin that asks for all that it needs."""
+        self._asked = {}
+
+    def end(self) -> None:
+        """Have it end: what it did not ask for is wanted no longer."""
+        self._wanted = self._asked
+        for found in (self._blocks, self._refusals):
+            for digest in list(found):
+                if digest not in self._wanted:
+                    found.pop(digest, None)
 
     def fetch(self, digest: Hash32, deadline: timedelta, limit: int = BLOCK_LIMIT) -> bytes:
         """Return the block at once or not at all; see `BlockSource.fetch`."""
         block = self._blocks.pop(digest, None)
         if block is None:
-            self._wanted[digest] = None
+            self._asked[digest] = None
             raise ContentUnavailable(self._refusals.get(digest, "it is being fetched"))
         return block
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpki.agent.acknowledge import Kept, load_kept_acknowledgement
+from dpki.agent.follow import folder_of
 from dpki.agent.once import LOCK
 from dpki.agent.report import LastReport, load_report
-from dpki.config.device import load_device_config
+from dpki.config.device import FIRST, load_device_config
 from dpki.errors import DpkiError
 from dpki.locks import find_holder
 
@@ -21,13 +23,14 @@ class AgentStatus:
         last: What the last step said.
         is_installed: Whether a drop-in is in place.
         running: Which process is at work on the device; None for none.
-        acknowledgement: What the device said last of what it has installed; None for nothing.
+        acknowledgements: What the device said last of what it has installed, by the names of the
+            trust domains that it said something to.
     """
 
     last: LastReport
     is_installed: bool
     running: str | None
-    acknowledgement: Kept | None = None
+    acknowledgements: Mapping[str, Kept] = field(default_factory=dict)
 
     @property
     def mode(self) -> str:
@@ -39,16 +42,10 @@ class AgentStatus:
         return {
             "mode": self.mode,
             "running": self.running,
-            "acknowledgement": self._said(),
+            "acknowledgement": _said(self.acknowledgements.get(FIRST)),
+            "acknowledgements": {name: _said(kept) for name, kept in self.acknowledgements.items()},
             "last_run": dict(self.last.report),
         }
-
-    def _said(self) -> dict[str, object] | None:
-        kept = self.acknowledgement
-        if kept is None:
-            return None
-        left = None if kept.left is None else kept.left.isoformat()
-        return {"sequence": kept.sequence, "block": kept.block, "to": kept.place, "left": left}
 
     def lines(self) -> list[str]:
         """Return the status for people."""
@@ -56,7 +53,10 @@ class AgentStatus:
             f"running: {self.running or 'no'}",
             *([] if self.is_installed else ["mode: not installed"]),
             f"looked at: {self.last.report.get('at')}",
-            *([] if self.acknowledgement is None else [f"acknowledgement: {self.acknowledgement}"]),
+            *(
+                f"acknowledgement{'' if name == FIRST else f' to {name}'}: {kept}"
+                for name, kept in self.acknowledgements.items()
+            ),
             *self.last.said,
         ]
 
@@ -75,5 +75,16 @@ def load_status(directory: Path) -> AgentStatus:
         last,
         config.sshd.drop_in.exists(),
         find_holder(directory / LOCK),
-        load_kept_acknowledgement(directory),
+        {
+            name: kept
+            for name in config.each()
+            if (kept := load_kept_acknowledgement(folder_of(directory, name))) is not None
+        },
     )
+
+
+def _said(kept: Kept | None) -> dict[str, object] | None:
+    if kept is None:
+        return None
+    left = None if kept.left is None else kept.left.isoformat()
+    return {"sequence": kept.sequence, "block": kept.block, "to": kept.place, "left": left}

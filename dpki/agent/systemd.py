@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dpki.agent.sshd import run_checked
+from dpki.errors import ServiceFailed
 
 
 class Systemd(Protocol):
@@ -46,9 +47,11 @@ class Systemctl:
 
     def is_enabled(self, unit: str) -> bool:
         """Whether the unit is started at each boot."""
-        asked = subprocess.run(
-            [*self._command, "is-enabled", "--quiet", unit], check=False, capture_output=True
-        )
+        command = [*self._command, "is-enabled", "--quiet", unit]
+        try:
+            asked = subprocess.run(command, check=False, capture_output=True)
+        except OSError as error:
+            raise ServiceFailed(f"systemd can't be asked: {command[0]} did not run") from error
         return asked.returncode == 0
 
     def enable(self, unit: str) -> None:

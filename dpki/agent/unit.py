@@ -30,9 +30,10 @@ def writable_paths(directory: Path, config: DeviceConfig) -> tuple[Path, ...]:
         folders.append(config.outbound.directory)
     if config.metrics.textfile is not None:
         folders.append(config.metrics.textfile.parent)
-    said = config.news.acknowledge
-    if said is not None and said.to != BROKER:
-        folders.append(Path(said.to))
+    for each in config.each().values():
+        said = each.news.acknowledge
+        if said is not None and said.to != BROKER:
+            folders.append(Path(said.to))
     return tuple(dict.fromkeys(folders))
 
 

@@ -221,7 +221,7 @@ def observe_beside(
             raise
         problems += [error.message] if heard.checkpoint is not None else []
         problems.append("nothing new counts until witnesses and endpoints agree on a block")
-        return take_away(replace(before, problems=tuple(problems)), head, memory)
+        return take_away(replace(before, problems=tuple(problems), is_reused=True), head, memory)
     signed = seen.snapshot.block
     if signed.time < oldest:
         problems.append(

@@ -1,4 +1,4 @@
-"""`dpki device init | ask | join | rekey | topup`: on a device, its keys and its requests."""
+"""`dpki device init | request | ask | join | rekey | topup`: on a device, keys and requests."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ def register(app: typer.Typer) -> None:
         "init",
         epilog=example(
             'dpki device init --dir /etc/dpki --domain "$DOMAIN" --rpc https://rpc.example \\',
-            "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub",
+            "  --gateway https://ipfs.io --allow root=0x12…ef/ops --break-glass rescue.pub \\",
+            "  --outbound telemetry --outbound-hosts '*.example.org'",
             "dpki device init --dir /etc/dpki --rpc https://rpc.example --console-access \\",
             "  --token file:/boot/token --to /media/stick --wait 10m",
         ),
     )(init)
+    app.command("request", epilog=example("dpki device request --dir /etc/dpki"))(request_)
     app.command(
         "ask",
         epilog=example("dpki device ask --dir /etc/dpki --token file:/boot/token --wait 10m"),
@@ -154,6 +156,26 @@ def init(
         str | None,
         typer.Option("--reload", metavar="HOW", help="systemd:UNIT, pid:FILE, none, or a command."),
     ] = None,
+    outbound: Annotated[
+        str | None,
+        typer.Option(
+            "--outbound",
+            metavar="ACCOUNT",
+            help="Local account that logs in elsewhere with the device's own certificate.",
+        ),
+    ] = None,
+    outbound_hosts: Annotated[
+        str | None,
+        typer.Option(
+            "--outbound-hosts",
+            metavar="PATTERNS",
+            help="Whom the host CAs may speak for, such as '*.example.org'; default: everybody.",
+        ),
+    ] = None,
+    outbound_dir: Annotated[
+        Path | None,
+        typer.Option("--outbound-dir", help="Folder for what its ssh reads."),
+    ] = None,
     prekeys: PrekeysOption = 16,
     qr: QrOption = False,
     json: JsonOption = False,
@@ -164,10 +186,10 @@ def init(
     proves that this device has the keys in it, and carries a supply of one-time keys.
 
     With --token it is also sent: `dpki device watch` enrols it, and nobody types anything. The
-    token itself stays here.
+    token itself stays here. Run again, it makes a new request for the same keys.
     """
     from dpki.cli.device_asking import ask_by, open_place, read_token, verify_domain
-    from dpki.cli.device_setup import Wishes, make_broker, make_config, set_up
+    from dpki.cli.device_setup import Wishes, make_broker, make_config, make_outbound, set_up
 
     if token is None and (wait is not None or to != "broker"):
         raise UsageError("--to and --wait go with --token", hint="add --token SPEC")
@@ -194,6 +216,7 @@ def init(
         drop_in=drop_in,
         reload=reload,
         broker=make_broker(broker, broker_user, broker_password, broker_authority),
+        outbound=make_outbound(outbound, outbound_hosts, outbound_dir),
     )
     folder = directory.absolute()
     config = make_config(wishes)
@@ -210,6 +233,38 @@ def init(
         output.say(f"next, for the admin: dpki device enroll {path} --name NAME")
         say_request(output, request, qr=qr)
     output.result(described, request.device)
+
+
+def request_(
+    directory: DeviceDirectory,
+    out: RequestOutOption = None,
+    only_expired: Annotated[
+        bool, typer.Option("--if-expired", help="Leave one that still counts as it is.")
+    ] = False,
+    qr: QrOption = False,
+    json: JsonOption = False,
+) -> None:
+    """On a device: make a new enrolment request for its keys. Prints the address.
+
+    A request counts for seven days. A device that is enrolled has nothing to ask for.
+    """
+    from dpki.agent.follow import KEYS
+    from dpki.cli.device_setup import REQUEST, renew_request
+    from dpki.devices.keys import load_device_keys
+
+    output = Output(json=json)
+    folder = directory.absolute()
+    path = (out or folder / REQUEST).absolute()
+    with output.working("asking the chain"):
+        request = renew_request(folder, path, only_expired=only_expired)
+    if request is None:
+        address = load_device_keys(folder / KEYS).address
+        output.say("the chain knows this device: there is nothing to ask for")
+        output.result({"device": str(address), "request": None}, address)
+        return
+    output.say(f"next, for the admin: dpki device enroll {path} --name NAME")
+    say_request(output, request, qr=qr)
+    output.result(describe_request(request, path), request.device)
 
 
 def ask(

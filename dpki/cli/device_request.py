@@ -19,6 +19,7 @@ def say_request(output: Output, request: EnrollmentRequest, *, qr: bool) -> None
     One that does not fit is no error: the request is written and can be carried otherwise.
     """
     output.say(f"its fingerprint, to compare over the telephone: {request.fingerprint}")
+    output.say(f"it counts until {request.deadline:%Y-%m-%d %H:%M} UTC")
     if qr:
         try:
             output.say(qr_code(request))

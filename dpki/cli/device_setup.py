@@ -6,6 +6,7 @@ import os
 import pwd
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,19 +26,27 @@ from dpki.config.device import (
     save_device_config,
 )
 from dpki.config.finality import Finality
+from dpki.config.outbound import Outbound
 from dpki.config.presets import PRESETS
 from dpki.config.sshd import CommandHook, ReloadHook, Sshd, parse_hook
 from dpki.config.urls import verify_urls
-from dpki.config.values import verify_break_glass, verify_secret_source
+from dpki.config.values import (
+    verify_account,
+    verify_break_glass,
+    verify_host_pattern,
+    verify_secret_source,
+)
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import (
+    REQUEST_LIMIT,
     EnrollmentRequest,
     encode_request,
     make_enrollment_request,
+    parse_request,
 )
 from dpki.devices.keys import DeviceKeys, generate_device_keys, load_device_keys, save_device_keys
 from dpki.devices.prekeys import add_prekeys
-from dpki.errors import CheckedFalse, ConfigError, UsageError
+from dpki.errors import CheckedFalse, ConfigError, MalformedInput, UsageError
 from dpki.files import (
     PUBLIC,
     load_bounded,
@@ -50,6 +59,12 @@ from dpki.transport.address import Broker, BrokerAddress
 
 REQUEST_LIFETIME = timedelta(days=7)
 """How long an admin may take to relay a request."""
+
+TO_RELAY = timedelta(hours=1)
+"""A request that counts no longer than this is taken for one that has expired."""
+
+REQUEST = "enroll.request"
+"""Where a device's request lies, in its folder."""
 
 KEPT_HOST_KEYS = 4
 """SSH host keys in a key document, the newest: older ones have been replaced long since."""
@@ -75,6 +90,7 @@ class Wishes:
     drop_in: Path | None
     reload: str | None
     broker: Broker | None = None
+    outbound: Outbound | None = None
 
 
 def make_config(wishes: Wishes) -> DeviceConfig:
@@ -101,9 +117,30 @@ def make_config(wishes: Wishes) -> DeviceConfig:
         successors=wishes.successors,
         chain=_finality(domain.chain_id),
         broker=wishes.broker,
+        outbound=wishes.outbound,
     )
     # Read back, so that what is written is never what the agent refuses.
     return parse_device_config(dump_device_config(config))
+
+
+def make_outbound(
+    account: str | None, hosts: str | None, directory: Path | None
+) -> Outbound | None:
+    """Return who is to log in elsewhere; None for nobody.
+
+    Raises:
+        UsageError: Something of it is misspelled, or it is not said who.
+    """
+    if account is None:
+        if hosts is not None or directory is not None:
+            raise UsageError("which account logs in elsewhere?", hint="give --outbound, too")
+        return None
+    default = Outbound(argument(verify_account, account))
+    return replace(
+        default,
+        hosts=default.hosts if hosts is None else argument(verify_host_pattern, hosts),
+        directory=default.directory if directory is None else directory.absolute(),
+    )
 
 
 def make_broker(
@@ -130,29 +167,87 @@ def make_broker(
 def set_up(directory: Path, config: DeviceConfig, prekeys: int) -> tuple[EnrollmentRequest, Path]:
     """Write a device's keys, configuration and enrolment request; return request and its file.
 
-    Keys that an interrupted run has left are taken.
+    Keys that an interrupted run has left are taken. A folder that was set up like this before gets
+    a new request, for the keys that are there.
 
     Args:
         prekeys: How many one-time keys the supply begins with.
 
     Raises:
-        ConfigError: The folder has a configuration already; it is left as it is.
+        ConfigError: The folder has another configuration already, or its device is enrolled; it is
+            left as it is.
         WrongDomain, EndpointUnavailable: The domain is not found; nothing was written.
     """
+    path = directory / REQUEST
     if (directory / device_config.FILE_NAME).exists():
-        raise ConfigError(
-            f"{directory / device_config.FILE_NAME} exists already",
-            hint="edit it, or choose another --dir for another device",
-        )
+        return _set_up_again(directory, config), path
     with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
         registry = chain.domain.devices
     make_private_directory(directory)
     keys = _make_keys(directory / KEYS, prekeys)
-    path = directory / "enroll.request"
     request = _write_request(path, keys, config.domain, registry, nonce=0)
     # Last: with it the device is set up.
     save_device_config(directory, config)
     return request, path
+
+
+def _set_up_again(directory: Path, config: DeviceConfig) -> EnrollmentRequest:
+    before: DeviceConfig | None = None
+    with suppress(ConfigError):
+        before = load_device_config(directory)
+    renewed = renew_request(directory, directory / REQUEST) if before == config else None
+    if renewed is None:
+        other = "says something else" if before != config else "its device is enrolled"
+        raise ConfigError(
+            f"{directory / device_config.FILE_NAME} exists already, and {other}",
+            hint="edit it; for a new request with the same keys: dpki device request; for another"
+            " device, choose another --dir",
+        )
+    return renewed
+
+
+def renew_request(
+    directory: Path, path: Path, *, only_expired: bool = False
+) -> EnrollmentRequest | None:
+    """Write a new enrolment request for the keys that there are: an old one counts no more.
+
+    Args:
+        path: Where the request goes.
+        only_expired: Leave one that still counts as it is, and return that.
+
+    Returns:
+        The request; None where the device is enrolled, and has nothing to ask for.
+
+    Raises:
+        CheckedFalse: The device is retired.
+        CouldNotCheck: The chain could not be read.
+    """
+    if only_expired and (standing := _standing_request(path)) is not None:
+        return standing
+    config = load_device_config(directory)
+    keys = load_device_keys(directory / KEYS)
+    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
+        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
+    record = found.devices[keys.address]
+    if record.state is DeviceState.RETIRED:
+        raise CheckedFalse(
+            f"this device ({keys.address}) is retired",
+            hint="a retired device stays so for ever; set another one up",
+        )
+    if record.state is DeviceState.ACTIVE:
+        return None
+    return _write_request(path, keys, config.domain, chain.domain.devices, nonce=record.nonce)
+
+
+def _standing_request(path: Path) -> EnrollmentRequest | None:
+    """Return the request that is there, where it still counts for some time."""
+    if not path.exists():
+        return None
+    try:
+        request = parse_request(load_bounded(path, limit=REQUEST_LIMIT))
+    except MalformedInput:
+        return None
+    return request if datetime.now(UTC) + TO_RELAY < request.deadline else None
 
 
 def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -> EnrollmentRequest:

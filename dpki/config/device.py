@@ -23,7 +23,7 @@ from dpki.config.following import (
     parse_following,
     parse_metrics,
 )
-from dpki.config.news import News, dump_news, parse_news
+from dpki.config.news import News, dump_news, parse_acknowledge, parse_news
 from dpki.config.outbound import Outbound, dump_outbound, parse_outbound
 from dpki.config.sshd import Sshd, dump_sshd, parse_sshd, plain_path
 from dpki.config.toml import Table, Value, dump_toml, load_table, parse_table
@@ -81,6 +81,7 @@ class DomainConfig:
             succeed it, too. Off, a new CA must be named here before it lets anybody in; on, the
             governor, and as long as one endpoint is believed also that, can name it.
         witnesses: Whose word counts beside the endpoints', or instead; None for nobody's.
+        news: What the device says of what it has installed, and whether it listens to a doorbell.
     """
 
     domain: DomainId
@@ -93,6 +94,7 @@ class DomainConfig:
     successors: bool = False
     chain: Finality = field(default_factory=Finality)
     witnesses: Witnesses | None = None
+    news: News = field(default_factory=News)
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -114,7 +116,6 @@ class DeviceConfig(DomainConfig):
         outbound: Who logs in elsewhere with the device's own user certificate; None for nobody.
         domains: Further trust domains, by the name that they have here.
         broker: Through which this device and its admins leave each other messages, if any.
-        news: What it says of what it has installed, and whether it listens to a doorbell.
     """
 
     sshd: Sshd = field(default_factory=Sshd)
@@ -124,7 +125,6 @@ class DeviceConfig(DomainConfig):
     outbound: Outbound | None = None
     domains: Mapping[str, DomainConfig] = field(default_factory=dict)
     broker: Broker | None = None
-    news: News = field(default_factory=News)
 
     @property
     def account_names(self) -> frozenset[str]:
@@ -169,8 +169,9 @@ def parse_device_config(text: str, path: Path = Path(FILE_NAME)) -> DeviceConfig
 
 
 def _parse(table: Table) -> DeviceConfig:
-    first = _parse_domain(table)
     broker = parse_broker(table.table("broker"))
+    has_broker = broker is not None
+    first = _parse_domain(table, parse_news(table, has_broker=has_broker))
     config = DeviceConfig(
         **{f.name: getattr(first, f.name) for f in fields(DomainConfig)},
         sshd=parse_sshd(table.table("sshd")),
@@ -178,20 +179,28 @@ def _parse(table: Table) -> DeviceConfig:
         following=parse_following(table.table("following")),
         metrics=parse_metrics(table.table("metrics")),
         outbound=parse_outbound(table.table("outbound")),
-        domains=_parse_domains(table.table("domains")),
+        domains=_parse_domains(table.table("domains"), has_broker=has_broker),
         broker=broker,
-        news=parse_news(table, has_broker=broker is not None),
     )
     table.close()
     ids = [each.domain for each in config.each().values()]
     if len(set(ids)) != len(ids):
         raise table.error("domains", "names a trust domain twice", hint="name each domain once")
+    told = [each.news.acknowledge for each in config.each().values()]
+    places = [said.to for said in told if said is not None]
+    if len(set(places)) != len(places):
+        # A device has one message in a place, and the next one takes its room.
+        raise table.error(
+            "domains",
+            "has two trust domains told in one place",
+            hint="give each a folder of its own in acknowledge.to, or the broker to one of them",
+        )
     if config.outbound is not None and config.outbound.directory == config.sshd.directory:
         raise table.error("outbound", "uses sshd's folder", hint="give it a folder of its own")
     return config
 
 
-def _parse_domains(table: Table) -> dict[str, DomainConfig]:
+def _parse_domains(table: Table, *, has_broker: bool) -> dict[str, DomainConfig]:
     domains = {}
     for name in table.names():
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", name) or name == FIRST:
@@ -199,12 +208,13 @@ def _parse_domains(table: Table) -> dict[str, DomainConfig]:
                 name, "is no name for a domain", hint="use a to z, 0 to 9 and -, at most 32"
             )
         below = table.table(name)
-        domains[name] = _parse_domain(below)
+        news = News(parse_acknowledge(below, has_broker=has_broker))
+        domains[name] = _parse_domain(below, news)
         below.close()
     return domains
 
 
-def _parse_domain(table: Table) -> DomainConfig:
+def _parse_domain(table: Table, news: News) -> DomainConfig:
     config = DomainConfig(
         domain=table.parsed("domain", DomainId.parse),
         rpc=_urls(table, "rpc"),
@@ -218,6 +228,7 @@ def _parse_domain(table: Table) -> DomainConfig:
         successors=table.flag("successors", default=False),
         chain=parse_finality(table.table("chain")),
         witnesses=parse_witnesses(table.table("witnesses")),
+        news=news,
     )
     if not config.rpc:
         raise table.error("rpc", "names no endpoint", hint='such as rpc = ["https://…"]')
@@ -249,7 +260,6 @@ def dump_device_config(config: DeviceConfig) -> str:
             "metrics": dump_metrics(config.metrics),
             **({} if config.outbound is None else {"outbound": dump_outbound(config.outbound)}),
             **({} if config.broker is None else {"broker": dump_broker(config.broker)}),
-            **dump_news(config.news),
             "domains": {name: _dump_domain(other) for name, other in config.domains.items()},
         }
     )
@@ -269,6 +279,7 @@ def _dump_domain(config: DomainConfig) -> dict[str, Value]:
         },
         "chain": dump_finality(config.chain),
         **({} if config.witnesses is None else {"witnesses": dump_witnesses(config.witnesses)}),
+        **dump_news(config.news),
     }
 
 

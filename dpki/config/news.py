@@ -1,4 +1,7 @@
-"""What a device tells and is told of beside the chain: `[acknowledge]` and `[doorbell]`."""
+"""What a device tells and is told of beside the chain: `[acknowledge]` and `[doorbell]`.
+
+Each of its trust domains has admins of its own, who are told apart; the doorbell is the device's.
+"""
 
 from __future__ import annotations
 
@@ -32,24 +35,29 @@ class News:
 
     Attributes:
         acknowledge: None for a device that says nothing.
-        doorbell: Whether the broker may hint that there is something to look at.
+        doorbell: Whether the broker may hint that there is something to look at; the first
+            domain's says it for all.
     """
 
     acknowledge: Acknowledge | None = None
     doorbell: bool = False
 
 
+def parse_acknowledge(domain: Table, *, has_broker: bool) -> Acknowledge | None:
+    """Take the table `acknowledge` from a trust domain's."""
+    table = domain.table("acknowledge")
+    if not table.names():
+        return None
+    said = Acknowledge(table.parsed("to", _parse_place), table.parsed("key", parse_reader))
+    table.close()
+    if said.to == BROKER and not has_broker:
+        raise table.error("to", "is the broker, and the table [broker] is missing")
+    return said
+
+
 def parse_news(top: Table, *, has_broker: bool) -> News:
     """Take the tables `acknowledge` and `doorbell` from the whole file's."""
-    acknowledge, doorbell = top.table("acknowledge"), top.table("doorbell")
-    said = None
-    if acknowledge.names():
-        said = Acknowledge(
-            acknowledge.parsed("to", _parse_place), acknowledge.parsed("key", parse_reader)
-        )
-        acknowledge.close()
-        if said.to == BROKER and not has_broker:
-            raise acknowledge.error("to", "is the broker, and the table [broker] is missing")
+    said, doorbell = parse_acknowledge(top, has_broker=has_broker), top.table("doorbell")
     listens = doorbell.flag("listen", default=False)
     doorbell.close()
     if listens and not has_broker:

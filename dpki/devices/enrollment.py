@@ -254,7 +254,7 @@ def verify_request(
     if now >= request.deadline:
         raise Expired(
             f"the request was good until {request.deadline:%Y-%m-%d %H:%M:%S} UTC",
-            hint="let the device make a new one, and check both clocks",
+            hint="let the device make a new one (dpki device request), and check both clocks",
         )
     document = parse_key_document(request.document)
     if document.sequence != request.nonce:

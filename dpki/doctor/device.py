@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files as package_files
 from pathlib import Path
 
 from dpki.agent.follow import KEYS
+from dpki.agent.host import Host
 from dpki.agent.index import IndexedAuthority, load_index
 from dpki.agent.sshd import (
     InstalledFiles,
@@ -22,6 +24,7 @@ from dpki.agent.sshd import (
     verify_krl,
 )
 from dpki.agent.state import FILE_NAME as STATE
+from dpki.agent.systemd import Systemctl, Systemd
 from dpki.certificates.krl import Krl, parse_krl
 from dpki.chain.snapshot import Snapshot
 from dpki.config.device import FILE_NAME as CONFIG
@@ -31,15 +34,24 @@ from dpki.devices.keys import load_device_keys
 from dpki.devices.prekeys import FEW, count_prekeys
 from dpki.doctor.finding import AS_ROOT, Finding, Level, attempt, from_error
 from dpki.doctor.network import look_at_chain, look_at_gateway, unreachable
+from dpki.doctor.outbound import look_at_outbound
 from dpki.doctor.paths import Kind, judge, judge_folders, look_above, look_at
 from dpki.doctor.programs import look_at_openssh, look_at_python, look_at_system_python
+from dpki.doctor.service import look_at_service
 from dpki.errors import DpkiError, ServiceFailed
 from dpki.model import Address, DeviceState
 from dpki.verification.revocations import revocation_list
 
 
-def examine_device(directory: Path, now: datetime) -> list[Finding]:
-    """Look at everything on a device; nothing is changed."""
+def examine_device(
+    directory: Path, now: datetime, *, program: Path | None = None, systemd: Systemd | None = None
+) -> list[Finding]:
+    """Look at everything on a device; nothing is changed.
+
+    Args:
+        program: The `dpki` command that a service would run; the one beside this Python by default.
+        systemd: The system's manager; `systemctl` by default.
+    """
     findings = [look_at_python(), look_at_system_python()]
     try:
         config = load_device_config(directory)
@@ -48,6 +60,12 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
     ward = _Ward(directory, config, now)
     address, keys = ward.keys()
     devices = [address] if address else []
+    host = Host(
+        directory,
+        config,
+        systemd or Systemctl(),
+        program or Path(sys.executable).with_name("dpki"),
+    )
     chain = look_at_chain(config.rpc, config.domain, now, devices, quorum=config.quorum)
     return [
         *findings,
@@ -65,6 +83,8 @@ def examine_device(directory: Path, now: datetime) -> list[Finding]:
         ward.drop_in(),
         *ward.effective(),
         *ward.people(),
+        *look_at_service(host),
+        *ward.outbound(chain.snapshot),
         *chain.findings,
         judge_enrolment(address, chain.snapshot, directory),
         *(look_at_gateway(url) for url in config.gateways),
@@ -239,6 +259,13 @@ class _Ward:
             said = "there is no break-glass key; the console is the only way in when all fails"
             findings.append(Finding("break-glass key", Level.WARNING, said))
         return findings
+
+    def outbound(self, snapshot: Snapshot | None) -> list[Finding]:
+        """What the device's own SSH client goes by, where it has one."""
+        outbound = self.config.outbound
+        if outbound is None:
+            return []
+        return look_at_outbound(outbound, snapshot, self.now, mend=self.run_agent)
 
     def folders_of_bundles(self) -> list[Finding]:
         """Folders that bundles may come from."""

@@ -31,6 +31,8 @@ if [ ! -e "$directory/device.toml" ]; then
     set -- "$@" --break-glass "$key"
   fi
   "$program" device init --dir "$directory" "$@" >&2
+else
+  "$program" device request --dir "$directory" --if-expired >&2
 fi
 cat "$directory/enroll.request"
 """

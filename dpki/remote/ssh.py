@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from dpki.errors import HostFailed, UsageError
+from dpki.strict_ssh import REFUSED, ssh_command
 
 ANSWER_LIMIT = 256 << 10
 """Bytes that a host may answer with: a request has far fewer."""
@@ -22,18 +23,6 @@ _DESTINATION = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}@)?[A-Za-z0-9_][A-Za-z0-9._:-]{0,252}"
 )
 _OPTION = re.compile(r"[A-Za-z]{2,40}=[^\n\r]{1,400}")
-_REFUSED = 255
-"""ssh's own exit status where it never got as far as the command (ssh(1))."""
-_STRICT = (
-    "BatchMode=yes",
-    "StrictHostKeyChecking=yes",
-    "UpdateHostKeys=no",
-    "ConnectTimeout=15",
-    "ServerAliveInterval=15",
-    "ForwardAgent=no",
-    "ForwardX11=no",
-    "ClearAllForwardings=yes",
-)
 
 
 @dataclass(frozen=True)
@@ -62,10 +51,8 @@ class Connection:
                 )
 
     def command(self, host: str, words: str) -> list[str]:
-        """Return the words that run a command line there; for each option ssh takes the first."""
-        chosen = [word for option in (*_STRICT, *self.options) for word in ("-o", option)]
-        file = ["-F", self.config] if self.config else []
-        return ["ssh", *file, "-T", *chosen, "--", host, words]
+        """Return the words that run a command line there."""
+        return [*ssh_command(self.config, self.options), "--", host, words]
 
 
 def verify_destination(text: str) -> str:
@@ -129,7 +116,7 @@ class RemoteHost:
             ) from None
         except OSError as error:
             raise HostFailed(f"ssh can't be run: {error.strerror}", hint="install it") from error
-        if done.returncode == _REFUSED:
+        if done.returncode == REFUSED:
             raise HostFailed(
                 f"{self.destination} was not reached: {_last_line(done.stderr)}",
                 hint=f"try: ssh {self.destination} true; an unknown host key is never accepted:"

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dpki.errors import TransportUnavailable
 from dpki.model import Address
+from dpki.strict_ssh import REFUSED, ssh_command
 from dpki.transport.address import SshAddress
 from dpki.transport.base import (
     MAXIMUM_MESSAGES,
@@ -35,20 +36,6 @@ from dpki.transport.directory import SUFFIX, file_name, topic_of
 
 _LONGEST_LINE = (MESSAGE_LIMIT + 1) * 4 // 3 + 1024
 _LONGEST_WORDS = 4096
-
-# ssh takes the first value that it is given, so these are in front of any configuration.
-_OPTIONS = (
-    *("-o", "BatchMode=yes"),
-    *("-o", "StrictHostKeyChecking=yes"),
-    *("-o", "UpdateHostKeys=no"),
-    *("-o", "ForwardAgent=no"),
-    *("-o", "ForwardX11=no"),
-    *("-o", "ClearAllForwardings=yes"),
-    *("-o", "PermitLocalCommand=no"),
-    *("-o", "RequestTTY=no"),
-    *("-o", "LogLevel=ERROR"),
-    *("-o", "ServerAliveInterval=10"),
-)
 
 # One line for each file: its name, and its content in base64.
 _LOOK = (
@@ -136,9 +123,7 @@ class SshTransport:
     def _arguments(self) -> list[str]:
         address = self.address
         return [
-            "ssh",
-            *(["-F", str(self.config)] if self.config is not None else []),
-            *_OPTIONS,
+            *ssh_command(self.config),
             *(["-p", str(address.port)] if address.port else []),
             *(["-l", address.user] if address.user else []),
             "--",
@@ -185,7 +170,7 @@ class SshTransport:
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)
         words = _words(process.stderr.read(_LONGEST_WORDS) or b"")
-        if status == 255 and "Host key verification failed" in words:
+        if status == REFUSED and "Host key verification failed" in words:
             raise TransportUnavailable(
                 f"the host key of {self.name} is not the one that is known for it, or none is",
                 hint="find out which key the host has, by another way; enter it in known_hosts, or"

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from dpki.bundle.seal import SealingSecrets
+from dpki.chain.domain import fetch_domain
 from dpki.cli.app import run
 from dpki.config.admin import AdminConfig, Home, create_admin_config
+from dpki.config.device import DomainConfig
 from dpki.config.following import Following
 from dpki.config.news import Acknowledge, News, parse_reader
+from dpki.devices.acknowledgement import verify_acknowledgement
 from dpki.devices.document import make_key_document
+from dpki.devnet.accounts import development_wallet
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
+from dpki.transactions.deploy import deploy_domain
+from dpki.transactions.writer import DomainWriter
+from dpki.transport.base import Kind
+from dpki.transport.directory import DirectoryTransport
 from tests.admins import Run, runner
 from tests.agents import Site, open_site
 from tests.brokers import Mosquitto
@@ -112,6 +121,46 @@ def test_through_a_folder_that_is_looked_at_by_ssh(
     both = dpki("device", "collect", str(outbox), str(tmp_path / "stick"))
     assert both.status == 5
     assert len(both.document["refused"]) == len(both.document["unreachable"]) == 1
+
+
+def test_each_of_two_trust_domains_is_told_what_is_its_own(
+    world: ChainWorld, site: Site, tmp_path: Path
+) -> None:
+    wallet = development_wallet(1, chain_id=31337)
+    id, _ = deploy_domain(
+        world.reader, wallet, governor=wallet.address, registrars=[wallet.address]
+    )
+    (tmp_path / "other").mkdir()
+    domain = fetch_domain(world.reader, id)
+    writer = DomainWriter(world.reader, domain, wallet)
+    other = ChainWorld(tmp_path / "other", world.reader, domain, writer, keys=world.keys)
+    certificate = other.issue_host()
+    readers = [SealingSecrets(SealingSecrets.generate().x25519, None) for _ in range(2)]
+    news = [
+        News(Acknowledge(str(tmp_path / f"outbox-{number}"), reader.public.x25519))
+        for number, reader in enumerate(readers)
+    ]
+    partner = DomainConfig(
+        domain=id,
+        rpc=site.config.rpc,
+        directories=(other.store_directory,),
+        chain=site.config.chain,
+        news=news[1],
+    )
+    site.configure(news=news[0], domains={"partner": partner})
+    status, report, _ = site.call("once")
+    assert status == 0, report
+    said = []
+    for number, (home, each) in enumerate(zip(readers, (world.domain.id, id), strict=True)):
+        place = DirectoryTransport(tmp_path / f"outbox-{number}")
+        (message,) = place.receive(Kind.ACKNOWLEDGEMENT, timedelta(seconds=5))
+        said.append(verify_acknowledgement(message.data, home, each))
+    assert [one.domain for one in said] == [world.domain.id, id]
+    assert [c.hash for c in said[1].certificates] == [certificate.hash]
+    assert certificate.hash not in [c.hash for c in said[0].certificates]
+    _, report, words = site.call("status")
+    assert sorted(report["acknowledgements"]) == ["first", "partner"]
+    assert "acknowledgement to partner: number" in words
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.admins import Admin, Result, make_admin_of, state_of
 from tests.brokers import Mosquitto
 from tests.issuing_world import RUN, World, ok
 from tests.soft_tokens import SoftHsmFolder
+from tests.ssh_outbox import Host
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,29 @@ def test_through_a_broker(world: World, mosquitto: Mosquitto) -> None:
     again = ok(world.dpki("device", "ask", "--dir", folder, *source, "--wait", "60s"))
     assert again["outcome"] == "enrolled"
     assert str(given["token"])[-60:] not in mosquitto.log.read_text()
+
+
+def test_a_folder_on_the_device_that_is_watched_over_ssh(world: World, ssh_host: Host) -> None:
+    """The device leaves its question in a folder of its own; only the admin connects."""
+    token, box = given(world, "auto-7"), world.directory / "box"
+    public = ("--rpc", world.anvil.url, "--console-access", "--prekeys", "0")
+    source = ("--dir", world.directory / "auto-7", "--token", f"file:{token}", "--to", box)
+    asked = ok(world.dpki("device", "init", *public, *source))
+    watching = ("device", "watch", str(ssh_host.folder(box)), "--once", *world.admin.option)
+
+    # Somebody else answers in the host's place: nothing is read there, and nobody is enrolled.
+    before = state_of(world.anvil)
+    refused = world.dpki(*watching, "--ssh-config", ssh_host.stranger)
+    assert refused.status == 5
+    assert "host key" in refused.err + refused.out
+    assert state_of(world.anvil) == before
+
+    done: Any = ok(world.dpki(*watching, "--ssh-config", ssh_host.config))
+    assert [one["device"] for one in done["enrolled"]] == [asked["device"]]
+    answer = ok(world.dpki("device", "ask", *source, "--wait", "2s"))
+    assert answer["outcome"] == "enrolled"
+    again: Any = ok(world.dpki(*watching, "--ssh-config", ssh_host.config))
+    assert (again["enrolled"], again["known"]) == ([], 1)
 
 
 def test_mistakes(world: World, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ CBOR = [
     "proof",
     "handover",
     "ca-request",
+    "acknowledgement",
+    "kept-acknowledgement",
+    "prekey",
 ]
 TOML = ["admin-config", "device-config", "profile"]
 

@@ -13,15 +13,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.agent.login import leave_record
+from dpki.certificates.keys import public_key_line
 from dpki.certificates.profile import END_SESSIONS
+from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.config.device import Ending
-from tests.device import Device, open_device
+from dpki.config.following import Following
+from scripts.stage import Client, Stage, open_stage
+from tests.agents import Site, open_site
+from tests.chain_world import ChainWorld, open_world
+from tests.device import HOST, Device, open_device, private_key_file
 
 MARK = (END_SESSIONS, "permit-pty")
 
@@ -105,6 +112,63 @@ def test_every_session_ends_where_the_device_says_so(device: Device, sessions: E
     device.ending = Ending.ALL
     assert len(device.update().ended) == 1
     assert unmarked.process.wait(20) != 0
+
+
+def test_a_session_ends_in_time_though_no_look_is_due(tmp_path: Path) -> None:
+    """The attack: polls are an hour apart, and a guest's five minutes would last until the next."""
+    hourly = Following(interval=timedelta(hours=1))
+    with (
+        open_world(tmp_path) as world,
+        open_site(world, following=hourly) as site,
+        open_stage() as stage,
+    ):
+        world.issue_host()
+        agent = site.start()
+        agent.wait_for("state", problems=())
+        key = Ed25519PrivateKey.generate()
+        now = datetime.now(UTC).replace(microsecond=0)
+        certificate = world.users.sign(
+            subject=key,
+            valid_after=now - timedelta(minutes=5),
+            valid_before=now + timedelta(seconds=15),
+            extensions=MARK,
+        )
+        world.anchor_users(certificate)
+        agent.wait_for("installed", changed="login.db")
+        session = Session(enter_site(world, site, stage, key, certificate))
+        try:
+            assert session.answers("hello")
+            (ended,) = agent.wait_for("sessions ended")["sessions"]
+            assert str(certificate.hash) in ended
+            assert session.process.wait(20) != 0
+        finally:
+            session.close()
+
+
+def enter_site(
+    world: ChainWorld,
+    site: Site,
+    stage: Stage,
+    key: Ed25519PrivateKey,
+    certificate: SshCertificate,
+) -> subprocess.Popen[str]:
+    """Open a session at a real sshd that goes by what the agent installed."""
+    file = stage.directory / "guest"
+    file.write_bytes(private_key_file(key))
+    file.chmod(0o600)
+    file.with_name("guest-cert.pub").write_text(f"{ssh_line(certificate)}\n")
+    known = stage.directory / "known_hosts"
+    known.write_text(f"@cert-authority {HOST} {public_key_line(world.hosts.blob)}\n")
+    server = stage.start_sshd("device", [], include=site.config.sshd.drop_in)
+    client = Client(file, file.with_name("guest-cert.pub"), known, None, HOST)
+    return subprocess.Popen(
+        stage.ssh_command(server, client, "cat"),
+        env=stage.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
 
 
 def test_what_runs_on_behind_the_session_ends_with_it(device: Device, sessions: ExitStack) -> None:

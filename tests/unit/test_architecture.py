@@ -41,7 +41,7 @@ FLOORS = [
     ["model"],
     ["locks"],
     ["sqlite"],
-    ["files", "http"],
+    ["files", "http", "strict_ssh"],
     ["explanations"],
     ["errors", "keccak"],
 ]

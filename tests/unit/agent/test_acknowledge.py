@@ -13,14 +13,16 @@ from dpki.agent.acknowledge import (
     FILE_NAME,
     acknowledge,
     leave,
+    leave_each,
     load_kept_acknowledgement,
 )
+from dpki.agent.follow import folder_of
 from dpki.bundle.seal import SealingSecrets
-from dpki.config.device import DeviceConfig
+from dpki.config.device import DeviceConfig, DomainConfig
 from dpki.config.news import Acknowledge, News
 from dpki.devices.acknowledgement import Statement, verify_acknowledgement
 from dpki.devices.keys import generate_device_keys
-from dpki.errors import TransportUnavailable
+from dpki.errors import CheckedFalse, TransportUnavailable
 from dpki.model import Hash32, to_timestamp
 from dpki.transport.base import Kind
 from dpki.transport.directory import DirectoryTransport
@@ -110,3 +112,33 @@ def test_a_device_that_is_told_nothing_says_nothing(tmp_path: Path, config: Devi
     acknowledge(tmp_path, quiet, KEYS, SAID, NOW)
     assert not leave(tmp_path, quiet, NOW)
     assert list(tmp_path.iterdir()) == []
+
+
+class TestSeveralDomains:
+    """What one domain's admins can't be told holds up nothing that others are to be told."""
+
+    @pytest.fixture
+    def both(self, tmp_path: Path, config: DeviceConfig) -> DeviceConfig:
+        news = News(Acknowledge(str(tmp_path / "partner"), HOME.public.x25519))
+        partner = DomainConfig(domain=replace(DOMAIN, chain_id=10), rpc=config.rpc, news=news)
+        config = replace(config, domains={"partner": partner})
+        for name, each in config.each().items():
+            folder = folder_of(tmp_path, name)
+            folder.mkdir(parents=True, exist_ok=True)
+            acknowledge(folder, each, KEYS, replace(SAID, domain=each.domain), NOW)
+        return config
+
+    def test_each_is_told_what_is_of_it(self, tmp_path: Path, both: DeviceConfig) -> None:
+        assert leave_each(tmp_path, both, NOW) == ("first", "partner")
+        assert leave_each(tmp_path, both, NOW) == ()
+        assert received(tmp_path / "outbox")[0].domain == DOMAIN
+        with pytest.raises(CheckedFalse):
+            received(tmp_path / "partner")  # it is another domain's
+
+    def test_where_one_fails_the_other_is_told(self, tmp_path: Path, both: DeviceConfig) -> None:
+        (tmp_path / "outbox").touch()
+        with pytest.raises(TransportUnavailable):
+            leave_each(tmp_path, both, NOW)
+        assert len(list((tmp_path / "partner").iterdir())) == 1
+        (tmp_path / "outbox").unlink()
+        assert leave_each(tmp_path, both, NOW) == ("first",)

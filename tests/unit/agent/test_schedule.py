@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,10 +11,14 @@ from dpki.agent.schedule import (
     BURST,
     EAGER,
     LONGEST_PAUSE,
+    LONGEST_SLEEP,
     RATE,
+    THOROUGH,
     Hint,
     Schedule,
+    Thoroughness,
     backoff,
+    wait_until,
 )
 
 REST = Schedule(interval=12.0, due=0.0).succeeded(100.0, 0.0, pending=False)
@@ -90,3 +95,44 @@ class TestHints:
     def test_who_hints_and_does_not_answer_wins_nothing(self) -> None:
         failing = REST.failed(112.0, 0.0).failed(113.0, 0.0).failed(115.0, 0.0)
         assert failing.hinted(Hint.EVENT, 115.01).due == 116.0
+
+
+class TestThoroughness:
+    def test_at_first_at_once(self) -> None:
+        assert Thoroughness().due < 0
+
+    def test_what_was_well_holds_for_minutes(self) -> None:
+        assert Thoroughness().looked(100.0, 0.5, is_well=True).due == 100.0 + THOROUGH
+
+    def test_what_is_wrong_is_tried_less_and_less_often(self) -> None:
+        thoroughness, pauses = Thoroughness(), []
+        for _ in range(12):
+            now = max(thoroughness.due, 0.0)
+            thoroughness = thoroughness.looked(now, 0.0, is_well=False)
+            pauses.append(thoroughness.due - now)
+        assert pauses[:3] == [1.0, 2.0, 4.0]
+        assert pauses == sorted(pauses)
+        assert pauses[-1] == THOROUGH
+
+    def test_and_soon_again_after_it_was_well(self) -> None:
+        wrong = Thoroughness(failures=9).looked(100.0, 0.0, is_well=True)
+        assert wrong.looked(200.0, 0.0, is_well=False).due == 201.0
+
+
+class TestMoments:
+    """Moments by the device's clock, which may be set while they are waited for."""
+
+    NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("moment", "seconds"),
+        [
+            (NOW + timedelta(seconds=7.5), 7.5),
+            (NOW, 0.0),
+            (NOW - timedelta(days=1), 0.0),
+            (NOW + timedelta(days=1), LONGEST_SLEEP),
+            (None, LONGEST_SLEEP),
+        ],
+    )
+    def test_how_long_to_sleep(self, moment: datetime | None, seconds: float) -> None:
+        assert wait_until(moment, self.NOW) == seconds

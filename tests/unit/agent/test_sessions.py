@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from dpki.agent import sessions
+from dpki.agent.index import IndexedCertificate, LoginIndex
 from dpki.agent.login import leave_record
-from dpki.agent.sessions import Process, find_members, is_session, parse_login_record, read_process
+from dpki.agent.sessions import (
+    Process,
+    find_members,
+    is_session,
+    next_end,
+    parse_login_record,
+    read_process,
+)
 from dpki.errors import MalformedInput
+from dpki.model import AuthorityId, Hash32
 
 BOOT = "0123abcd"
 HASH = "ab" * 32
@@ -55,6 +65,32 @@ class TestRecords:
     def test_anything_else_is_refused(self, name: str) -> None:
         with pytest.raises(MalformedInput, match="no record of a login"):
             parse_login_record(name)
+
+
+class TestNextEnd:
+    """Wherever the certificate's holder is by then: who is inside is asked when it is time."""
+
+    NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def index(self, *minutes: int) -> LoginIndex:
+        ca = AuthorityId(b"\1" * 32)
+        return LoginIndex(
+            (),
+            tuple(
+                IndexedCertificate(Hash32(bytes([m]) * 32), ca, m, self.NOW + timedelta(minutes=m))
+                for m in minutes
+            ),
+            (),
+        )
+
+    def test_is_the_earliest_that_is_still_to_come(self) -> None:
+        later = self.NOW + timedelta(minutes=3)
+        assert next_end(self.index(5, 9, 2), self.NOW) == self.NOW + timedelta(minutes=2)
+        assert next_end(self.index(5, 9, 2), later) == self.NOW + timedelta(minutes=5)
+
+    def test_one_that_is_over_is_not_waited_for(self) -> None:
+        assert next_end(self.index(5), self.NOW + timedelta(minutes=5)) is None
+        assert next_end(self.index(), self.NOW) is None
 
 
 class TestWhoseProcess:

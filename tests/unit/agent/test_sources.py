@@ -41,6 +41,7 @@ def look(pantry: Pantry, *digests: Hash32) -> list[bytes | str]:
             found.append(pantry.fetch(digest, MINUTE))
         except ContentUnavailable as error:
             found.append(error.message)
+    pantry.end()
     return found
 
 
@@ -56,6 +57,20 @@ def test_a_look_asks_nobody_and_the_next_one_finds_it() -> None:
     assert pantry.stock(MINUTE, MINUTE)
     assert look(pantry, A) == [b"a"]
     assert not pantry.wants
+
+
+def test_a_look_that_needs_no_bundle_changes_nothing() -> None:
+    """Such a look takes over what the one before it found wanting."""
+    pantry = Pantry([Shelf(b"a")])
+    look(pantry, A)
+    pantry.begin()
+    assert pantry.wants
+    assert not pantry.serves
+    assert pantry.stock(MINUTE, MINUTE)
+    pantry.begin()
+    assert pantry.serves
+    assert look(pantry, A) == [b"a"]
+    assert not pantry.serves
 
 
 def test_what_can_not_be_had_is_said() -> None:

@@ -6,9 +6,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.certificates.keys import public_key_line, ssh_blob
-from dpki.cli.device_setup import Wishes, make_config, set_up
+from dpki.cli.device_setup import Wishes, make_config, make_outbound, set_up
 from dpki.config.device import Grant
 from dpki.config.finality import Finality
+from dpki.config.outbound import Outbound
 from dpki.config.sshd import CommandHook, PidHook, SystemdHook
 from dpki.errors import ConfigError, UsageError
 from tests.world import DOMAIN, Ca
@@ -141,3 +142,44 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
 def test_successors_are_followed_where_that_is_asked_for() -> None:
     assert not make_config(PLAIN).successors
     assert make_config(replace(PLAIN, successors=True)).successors
+
+
+class TestOutbound:
+    """The device as SSH client: asked for by the account that logs in elsewhere."""
+
+    def test_nobody_by_default(self) -> None:
+        assert make_outbound(None, None, None) is None
+        assert make_config(PLAIN).outbound is None
+
+    def test_an_account_is_enough(self) -> None:
+        outbound = make_outbound("telemetry", None, None)
+        assert outbound == Outbound("telemetry")
+        assert make_config(replace(PLAIN, outbound=outbound)).outbound == outbound
+
+    def test_everything_that_can_be_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        outbound = make_outbound("telemetry", "*.example.org,gate", Path("client"))
+        assert outbound == Outbound("telemetry", tmp_path / "client", "*.example.org,gate")
+        assert make_config(replace(PLAIN, outbound=outbound)).outbound == outbound
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            (None, "*.example.org", None),
+            (None, None, Path("/x")),
+            ("Tele metry", None, None),
+            ("telemetry", "a b", None),
+            ("telemetry", "", None),
+        ],
+        ids=str,
+    )
+    def test_what_makes_no_sense(self, said: tuple[str | None, str | None, Path | None]) -> None:
+        with pytest.raises(UsageError):
+            make_outbound(*said)
+
+    def test_a_folder_that_ssh_would_not_take(self) -> None:
+        outbound = make_outbound("telemetry", None, Path("/x y"))
+        with pytest.raises(UsageError, match="directory"):
+            make_config(replace(PLAIN, outbound=outbound))

@@ -137,6 +137,7 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "timelock execute",
         "timelock cancel",
         "device init",
+        "device request",
         "device ask",
         "device join",
         "device rekey",
