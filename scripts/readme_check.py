@@ -68,9 +68,12 @@ def split_at(words: list[str], separators: set[str]) -> Iterator[list[str]]:
     yield part
 
 
+COMMANDS: Any = typer.main.get_command(app)
+
+
 def complaint(words: list[str]) -> str | None:
     """Return what is wrong with a command; None when it exists with those options."""
-    command: Any = typer.main.get_command(app)
+    command = COMMANDS
     given = list(words)
     while hasattr(command, "commands"):
         if not given or given[0].startswith("-"):
