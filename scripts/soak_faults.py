@@ -198,6 +198,8 @@ class Faults:
         # Not always right after what happened last.
         time.sleep(self.chance.random())
         self.troubled.stop(signal.SIGKILL)
+        # What runs keeps its settings when new ones are wrong; nothing starts with wrong ones.
+        self._mend_settings()
         self.troubled.start()
         self.is_stopped = self.is_full = False
         return "the agent was killed and started"
@@ -226,9 +228,8 @@ class Faults:
     def clock(self) -> str:
         """Start the troubled device anew with another idea of now."""
         jump = self.chance.choice([timedelta(days=-20000), timedelta(days=20000), timedelta(1)])
-        if self.good_settings:
-            return "the clock would have jumped"
         self.troubled.stop()
+        self._mend_settings()
         with suppress(DpkiError):
             run_once(self.troubled.site.folder, now=datetime.now(UTC) + jump)
         self.troubled.start()
@@ -269,11 +270,17 @@ class Faults:
         return "somebody else's AuthorizedKeysFile stands before the agent's settings"
 
     def restore_settings(self) -> None:
-        """Mend the troubled device's settings."""
-        if self.good_settings:
+        """Mend the troubled device's settings, and have them read."""
+        if self._mend_settings():
+            self.troubled.tell(signal.SIGHUP)
+
+    def _mend_settings(self) -> bool:
+        """Mend the troubled device's settings; return whether they were wrong."""
+        were_wrong = bool(self.good_settings)
+        if were_wrong:
             (self.troubled.site.folder / "device.toml").write_text(self.good_settings)
             self.good_settings = ""
-            self.troubled.tell(signal.SIGHUP)
+        return were_wrong
 
     def heal(self, *, drift: bool = False) -> None:
         """Let everything be well again.
