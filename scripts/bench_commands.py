@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from dpki.cli.app import app
+from dpki.cli.tree import grow
 from scripts.players import open_story
 from scripts.stage import dpki_command
 from scripts.story import STEPS
@@ -32,7 +30,7 @@ class CommandFigure:
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the words of every command."""
-    command = command or typer.main.get_command(app)
+    command = command or grow()
     children = getattr(command, "commands", None)
     if children is None:
         yield path

@@ -21,7 +21,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dpki.cli import council_simulate
-from dpki.cli.app import app
+from dpki.cli.tree import grow
 from dpki.explanations import Explanation, explanations
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -110,7 +110,7 @@ def _simulated(example: re.Match[str]) -> str:
 
 def manual() -> str:
     """Return the manual page, in the macros of man(7)."""
-    root: Any = typer.main.get_command(app)
+    root: Any = grow()
     lines = [
         '.\\" Made of the command line by scripts/documents.py; do not edit.',
         ".TH DPKI 1",

@@ -17,11 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dpki.cli.app import app
+from dpki.cli.tree import grow
 from dpki.council.actions import vocabulary
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -68,7 +66,7 @@ def split_at(words: list[str], separators: set[str]) -> Iterator[list[str]]:
     yield part
 
 
-COMMANDS: Any = typer.main.get_command(app)
+COMMANDS: Any = grow()
 
 
 def complaint(words: list[str]) -> str | None:

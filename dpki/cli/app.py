@@ -4,94 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Annotated
+from collections.abc import Sequence
 
 import typer
 
-from dpki.cli import (
-    agent,
-    audit,
-    backup,
-    bundle,
-    ca,
-    council,
-    deploy,
-    device,
-    devnet,
-    doctor,
-    domain,
-    explain,
-    init,
-    ssh,
-    timelock,
-    verify,
-    wallet,
-    watch,
-    watchdog,
-)
 from dpki.cli.ending import AT_END
 from dpki.cli.output import Output
+from dpki.cli.tree import grow
 from dpki.errors import DpkiError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 and the signal's number, as shells have it."""
 
-app = typer.Typer(
-    name="dpki",
-    help="SSH certificates from a CA in an HSM, anchored on a chain, delivered over IPFS.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    # Plain help: rich's takes longer to import than everything else together.
-    rich_markup_mode=None,
-)
-for module in (
-    devnet,
-    wallet,
-    domain,
-    council,
-    timelock,
-    ca,
-    device,
-    ssh,
-    bundle,
-    agent,
-    watchdog,
-    audit,
-):
-    app.add_typer(module.app)
-for module in (init, deploy, verify, watch, backup, doctor, explain):
-    module.register(app)
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        from dpki import __version__
-
-        typer.echo(f"dpki {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    pass
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-@cache
-def _built(tree: typer.Typer) -> Callable[..., object]:
-    # Building it takes longer than running most commands, and tests run many in one process.
-    return typer.main.get_command(tree)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -102,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     output = Output(json="--json" in arguments)
     try:
-        status = _built(app)(list(arguments), prog_name="dpki", standalone_mode=False)
+        command = grow(arguments[0] if arguments else "")
+        status = command(list(arguments), prog_name="dpki", standalone_mode=False)
     except DpkiError as error:
         _trace()
         output.error(error)

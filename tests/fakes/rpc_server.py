@@ -63,7 +63,11 @@ class RpcServer:
                     if name.lower() == "content-length":
                         length = int(value)
                 self.headers.append("".join(headers))
-                question = json.loads(stream.read(length) or b"null")
+                body = stream.read(length)
+                if len(body) < length:
+                    # Who asked was killed while asking.
+                    return
+                question = json.loads(body or b"null")
                 self.questions.append(question)
                 self.script(question, connection.sendall, self._over)
 

@@ -43,7 +43,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     def root() -> None:
         pass
 
-    monkeypatch.setattr(cli, "app", stage)
+    monkeypatch.setattr(cli, "grow", lambda word: typer.main.get_command(stage))
     return stage
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from dpki import __version__
-from dpki.cli.app import app, run
+from dpki.cli.app import run
+from dpki.cli.tree import COMMANDS as SINGLE
+from dpki.cli.tree import GROUPS as NOUNS
+from dpki.cli.tree import grow
 
 HEAVY = (
     "coincurve",
@@ -35,14 +37,14 @@ HEAVY = (
 )
 
 
-def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+def commands(word: str = "") -> Iterator[tuple[tuple[str, ...], Any]]:
     def walk(path: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         for name, child in getattr(command, "commands", {}).items():
             yield from walk((*path, name), child)
         if not hasattr(command, "commands"):
             yield path, command
 
-    yield from walk((), typer.main.get_command(app))
+    yield from walk((), grow(word))
 
 
 COMMANDS = dict(commands())
@@ -176,6 +178,30 @@ def test_the_commands_are_the_ones_that_are_documented() -> None:
         "agent install",
         "agent uninstall",
     }
+
+
+@pytest.mark.parametrize("word", [*NOUNS, *SINGLE])
+def test_what_is_grown_of_one_word_is_what_the_whole_tree_has_there(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grown = {path for path, _ in commands(word) if path[0] == word}
+    assert grown == {path for path in COMMANDS if path[0] == word}
+    for path in grown:
+        assert run([*path, "--help"]) == 0
+        lines = capsys.readouterr().out
+        grow()([*path, "--help"], prog_name="dpki", standalone_mode=False)
+        assert capsys.readouterr().out == lines
+
+
+def test_a_word_loads_only_what_is_its_own() -> None:
+    program = (
+        "import sys; from dpki.cli.app import run; run(['ssh', '--help']); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "dpki.cli.ssh" in done.stdout.split()
+    assert "dpki.cli.council" not in done.stdout.split()
 
 
 def test_no_secret_can_be_given_itself() -> None:
