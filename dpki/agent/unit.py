@@ -1,8 +1,8 @@
 """The agent's systemd unit: what it may do, and nothing else. Pure.
 
 systemd.exec(5), systemd.resource-control(5). The agent runs as root, because only root may change
-what sshd trusts; so it gets a file system that is read-only but for what it writes, no devices, no
-namespaces, no kernel, and four capabilities: to end the sessions of certificates that end
+what sshd trusts; so it gets a file system that is read-only but for what it writes and /run, no
+devices, no namespaces, no kernel, and four capabilities: to end the sessions of certificates that end
 (CAP_KILL), and to keep the folder in which the login command's unprivileged user records them.
 """
 
@@ -92,6 +92,9 @@ def _sandbox(folders: Sequence[Path], needed: Sequence[Path]) -> list[str]:
     is_at_home = any(path.is_relative_to(home) for path in needed for home in _HOMES)
     return [
         "ProtectSystem=strict",
+        # sshd -t wants /run/sshd, which ends with sshd's own unit and is made anew by the agent.
+        # Not every systemd leaves /run writable; who may ask it for anything gains nothing by that.
+        "ReadWritePaths=/run",
         *(f"ReadWritePaths={path}" for path in folders),
         f"ProtectHome={'read-only' if is_at_home else 'yes'}",
         "PrivateTmp=yes",

@@ -227,6 +227,7 @@ class TestUnit:
         lines = render_unit(PROGRAM, DIRECTORY, config).decode().splitlines()
         assert "ProtectSystem=strict" in lines
         assert [line.split("=")[1] for line in lines if line.startswith("ReadWritePaths=")] == [
+            "/run",
             "/etc/dpki",
             "/etc/ssh/dpki",
             "/etc/ssh/sshd_config.d",
