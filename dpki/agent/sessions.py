@@ -16,7 +16,7 @@ import pwd
 import re
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +31,9 @@ from dpki.model import Hash32
 
 GRACE = timedelta(seconds=3)
 """How long sshd gets to close a session properly, before everything in it is killed."""
+
+BOOT_VARIABLE = "DPKI_BOOT_ID"
+"""The environment variable by which the agent's unit passes on the boot's id."""
 
 _RECORD = re.compile(
     rf"([1-9][0-9]{{0,9}})-([0-9a-f]{{8}})-([0-9]{{1,15}})-([0-9a-f]{{64}})({MARKED})?"
@@ -95,6 +98,16 @@ class Process:
     start: float
     session: int | None
     scope: str
+
+
+def this_boot(environment: Mapping[str, str]) -> str:
+    """Return the beginning of the boot's id, as the login command reads it.
+
+    By the word of systemd, where the agent is its service: a sandbox may have a /proc of its own,
+    which shows the kernel's id also where a container has another one.
+    """
+    said = environment.get(BOOT_VARIABLE, "")[:8]
+    return said if re.fullmatch(r"[0-9a-f]{8}", said) else boot_id()
 
 
 def read_process(number: int, proc: Path = Path("/proc")) -> Process | None:
@@ -213,7 +226,7 @@ def end_sessions(
         for certificate in index.certificates
         if max(now, chain[certificate.authority]) < certificate.not_after
     }
-    boot = boot_id()
+    boot = this_boot(os.environ)
     ended = []
     for path, record in _records(directory):
         owner = read_process(record.process)

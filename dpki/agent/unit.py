@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpki.agent.sessions import BOOT_VARIABLE
 from dpki.config.device import DeviceConfig
 from dpki.config.news import BROKER
 from dpki.errors import ConfigError
@@ -69,6 +70,9 @@ def render_unit(program: Path, directory: Path, config: DeviceConfig) -> bytes:
         "ExecReload=/bin/kill -HUP $MAINPID",
         "NotifyAccess=main",
         f"WatchdogSec={WATCHDOG_SECONDS}",
+        # The sandbox has a /proc of its own. In a container, whose boot has another name than the
+        # kernel's, that shows the kernel's: sessions are found by the one that sshd sees.
+        f"Environment={BOOT_VARIABLE}=%b",
         "Restart=always",
         "RestartSec=10",
         "UMask=0077",

@@ -216,6 +216,11 @@ class TestUnit:
         )
         assert done.returncode == 0, done.stdout
 
+    def test_it_is_told_which_boot_the_host_is_in(self) -> None:
+        """Behind its own /proc, a container's agent would find no session of this boot."""
+        lines = render_unit(PROGRAM, DIRECTORY, CONFIG).decode().splitlines()
+        assert "Environment=DPKI_BOOT_ID=%b" in lines
+
     def test_it_writes_where_it_must_and_nowhere_else(self) -> None:
         config = replace(CONFIG, metrics=Metrics(textfile=Path("/var/lib/node/dpki.prom")))
         config = replace(config, outbound=Outbound("telemetry", Path("/etc/ssh/dpki-client")))

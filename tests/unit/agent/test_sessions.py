@@ -11,14 +11,17 @@ import pytest
 
 from dpki.agent import sessions
 from dpki.agent.index import IndexedCertificate, LoginIndex
-from dpki.agent.login import leave_record
+from dpki.agent.login import boot_id, leave_record
 from dpki.agent.sessions import (
+    BOOT_VARIABLE,
     Process,
+    end_sessions,
     find_members,
     is_session,
     next_end,
     parse_login_record,
     read_process,
+    this_boot,
 )
 from dpki.errors import MalformedInput
 from dpki.model import AuthorityId, Hash32
@@ -115,6 +118,30 @@ class TestWhoseProcess:
 
     def test_nobodys_of_another_boot(self) -> None:
         assert not is_session(OWNER, RECORD, "ffffffff")
+
+
+class TestTheBoot:
+    """As the login command reads it, whatever the agent's sandbox shows of /proc."""
+
+    def test_by_systemds_word(self) -> None:
+        assert this_boot({BOOT_VARIABLE: f"{BOOT}4b2a4c21" + "0" * 16}) == BOOT
+
+    @pytest.mark.parametrize("word", [None, "", "%b", "0123ABCD", "0123abc"])
+    def test_without_one_by_the_kernels(self, word: str | None) -> None:
+        assert this_boot({} if word is None else {BOOT_VARIABLE: word}) == boot_id()
+
+    def test_a_session_of_it_is_ended(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The attack: in a container, whose boot has a name of its own, a guest stays for ever."""
+        monkeypatch.setattr(sessions, "read_process", lambda number: OWNER)
+        monkeypatch.setattr(sessions, "_end", lambda owner: True)
+        index = LoginIndex((), (), ())
+        for boot, count in ((boot_id(), 0), (BOOT, 1)):
+            monkeypatch.setenv(BOOT_VARIABLE, BOOT + "0" * 24)
+            (tmp_path / f"50-{boot}-100500-{HASH}-marked").touch()
+            assert len(end_sessions(tmp_path, index, datetime.now(UTC))) == count
+            assert not any(tmp_path.iterdir())
 
 
 class TestMembers:
