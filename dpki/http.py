@@ -10,14 +10,22 @@ a huge one).
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-
-import httpcore
+from typing import Any, cast
 
 from dpki.errors import CouldNotCheck
+
+# httpcore loads trio where it finds it (ipfshttpclient brings it): for nothing that is used here,
+# and for as long as all the rest takes.
+_trio: Any = sys.modules.setdefault("trio", cast(Any, None))
+import httpcore  # noqa: E402 - not before that
+
+if _trio is None:
+    del sys.modules["trio"]
 
 _CHUNK = 65536
 
