@@ -2,8 +2,8 @@
 
 systemd.exec(5), systemd.resource-control(5). The agent runs as root, because only root may change
 what sshd trusts; so it gets a file system that is read-only but for what it writes and /run, no
-devices, no namespaces, no kernel, and four capabilities: to end the sessions of certificates that end
-(CAP_KILL), and to keep the folder in which the login command's unprivileged user records them.
+devices, no namespaces, no kernel, and four capabilities: to end the sessions of certificates that
+end (CAP_KILL), and to keep the folder in which the login command's unprivileged user records them.
 """
 
 from __future__ import annotations
