@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import platform
 import secrets
 import statistics
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -66,6 +68,8 @@ from scripts.stage import dpki_command
 from scripts.story import STEPS
 
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+MEASURED = REPORT.parent.parent / ".build" / "bench.pickle"
+T = TypeVar("T")
 LIFETIME = timedelta(days=30)
 BATCH = 100
 
@@ -377,6 +381,26 @@ def missed(gas: Sequence[Gas], timings: Sequence[Timing], rates: Sequence[Rate])
     return over + [f"{t.what}: {t.median:.3f} s" for t in timings if t.goal and t.median > t.goal]
 
 
+class Measured:
+    """What was measured so far: kept, because all of it takes more than half an hour."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self._path = path
+        self._values: dict[str, Any] = {}
+        if resume and path.exists():
+            self._values = pickle.loads(path.read_bytes())
+
+    def once(self, what: str, measure: Callable[[], T]) -> T:
+        """Return what was measured; measure it, if that is still to be done."""
+        if what not in self._values:
+            print(f"{datetime.now(UTC):%H:%M:%S} measuring: {what}", file=sys.stderr)
+            self._values[what] = measure()
+            self._path.parent.mkdir(exist_ok=True)
+            self._path.write_bytes(pickle.dumps(self._values))
+        value: T = self._values[what]
+        return value
+
+
 def sections(today: datetime) -> list[tuple[str, Callable[[], list[str]]]]:
     """Return what has a chapter of its own: its title, and what measures and writes it."""
     return [
@@ -402,21 +426,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often to time each flow")
     parser.add_argument("--out", type=Path, default=REPORT, help="where to write the report")
+    parser.add_argument("--resume", action="store_true", help="go on where it broke off")
     arguments = parser.parse_args()
-    today = datetime.now(UTC)
-    gas, rounds = measure_gas(), measure_rounds()
-    timings = measure_start(2 * arguments.rounds + 1) + measure_flows(arguments.rounds)
-    rates = measure_keys(arguments.rounds)
+    measured = Measured(MEASURED, resume=arguments.resume)
+    today = measured.once("date", lambda: datetime.now(UTC))
+    gas, rounds = measured.once("gas", measure_gas), measured.once("council", measure_rounds)
+    timings = measured.once("starts", lambda: measure_start(2 * arguments.rounds + 1))
+    timings = timings + measured.once("flows", lambda: measure_flows(arguments.rounds))
+    rates = measured.once("keys", lambda: measure_keys(arguments.rounds))
+    krls = measured.once("revocation lists", measure_krls)
     parts: list[str] = []
     failed: list[str] = []
     for title, section in sections(today):
-        print(f"measuring: {title}", file=sys.stderr)
         try:
-            parts += section()
-        except Exception as error:  # noqa: BLE001 - what others took long to measure is kept
+            parts += measured.once(title, section)
+        except Exception as error:  # noqa: BLE001 - the others are worth having
             parts += [f"## {title}", "", "Could not be measured.", ""]
             failed.append(f"{title}: {type(error).__name__}: {error}")
-    text = report(gas, rounds, timings, rates, measure_krls(), parts, today)
+    text = report(gas, rounds, timings, rates, krls, parts, today)
     arguments.out.write_text(text)
     print(text)
     over = missed(gas, timings, rates) + rounds_over(rounds)
