@@ -106,7 +106,7 @@ def observe(
         known = tuple(k for k in everything if k.block <= confirmed)
         host = opener.best_host(known, problems)
     client = opener.best_client(known, problems) if is_client else None
-    opener.forget_others(known)
+    opener.forget_others(everything)
     with state.transaction():
         for lead in opener.failed:
             # It may be the endpoint's invention: an older certificate that serves must not keep us

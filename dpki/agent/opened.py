@@ -43,6 +43,15 @@ def open_with_any(
         raise
 
 
+def load_opened(path: Path) -> Bundle:
+    """Load what a one-time key opened.
+
+    Raises:
+        DpkiError, OSError: It can't be read, or is damaged.
+    """
+    return parse_bundle(load_bounded(path, limit=MAXIMUM_PLAINTEXT))
+
+
 @dataclass(frozen=True)
 class OpenedBundles:
     """What one-time keys have opened.
@@ -62,9 +71,7 @@ class OpenedBundles:
         """
         # Missing or damaged: the bundle is opened again, if its key is still there.
         with suppress(DpkiError, OSError):
-            bundle = parse_bundle(
-                load_bounded(self.folder / f"{digest.hex()}{SUFFIX}", limit=MAXIMUM_PLAINTEXT)
-            )
+            bundle = load_opened(self.folder / f"{digest.hex()}{SUFFIX}")
             if bundle.context == context:
                 return bundle
         return None

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from dpki.agent.observation import ClientPair, HostPair, Known
-from dpki.agent.opened import OpenedBundles, open_with_any
+from dpki.agent.opened import SUFFIX, OpenedBundles, load_opened, open_with_any
 from dpki.bundle.cid import digest_of
 from dpki.bundle.content import Bundle, bundle_context
 from dpki.bundle.locator import digest_from_locator
@@ -97,7 +98,8 @@ class Opener:
     def forget_others(self, known: Sequence[Known]) -> None:
         """Remove the kept bundles of certificates that will not count any more.
 
-        Those of a suspended CA may: what a one-time key opened is opened by nothing else.
+        Args:
+            known: All that are known of this device, the unconfirmed ones too.
         """
         keep = set()
         for lead in known:
@@ -106,10 +108,29 @@ class Opener:
                 if any(self._may_count(lead, kind) for kind, *_ in _SORTS.values()):
                     keep.add(self._digest(lead).hex())
         for path in self.opened.folder.glob("*"):
-            if path.stem not in keep:
+            if path.stem not in keep and not self._may_return(path):
                 # What can't be removed now does no harm, and is tried again.
                 with suppress(OSError):
                     path.unlink()
+
+    def _may_return(self, path: Path) -> bool:
+        """Whether this is what a one-time key opened, of a certificate that may count again.
+
+        Nothing else opens it. So nobody must be able to take it away by telling of a chain that is
+        behind, and does not know of the certificate yet.
+        """
+        if path.suffix != SUFFIX:
+            return False
+        with suppress(DpkiError, OSError):
+            certificate = parse_ssh_certificate(load_opened(path).certificate)
+            ca = self.snapshot.authorities.get(certificate.authority_id)
+            is_gone = ca is not None and (
+                ca.state is AuthorityState.RETIRED or ca.is_revoked(certificate.serial)
+            )
+            # By the earlier of the two: a clock that jumps ahead must not make us forget.
+            by = min(self.now, self.snapshot.block.time)
+            return not is_gone and by < certificate.valid_before
+        return False
 
     def _is_live(self, lead: Known, kind: AuthorityKind) -> bool:
         is_it = self._may_count(lead, kind)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from dpki.agent.observation import Observation
 from dpki.bundle.content import Bundle
 from dpki.certificates.keys import public_blob, ssh_blob
 from dpki.certificates.ssh import SshCertificate
+from dpki.chain.rpc import Call, Reader
 from dpki.devices.keys import load_device_keys, save_device_keys
 from dpki.devices.prekeys import PrekeySecret, add_prekeys
 from dpki.errors import DpkiError
@@ -40,6 +41,23 @@ def world(chain: ChainWorld) -> ChainWorld:
 def reloaded(world: ChainWorld) -> ChainWorld:
     world.keys = load_device_keys(world.key_folder)
     return world
+
+
+@dataclass(frozen=True)
+class Behind:
+    """An endpoint that has not heard of the newest blocks."""
+
+    reader: Reader
+    number: int
+    name: str = "behind"
+
+    def call(self, method: str, params: Sequence[object] = ()) -> object:
+        if method == "eth_getBlockByNumber" and params[0] in ("latest", "safe", "finalized"):
+            params = [hex(self.number), *params[1:]]
+        return self.reader.call(method, params)
+
+    def batch(self, calls: Sequence[Call]) -> list[object]:
+        return [self.call(call.method, call.params) for call in calls]
 
 
 def supply(world: ChainWorld) -> dict[int, PrekeySecret]:
@@ -98,6 +116,16 @@ def test_it_counts_again_once_its_ca_is_lifted(world: ChainWorld) -> None:
     world.writer.revoke(world.hosts.id, [certificate.serial])
     assert presented(reloaded(world).observe()) != certificate
     assert not list((world.directory / "device/bundles").glob("*.opened"))
+
+
+def test_an_endpoint_that_is_behind_takes_nothing_away(world: ChainWorld) -> None:
+    """It does not know of the certificate yet; once it does, nothing else opens the bundle."""
+    older = world.issue_host()
+    earlier = int(str(world.reader.call("eth_blockNumber")), 16)
+    certificate = world.issue_host(prekey=world.keys.prekeys[0])
+    assert presented(world.observe()) == certificate
+    assert presented(reloaded(world).observe(Behind(world.reader, earlier))) == older
+    assert presented(reloaded(world).observe()) == certificate
 
 
 def test_a_second_certificate_for_it_is_refused(world: ChainWorld) -> None:
@@ -193,3 +221,14 @@ def test_a_damaged_copy_of_what_it_said_is_not_believed(world: ChainWorld) -> No
         damaged = Path(kept)
         damaged.write_bytes(content)
         assert presented(reloaded(world).observe()) == earlier
+
+
+def test_what_is_damaged_and_nobodys_goes(world: ChainWorld) -> None:
+    world.issue_host(prekey=world.keys.prekeys[0])
+    world.observe()
+    (kept,) = (world.directory / "device/bundles").glob("*.opened")
+    stray = kept.with_name(f"{'00' * 32}.opened")
+    stray.write_bytes(b"\xa0")
+    reloaded(world).observe()
+    assert not stray.exists()
+    assert kept.exists()
