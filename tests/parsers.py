@@ -637,10 +637,7 @@ def _login_indices() -> tuple[bytes, ...]:
         certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
         access=(Access("ops", CA_ID, "ops"),),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "login.db")
-        path.write_bytes(encode_index(index))
-        return (_small(path),)
+    return (encode_index(index),)
 
 
 _RECORD = Record("ab", (Pair("0" * 16), Pair("1" * 16, NOW)), {"krl": frozenset([b"7" * 32])})
@@ -864,7 +861,10 @@ PARSERS: Mapping[str, Parser] = {
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-record": Parser(
         _text(parse_login_record),
-        _texts(f"17-0123abcd-1500-{'ab' * 32}", f"1-0123abcd-0-{'00' * 32}-marked"),
+        _texts(
+            f"17-0123abcd-1500-{'ab' * 32}-7-{'cd' * 32}",
+            f"1-0123abcd-0-{'00' * 32}-0-{'00' * 32}-marked",
+        ),
     ),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(

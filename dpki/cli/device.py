@@ -26,7 +26,7 @@ from dpki.errors import UsageError
 if TYPE_CHECKING:
     from dpki.issuance.acknowledgements import Heard
 
-app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 device_own.register(app)
 device_enroll.register(app)
 device_news.register(app)
