@@ -123,6 +123,8 @@ from dpki.devices.enrollment import (
     encode_request,
     make_enrollment_request,
     parse_request,
+    request_line,
+    request_parts,
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
@@ -775,6 +777,14 @@ PARSERS: Mapping[str, Parser] = {
     "cbor": Parser(lambda data: loads_strict(data, 1 << 16), (encode_bundle(_BUNDLE),)),
     "key-document": Parser(parse_key_document, (encode_key_document(_DOCUMENT),)),
     "enrolment-request": Parser(_request, (encode_request(_REQUEST),)),
+    "enrolment-request-text": Parser(
+        _request,
+        _texts(
+            request_line(_REQUEST),
+            "\n".join(request_parts(_REQUEST, 7)),
+            "\r\n".join(request_parts(_REQUEST, 3)[::-1]),
+        ),
+    ),
     "token": Parser(_text(Token.parse), _texts(_TOKEN.dump())),
     "token-request": Parser(parse_asking, (make_asking(_TOKEN, encode_request(_REQUEST)),)),
     "token-answer": Parser(

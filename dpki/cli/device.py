@@ -34,7 +34,11 @@ device_replace.register(app)
 device_token.register(app)
 
 RequestsArgument = Annotated[
-    list[Path], typer.Argument(metavar="REQUEST…", help="Request files that devices made.")
+    list[Path],
+    typer.Argument(
+        metavar="REQUEST…",
+        help="Request files, or the lines of their QR codes; - is standard input.",
+    ),
 ]
 DevicesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")
