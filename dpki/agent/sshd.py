@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,7 +238,10 @@ def _make_separation_directory() -> None:
     """
     if os.geteuid() == 0:
         with translated(_SEPARATION, "sshd was not changed"):
-            _SEPARATION.mkdir(mode=0o755, exist_ok=True)
+            with suppress(FileExistsError):
+                _SEPARATION.mkdir()
+                # As sshd's own unit has it, whatever the agent's umask.
+                _SEPARATION.chmod(0o755)
 
 
 def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> None:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,6 +165,30 @@ class TestConfiguration:
         (site.folder / "device.toml").write_text(good)
         agent.tell(signal.SIGHUP)
         agent.wait_for("configuration read")
+        agent.wait_for("state", problems=())
+
+    def test_an_account_that_is_not_there_is_told_and_holds_up_no_removal(
+        self, world: ChainWorld, site: Site
+    ) -> None:
+        """It reads well, and sshd would let in nobody: the drop-in stays as it is."""
+        right, before = site.config.sshd, site.config.sshd.drop_in
+        agent = site.start()
+        agent.wait_for("state", problems=())
+        text = before.read_bytes()
+        site.configure(sshd=replace(right, login_user="nobody-here"))
+        agent.tell(signal.SIGHUP)
+        told = agent.wait_for("not installed")
+        assert "there is no account nobody-here on this device" in str(told["reason"])
+        serial = issue(world)
+        world.writer.revoke(world.users.id, [serial])
+        until = time.monotonic() + PATIENCE
+        while not is_revoked(site, world, serial):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert before.read_bytes() == text
+        assert "no account nobody-here" in site.call("status")[2]
+        site.configure(sshd=right)
+        agent.tell(signal.SIGHUP)
         agent.wait_for("state", problems=())
 
     def test_what_is_written_is_noticed_without_a_signal(self, site: Site) -> None:
