@@ -14,6 +14,9 @@ from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
 from dpki.files import translated, written_beside
 
+HEADER = "# Written by the dpki agent"
+"""How the files of ours begin that somebody may look into."""
+
 _TIMEOUT = 20
 _PYTHON = "/usr/bin/python3"
 _SEPARATION = Path("/run/sshd")
@@ -163,7 +166,7 @@ def parse_drop_in(text: bytes) -> tuple[list[tuple[str, str]], list[str]]:
 
 def render_drop_in(options: Iterable[tuple[str, str]]) -> bytes:
     """Return the drop-in file."""
-    lines = ["# Written by the dpki agent; changes here are overwritten."]
+    lines = [f"{HEADER}; changes here are overwritten."]
     lines += [f"{name} {value}" for name, value in options]
     return ("\n".join(lines) + "\n").encode()
 
@@ -237,11 +240,10 @@ def _make_separation_directory() -> None:
     The service's own unit makes it (RuntimeDirectory=sshd), but only while the service runs.
     """
     if os.geteuid() == 0:
-        with translated(_SEPARATION, "sshd was not changed"):
-            with suppress(FileExistsError):
-                _SEPARATION.mkdir()
-                # As sshd's own unit has it, whatever the agent's umask.
-                _SEPARATION.chmod(0o755)
+        with translated(_SEPARATION, "sshd was not changed"), suppress(FileExistsError):
+            _SEPARATION.mkdir()
+            # As sshd's own unit has it, whatever the agent's umask.
+            _SEPARATION.chmod(0o755)
 
 
 def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> None:
