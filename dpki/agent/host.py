@@ -125,7 +125,7 @@ def plan_install(host: Host) -> list[Deed]:
     is_new = not disk.is_installed(host.unit, unit, PUBLIC)
     if is_new:
         deeds.append(Deed(f"write {host.unit}", lambda: _write_unit(host, unit)))
-    if is_new or not host.systemd.is_enabled(NAME):
+    if is_new or not host.systemd.is_in_service(NAME):
         deeds.append(Deed(f"enable and start {NAME}", lambda: host.systemd.enable(NAME)))
     return deeds
 

@@ -200,10 +200,21 @@ def test_systemds_own_tool_takes_the_unit(root: Path) -> None:
     arguments = ["--dir", "/etc/dpki", "--root", str(root)]
     assert run(["agent", "install", *arguments]) == 0
     assert (root / "etc/systemd/system/multi-user.target.wants" / NAME).is_symlink()
-    assert Systemctl(root).is_enabled(NAME)
+    assert Systemctl(root).is_in_service(NAME)
     assert run(["agent", "uninstall", *arguments]) == 0
-    assert not Systemctl(root).is_enabled(NAME)
+    assert not Systemctl(root).is_in_service(NAME)
     assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("lacks", ["", "is-enabled", "is-active"])
+def test_a_service_is_one_that_runs_and_starts_at_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\ntest "$2" != "{lacks}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Systemctl().is_in_service(NAME) is (lacks == "")
 
 
 def test_a_rehearsal_changes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
