@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,6 +178,22 @@ def refused(work: Callable[[], object], *folders: Path) -> DpkiError | None:
         helpful = bool(error.hint) and any(str(folder) in error.message for folder in folders)
         return error if helpful else pytest.fail(f"{error.message!r}, {error.hint!r}")
     return None
+
+
+def killed_anywhere(work: Callable[[], object], folder: Path) -> Iterator[int]:
+    """Do the work again and again, killed at each change in turn; yield after each death.
+
+    Each begins with the folder as it is now.
+    """
+    with tempfile.TemporaryDirectory() as kept:
+        before = Path(kept) / "before"
+        subprocess.run(["cp", "-a", folder, before], check=True)
+        for at in count(1):
+            shutil.rmtree(folder)
+            subprocess.run(["cp", "-a", before, folder], check=True)
+            if not run_and_die(work, at):
+                return
+            yield at
 
 
 def run_and_die(work: Callable[[], object], at: int) -> bool:
