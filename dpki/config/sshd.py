@@ -144,7 +144,9 @@ def parse_sshd(table: Table) -> Sshd:
     table.close()
     if sshd.directory in sshd.others_folders:
         raise table.error(
-            "directory", "is where sshd's own configuration lies", hint="give it a folder of its own"
+            "directory",
+            "is where sshd's own configuration lies",
+            hint="give it a folder of its own",
         )
     if sshd.fence and sshd.mode is not Mode.FILES:
         raise table.error(

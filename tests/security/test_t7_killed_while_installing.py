@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from dpki.agent.client import ClientInstaller
+from dpki.agent.follow import KEYS
 from dpki.agent.install import pair_name
+from dpki.agent.once import run_once
 from dpki.agent.rollback import bring_back
+from dpki.bundle.seal import SealingSecrets
 from dpki.certificates.krl import parse_krl
 from dpki.certificates.ssh import SshCertificate
+from dpki.config.news import Acknowledge, News
 from dpki.config.sshd import Mode
+from dpki.devices.keys import load_device_keys
+from dpki.devices.prekeys import add_prekeys
+from tests.agents import open_site
+from tests.chain_world import open_world
 from tests.device import Device, open_device
 from tests.faults import killed_anywhere, run_and_die
 from tests.outbound import Client
@@ -110,6 +118,34 @@ def test_killed_anywhere_in_files_mode_and_during_an_overlap(device: Device) -> 
     names = contents(device)
     assert len([name for name in names if name.startswith("host-")]) == 4
     assert {"previous.conf", "break_glass", device.stage.account} <= set(names)
+
+
+def test_killed_anywhere_while_it_remembers_it_forgets_nothing(tmp_path: Path) -> None:
+    """The whole step on a real chain: its database, its keys, what it keeps and what it says."""
+    with open_world(tmp_path) as world, open_site(world) as site:
+        add_prekeys(site.folder / KEYS, 2)
+        world.keys = load_device_keys(site.folder / KEYS)
+        home = tmp_path / "told"
+        home.mkdir()
+        reader = SealingSecrets.generate().public.x25519
+        site.configure(news=News(Acknowledge(str(home), reader)))
+        world.anchor_users(world.sign_user())
+        world.issue_host()
+        run_once(site.folder)
+        world.anchor_users(world.sign_user())
+        world.writer.revoke(world.users.id, [1])
+        host = world.issue_host(prekey=world.keys.prekeys[0])
+        deaths = 0
+        for deaths in killed_anywhere(
+            lambda: run_once(site.folder), site.directory, below=site.folder
+        ):
+            report = run_once(site.folder)
+            assert report.all_problems == (), deaths
+            assert report.domains[0].host_serial == host.serial
+            assert report.domains[0].certificates == 1
+            assert site.krl.is_revoked(world.users.blob, 1)
+            assert len(load_device_keys(site.folder / KEYS).prekeys) == 1
+        assert deaths > 40
 
 
 def test_a_rollback_killed_anywhere_is_done_or_not(device: Device) -> None:
