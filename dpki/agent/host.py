@@ -11,6 +11,7 @@ import pwd
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dpki.agent import disk
@@ -119,7 +120,7 @@ def plan_install(host: Host) -> list[Deed]:
     if coming != made or not host.manifest.exists():
         # First: what is written down and not made does no harm when it is taken off.
         deeds.append(Deed(f"note in {host.manifest} what is made", lambda: _save(host, coming)))
-    deeds += [Deed(f"make the folder {p}", lambda p=p: _make(host.at(p))) for p in folders]  # type: ignore[misc]
+    deeds += [Deed(f"make the folder {p}", partial(_make, host.at(p))) for p in folders]
     if lacks_user:
         deeds.append(Deed(f"make the system account {user}", lambda: _add_user(host, user)))
     is_new = not disk.is_installed(host.unit, unit, PUBLIC)
@@ -152,7 +153,7 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
         deeds.append(Deed("tell sshd", lambda: reload_sshd(host.config.sshd, host.systemd)))
     for home, paths in found.items():
         many = f"remove what it installed in {host.at(home)}: {len(paths)} files and folders"
-        deeds.append(Deed(many, lambda paths=paths: _remove_all(paths)))  # type: ignore[misc]
+        deeds.append(Deed(many, partial(_remove_all, paths)))
     if made.user and _has_user(host, made.user):
         deeds.append(Deed(f"remove the account {made.user}", lambda: _remove_user(host, made.user)))
     folders = [Path(folder) for folder in reversed(made.folders)]
@@ -160,7 +161,7 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
         # By `dpki agent once`, which makes them.
         folders = list(found)
     deeds += [
-        Deed(f"remove the folder {path}, if it is empty", lambda p=path: _remove_folder(p))  # type: ignore[misc]
+        Deed(f"remove the folder {path}, if it is empty", partial(_remove_folder, path))
         for path in map(host.at, folders)
         if path.is_dir()
     ]
