@@ -12,9 +12,11 @@ import pytest
 from dpki.agent.follow import SEARCH, Follower, Seen
 from dpki.agent.schedule import THOROUGH
 from dpki.bundle.content import Bundle
+from dpki.chain.rpc import Call
 from dpki.config.device import FIRST
 from tests.agents import Site, open_site
 from tests.chain_world import ChainWorld, open_world
+from tests.relay import open_relay
 
 
 class Watcher:
@@ -147,6 +149,36 @@ def test_the_search_is_not_skipped(world: ChainWorld, watcher: Watcher) -> None:
     assert not watcher.look(SEARCH.total_seconds() - 1).observation.is_reused
     assert not watcher.look(1).observation.is_reused
     assert watcher.look(1).observation.is_reused
+
+
+def test_events_are_asked_for_where_there_are_new_ones_and_else_never(
+    world: ChainWorld, site: Site
+) -> None:
+    asked: list[str] = []
+
+    def note(call: Call, answer: object) -> object:
+        asked.append(call.method)
+        return answer
+
+    world.anchor_users(world.sign_user())
+    world.issue_host()
+    with open_relay(world.reader) as relay:
+        relay.tell = note
+        site.configure(rpc=(relay.url,))
+        watcher = Watcher(site)
+        watcher.look()
+        watcher.follower.fetch()
+        watcher.look()
+        assert "eth_getLogs" in asked
+        asked.clear()
+        for _ in range(3):
+            assert not watcher.look(THOROUGH).observation.is_reused
+        assert asked
+        assert "eth_getLogs" not in asked
+        world.anchor_users(world.sign_user())
+        assert len(watcher.look().observation.known) == 3
+        assert "eth_getLogs" in asked
+        watcher.follower.close()
 
 
 def test_keys_that_changed_are_tried(world: ChainWorld, site: Site, watcher: Watcher) -> None:
