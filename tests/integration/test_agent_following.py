@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,6 +104,20 @@ class TestAStandingProblem:
         seen = watcher.look().observation
         assert seen.host is not None
         assert (seen.host.certificate.hash, seen.problems) == (certificate.hash, ())
+
+    def test_of_a_certificate_that_begins_later(self, world: ChainWorld, watcher: Watcher) -> None:
+        """It counts from its moment on, however long ago it was looked into."""
+        world.now += timedelta(hours=2)
+        certificate = world.issue_host()
+        watcher.look()
+        watcher.follower.fetch()
+        assert "not yet valid" in watcher.look().observation.problems[0]
+        assert watcher.look().observation.is_reused
+        before = watcher.follower.look(certificate.valid_after - timedelta(seconds=1))
+        assert before.observation.is_reused
+        host = watcher.follower.look(certificate.valid_after).observation.host
+        assert host is not None
+        assert host.certificate.hash == certificate.hash
 
     def test_of_a_device_that_is_retired(self, world: ChainWorld, watcher: Watcher) -> None:
         world.issue_host()
