@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpki.agent import disk, enforcement
+from dpki.agent.drift import connections
 from dpki.agent.host import Host, plan_uninstall
 from dpki.agent.install import Installed, Installer
 from dpki.agent.unit import render_unit, writable_paths
@@ -161,6 +162,17 @@ def test_a_file_that_an_include_names_elsewhere_counts(device: Device) -> None:
     daemon.block()
     inner.write_text("X11Forwarding yes\nPasswordAuthentication yes\n")
     assert daemon.block().drift
+
+
+def test_sshd_is_asked_about_a_connection_for_each_match_block(tmp_path: Path) -> None:
+    main = tmp_path / "sshd_config"
+    strange = "Match\nMatch all\nMatch 'Address 10.0.0.0/8\nMatch Address !10.0.0.0/8,*\n"
+    main.write_text(f"{strange}Match User x Address 10.*,192.168.0.0/16\nMatch LocalPort=2222\n")
+    assert connections(main) == [
+        "host=none,addr=::1,laddr=::1,lport=22,rdomain=",
+        "host=none,addr=10.0,laddr=::1,lport=22,rdomain=",
+        "host=none,addr=::1,laddr=::1,lport=2222,rdomain=",
+    ]
 
 
 def test_files_that_include_each_other_end(device: Device) -> None:
