@@ -91,6 +91,7 @@ def test_it_installs_follows_by_subscription_and_ends(world: ChainWorld, site: S
     assert agent.wait_for("stopped")
     status, report, said = site.call("status")
     assert (status, report["mode"], report["running"]) == (0, "strict", None)
+    assert report["last_run"]["accounts"] == dict.fromkeys(site.config.accounts, "strict")
     assert "running: no" in said
 
 

@@ -109,6 +109,21 @@ def test_another_drop_in_that_undoes_ours_is_told_until_it_is_gone(daemon: Daemo
     assert daemon.block().drift == ()
 
 
+def test_each_account_for_which_it_is_undone_is_told(daemon: Daemon) -> None:
+    device = daemon.device
+    both = {device.stage.account: (), "nobody": ()}
+    config = replace(device.config, accounts=both)
+    installer = Installer(config)
+    installer.install(device.plan())
+    device.main_config.write_text(
+        f"Match all\n  PasswordAuthentication yes\nMatch all\n{device.main_lines()}"
+    )
+    drift = installer.install(device.plan()).drift
+    assert [
+        account for account in sorted(both) for said in drift if f"account {account} " in said
+    ] == sorted(both)
+
+
 def test_a_configuration_that_sshd_no_longer_accepts_is_told(daemon: Daemon) -> None:
     device = daemon.device
     device.main_config.write_text(device.main_lines() + "NoSuchOption yes\n")
