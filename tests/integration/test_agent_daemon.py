@@ -427,6 +427,7 @@ def _hear(manager: socket.socket, told: queue.SimpleQueue[str]) -> None:
             told.put(manager.recv(4096).decode())
 
 
+@pytest.mark.slow
 def test_ten_thousand_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
     """Certificates of the same host CA for other devices, and one among them for ours."""
     agent = site.start()
