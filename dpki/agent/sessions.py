@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import re
 import select
 import signal
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dpki.agent.disk import number_of
 from dpki.agent.index import LoginIndex
 from dpki.agent.login import MARKED, boot_id
 from dpki.config.device import Ending
@@ -197,13 +197,15 @@ def prepare_sessions(directory: Path, login_user: str) -> None:
     """Have the folder that the login command writes its records into, and nobody else.
 
     Raises:
+        ConfigError: There is no such user.
         DpkiError: It could not be made.
     """
+    number = number_of(login_user, "sshd.login_user")
     with translated(directory, "sessions can't be ended"):
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
         found = directory.lstat()
-        wanted = pwd.getpwnam(login_user).pw_uid if os.geteuid() == 0 else os.geteuid()
+        wanted = number if os.geteuid() == 0 else os.geteuid()
         if found.st_uid != wanted:
             os.chown(directory, wanted, -1, follow_symlinks=False)
         if found.st_mode & 0o777 != 0o700:
@@ -272,17 +274,22 @@ def _end(owner: Process) -> bool:
         descriptor = _hold(owner, stack)
         if descriptor is None:
             return False
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        _send(descriptor, signal.SIGTERM)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(GRACE.total_seconds() * 1000):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            _send(descriptor, signal.SIGKILL)
         # What was started meanwhile, and has an audit session or a scope to be found by.
         held += [d for p in find_members(owner, _processes()) if (d := _hold(p, stack)) is not None]
         for each in held:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(each, signal.SIGKILL)
+            _send(each, signal.SIGKILL)
     return True
+
+
+def _send(descriptor: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may end by itself at any moment."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
 
 
 def _hold(process: Process, stack: ExitStack) -> int | None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from dpki.agent.drift import connections
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
 from dpki.files import translated, written_beside
+
+HEADER = "# Written by the dpki agent"
+"""How the files of ours begin that somebody may look into."""
 
 _TIMEOUT = 20
 _PYTHON = "/usr/bin/python3"
@@ -162,7 +168,7 @@ def parse_drop_in(text: bytes) -> tuple[list[tuple[str, str]], list[str]]:
 
 def render_drop_in(options: Iterable[tuple[str, str]]) -> bytes:
     """Return the drop-in file."""
-    lines = ["# Written by the dpki agent; changes here are overwritten."]
+    lines = [f"{HEADER}; changes here are overwritten."]
     lines += [f"{name} {value}" for name, value in options]
     return ("\n".join(lines) + "\n").encode()
 
@@ -200,27 +206,30 @@ def verify_effective(
 ) -> None:
     """Check that the options are in force for each account, whatever other drop-ins say (claim T8).
 
+    sshd is asked about an ordinary connection, and about one that each Match block is for.
+
     Raises:
         ConfigError: Another value is in force; says which, for whom, and how to mend it.
         ServiceFailed: sshd does not accept its configuration.
     """
     expected = [(name, value) for name, value in options]
-    for account in sorted(accounts):
-        effective = _effective_options(binary, main_config, account)
+    for account, connection in product(sorted(accounts), connections(main_config)):
+        effective = _effective_options(binary, main_config, f"user={account},{connection}")
         for name, value in expected:
             found = effective.get(name.lower(), ["(unset)"])
             if value not in found:
                 raise ConfigError(
-                    f"sshd's {name.lower()} for account {account} is {found[0]!r}, not {value!r}",
+                    f"sshd's {name.lower()} for account {account} is {found[0]!r}, not {value!r}"
+                    f" (asked with {connection})",
                     hint=f"let {main_config} include the dpki drop-in before anything else, and"
                     " remove the other setting (look for Match blocks and other drop-ins)",
                 )
 
 
-def _effective_options(binary: Path, main_config: Path, account: str) -> dict[str, list[str]]:
+def _effective_options(binary: Path, main_config: Path, whose: str) -> dict[str, list[str]]:
     _make_separation_directory()
     output = run_checked(
-        [str(binary), "-T", "-f", str(main_config), "-C", f"user={account},host=none,addr=::1"],
+        [str(binary), "-T", "-f", str(main_config), "-C", whose],
         "sshd does not accept its configuration",
     )
     options: dict[str, list[str]] = {}
@@ -236,8 +245,10 @@ def _make_separation_directory() -> None:
     The service's own unit makes it (RuntimeDirectory=sshd), but only while the service runs.
     """
     if os.geteuid() == 0:
-        with translated(_SEPARATION, "sshd was not changed"):
-            _SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        with translated(_SEPARATION, "sshd was not changed"), suppress(FileExistsError):
+            _SEPARATION.mkdir()
+            # As sshd's own unit has it, whatever the agent's umask.
+            _SEPARATION.chmod(0o755)
 
 
 def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,10 @@ def test_a_corrupt_krl_is_never_installed(device: Device, damage: str) -> None:
         "Match User {account}\n  AuthorizedKeysFile .ssh/authorized_keys\n",
         "Match all\n  AuthorizedPrincipalsFile /etc/principals\n",
         "Match Address ::1\n  PasswordAuthentication yes\n",
+        "Match Address 10.0.0.0/8,!10.1.0.0/16\n  PasswordAuthentication yes\n",
+        "Match address=192.168.?.*  # at home\n  PasswordAuthentication yes\n",
+        "Match User {account} Host *.example.com\n  PasswordAuthentication yes\n",
+        'Match LocalPort "2222" LocalAddress 10.0.0.1\n  PasswordAuthentication yes\n',
     ],
 )
 def test_a_setting_that_overrides_ours_is_found(device: Device, other: str) -> None:
@@ -96,6 +101,20 @@ def test_a_setting_that_overrides_ours_is_found(device: Device, other: str) -> N
     with pytest.raises(ConfigError, match=r"is .* not"):
         device.update()
     assert not device.drop_in.exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Match LocalPort 2222 RDomain office\n  MaxSessions 3\n",
+        "Match Address 10.0.0.0/8 User somebody-else\n  PasswordAuthentication yes\n",
+    ],
+)
+def test_a_block_that_overrides_nothing_of_ours_is_nobodys_business(
+    device: Device, other: str
+) -> None:
+    device.main_config.write_text(f"{device.main_lines()}{other}")
+    assert device.update().drift == ()
 
 
 def test_a_main_configuration_that_does_not_include_the_drop_in(device: Device) -> None:
@@ -190,3 +209,21 @@ def test_the_old_host_pair_stays_until_sshd_was_told_of_the_new(device: Device) 
     assert old < {path.name for path in device.files.glob("host-*")}
     device.update()
     assert not old & {path.name for path in device.files.glob("host-*")}
+
+
+def test_the_folder_that_sshd_wants_is_as_its_own_unit_makes_it(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's unit makes everything private, and it is not the agent's alone."""
+    folder = tmp_path / "sshd"
+    monkeypatch.setattr(sshd, "_SEPARATION", folder)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    before = os.umask(0o077)
+    try:
+        sshd.verify_starts(sshd_binary(), device.main_config)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    folder.chmod(0o700)
+    sshd.verify_starts(sshd_binary(), device.main_config)
+    assert folder.stat().st_mode & 0o777 == 0o700, "somebody's, and as they left it"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,3 +222,13 @@ def test_a_process_that_is_another_one_by_now_is_not_held() -> None:
     with sessions.ExitStack() as stack:
         assert sessions._hold(own, stack) is not None
         assert sessions._hold(replace(own, start=own.start - 1), stack) is None
+
+
+def test_a_process_that_ends_by_itself_meanwhile_is_no_failure() -> None:
+    child = subprocess.Popen(["true"])
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        child.wait()
+        sessions._send(descriptor, signal.SIGTERM)
+    finally:
+        os.close(descriptor)
