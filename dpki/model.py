@@ -167,7 +167,7 @@ class Block:
     time: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What one certificate puts on chain (96 bytes).
 

@@ -16,7 +16,6 @@ import json
 import random
 import secrets
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -38,7 +37,7 @@ from dpki.config.finality import Finality
 from dpki.config.following import Following
 from dpki.errors import DpkiError
 from dpki.model import Address
-from scripts.soak_device import Device, Door, wait_until_equal
+from scripts.soak_device import Device, Door, Sample, middle, wait_until_equal
 from scripts.soak_events import Events
 from scripts.soak_faults import Faults, Gateway
 from scripts.soak_model import Ca, Certificate, Model, State
@@ -61,6 +60,9 @@ FORK_SECONDS = 8.0
 
 GROWTH = 8 << 20
 """Bytes that the steady agent's memory may grow by, from the first third to the last."""
+
+SHARE = 2 << 10
+"""Bytes that it may need for each certificate that was anchored meanwhile: it knows them all."""
 
 TOLD = 40
 """Events that are told when something is wrong."""
@@ -229,7 +231,8 @@ class Soak:
                 raise Wrong(f"the agent of {device.name} ended; its log: {device.log}")
             if not device.was_tampered:
                 self.verify_revoked(device, self.settled)
-        self.faults.steady.sample(time.monotonic() - self.started)
+        anchored = sum(ca.next_serial - 1 for ca in self.model.cas())
+        self.faults.steady.sample(anchored)
 
     def verify_revoked(self, device: Device, revoked: dict[str, set[int]]) -> None:
         """Check that these serials are refused by sshd.
@@ -337,18 +340,21 @@ class Soak:
                 said = "got in" if is_in else "was refused"
                 raise Wrong(f"{device.name}: {ca.name} {certificate} ({ca.state.value}) {said}")
 
-    def memory(self) -> tuple[int, int]:
-        """Return the steady agent's memory in the first and in the last third, in bytes.
+    def memory(self) -> tuple[Sample, Sample]:
+        """Return what the steady agent needed in the first and in the last third, at the median.
 
         Raises:
-            Wrong: It grew.
+            Wrong: It grew by more than what there is to know.
         """
-        samples = self.faults.steady.memory
+        samples = self.faults.steady.samples
         third = max(len(samples) // 3, 1)
-        first = int(statistics.median(size for _, size in samples[:third]))
-        last = int(statistics.median(size for _, size in samples[-third:]))
-        if last > first + GROWTH:
-            raise Wrong(f"the agent's memory grew from {first >> 20} to {last >> 20} MiB")
+        first, last = middle(samples[:third]), middle(samples[-third:])
+        anchored = last.anchored - first.anchored
+        if last.resident > first.resident + GROWTH + SHARE * anchored:
+            raise Wrong(
+                f"the agent's memory grew from {first.resident >> 20} to {last.resident >> 20} MiB,"
+                f" while {anchored} certificates were anchored"
+            )
         return first, last
 
     def share_of_a_processor(self, seconds: float) -> float:
@@ -436,7 +442,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "slowest_checkpoint_seconds": round(soak.slowest, 1),
                 "logins": soak.logins,
                 "refusals": soak.refusals,
-                "memory_mib": [round(size / (1 << 20), 1) for size in (first, last)],
+                "memory_mib": [round(each.resident / (1 << 20), 1) for each in (first, last)],
+                "certificates": [each.anchored for each in (first, last)],
                 "idle_processor_percent": round(100 * soak.idle, 2),
             }
     if options.json:

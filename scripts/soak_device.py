@@ -7,11 +7,14 @@ import os
 import re
 import resource
 import signal
+import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from dpki.agent.index import load_index
 from dpki.agent.report import load_report
@@ -34,6 +37,23 @@ STARTING = 60.0
 _SHOWN = re.compile(r"(?m)^HostCertificate \S*/host-([0-9a-f]+)-cert\.pub$")
 
 
+class Sample(NamedTuple):
+    """What an agent needed at a moment.
+
+    Attributes:
+        resident: Bytes of memory.
+        anchored: Certificates on chain; those of CAs that it trusts it has to know.
+    """
+
+    resident: int
+    anchored: int
+
+
+def middle(samples: Sequence[Sample]) -> Sample:
+    """Return the medians."""
+    return Sample(*(int(statistics.median(values)) for values in zip(*samples, strict=True)))
+
+
 @dataclass
 class Device:
     """One agent and its folders.
@@ -50,7 +70,7 @@ class Device:
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     was_tampered: bool = False
-    memory: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
     # --- the process ----------------------------------------------------------------------------
 
@@ -122,11 +142,11 @@ class Device:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
-    def sample(self, at: float) -> None:
-        """Note how much memory the agent has now."""
+    def sample(self, anchored: int) -> None:
+        """Note how much memory the agent has now, where so many certificates are anchored."""
         found = self.resident()
         if found is not None:
-            self.memory.append((at, found))
+            self.samples.append(Sample(found, anchored))
 
     # --- what it has ----------------------------------------------------------------------------
 

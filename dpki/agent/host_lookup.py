@@ -22,8 +22,8 @@ import time
 INDEX_VERSION = 2
 ORDER = "ORDER"
 
-# Fields between the nonce and the serial, by certificate type (PROTOCOL.certkeys). The login command
-# has a list of its own: each of the two stands alone where it is installed.
+# Fields between the nonce and the serial, by certificate type (PROTOCOL.certkeys). The login
+# command has a list of its own: each of the two stands alone where it is installed.
 KEY_FIELDS = {
     b"ssh-ed25519-cert-v01@openssh.com": 1,
     b"ssh-rsa-cert-v01@openssh.com": 2,

@@ -40,7 +40,7 @@ class IndexedAuthority:
     fresh_until: datetime | None
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class IndexedCertificate:
     """A certificate that counts: anchored, not revoked, of nobody's or an active device."""
 

@@ -11,7 +11,7 @@ from dpki.model import AuthorityId, Block, Entry
 from dpki.verification.verdict import Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """An anchored certificate.
 

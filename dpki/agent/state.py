@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from dpki.agent.memory import Mark, Memory, Seen
@@ -132,11 +133,14 @@ class AgentState:
         """Return every unexpired certificate that was checked."""
         with self._reading():
             rows = self._connection.execute("SELECT * FROM certificate ORDER BY authority, serial")
+            # Thousands are of one CA, of nobody's device, in no store: each value is kept once.
+            authority_of, device_of = cache(AuthorityId), cache(Address)
+            locator_of, time_of = cache(Hash32), cache(from_timestamp)
             return tuple(
                 Known(
-                    AuthorityId(authority),
+                    authority_of(authority),
                     serial,
-                    Entry(Hash32(hash), Address(device), from_timestamp(until), Hash32(locator)),
+                    Entry(Hash32(hash), device_of(device), time_of(until), locator_of(locator)),
                     block,
                 )
                 for authority, serial, hash, device, until, locator, block in rows
