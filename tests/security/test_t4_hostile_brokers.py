@@ -9,6 +9,7 @@ import contextlib
 import secrets
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -271,6 +272,26 @@ class TestHosts:
             transport.send(TOPIC, b"x", timedelta(seconds=20))
         assert list(tmp_path.iterdir()) == []
 
+    def test_nor_is_a_connection_taken_over_that_asked_for_no_key(
+        self, ssh_host: Host, tmp_path: Path
+    ) -> None:
+        """Somebody's own ssh stands open to that host, by rules of its own."""
+        shared, config, outbox = tmp_path / "shared", tmp_path / "config", tmp_path / "outbox"
+        config.write_text(f"ControlPath {shared}\n{ssh_host.stranger.read_text()}")
+        where = ssh_host.folder(outbox)
+        command = ["ssh", "-F", config, "-MN", "-p", str(where.port), "-l", where.user, where.host]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as standing:
+            try:
+                until = time.monotonic() + HUNG
+                while not shared.exists():
+                    assert time.monotonic() < until, "ssh never connected"
+                    time.sleep(0.05)
+                with pytest.raises(TransportUnavailable, match="host key"):
+                    SshTransport(where, config).send(TOPIC, b"x", timedelta(seconds=20))
+            finally:
+                standing.terminate()
+        assert not outbox.exists()
+
     def test_a_folder_that_is_not_there_is_no_empty_one(
         self, ssh_host: Host, tmp_path: Path
     ) -> None:
@@ -294,6 +315,18 @@ class TestHosts:
         fake_ssh.write_text("#!/bin/sh\nexec cat /dev/zero\n")
         with pytest.raises(TransportUnavailable, match="without end"):
             list(_gate().receive(Kind.REQUEST, timedelta(seconds=HUNG)))
+
+    def test_a_host_that_prints_lines_without_end(self, fake_ssh: Path) -> None:
+        fake_ssh.write_text("#!/bin/sh\nexec yes\n")
+        with pytest.raises(TransportUnavailable, match="in time"):
+            _gate().send(TOPIC, b"x", SOON)
+        with pytest.raises(TransportUnavailable, match="more than"):
+            list(_gate().receive(Kind.REQUEST, timedelta(seconds=HUNG)))
+
+    def test_a_host_that_complains_without_end(self, fake_ssh: Path) -> None:
+        fake_ssh.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero >&2; echo gone >&2; exit 1\n")
+        with pytest.raises(TransportUnavailable, match=r"status 1: .*gone"):
+            _gate().send(TOPIC, b"x", timedelta(seconds=HUNG))
 
     def test_half_of_what_is_there_is_not_all_of_it(self, fake_ssh: Path) -> None:
         fake_ssh.write_text("#!/bin/sh\necho nothing; echo 'lost\x1b[31m' >&2; exit 255\n")
@@ -329,17 +362,6 @@ class TestHosts:
     )
     def test_lines_that_are_no_messages(self, line: bytes) -> None:
         assert parse_line(line) is None
-
-
-@pytest.fixture
-def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of a program that is found as `ssh`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "ssh"
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return program
 
 
 def _gate() -> SshTransport:
