@@ -20,6 +20,12 @@ from pathlib import Path
 STRICT = (
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
+    # No key that only DNS vouches for, none at all on this machine, and no connection that another
+    # ssh made by its own rules.
+    "VerifyHostKeyDNS=no",
+    "NoHostAuthenticationForLocalhost=no",
+    "ControlMaster=no",
+    "ControlPath=none",
     "UpdateHostKeys=no",
     "ForwardAgent=no",
     "ForwardX11=no",
