@@ -187,10 +187,11 @@ class World:
     def squeeze(self, limit: int, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a command in a process that can make no file larger than `limit` bytes.
 
-        To a program that is a disk that gets full at one write or another.
+        To a program that is a disk that gets full at one write or another. Python does not notice
+        it, and would leave compiled modules cut off, for all who come after.
         """
         program = (
-            "import resource, sys; from dpki.cli.app import main;"
+            "import resource, sys; sys.dont_write_bytecode = True; from dpki.cli.app import main;"
             " resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2);"
             " main(sys.argv[2:])"
         )
