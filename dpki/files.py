@@ -212,6 +212,18 @@ def remove_leftovers(directory: Path, name: str = "*") -> None:
             path.unlink()
 
 
+def erase(path: Path) -> None:
+    """Remove a file durably, if it is there, with the copies that killed writers left of it.
+
+    Raises:
+        OSError: One is still there.
+    """
+    for each in (*find_leftovers(path.parent, path.name), path):
+        each.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        fsync_directory(path.parent)
+
+
 def fsync_directory(path: Path) -> None:
     """Make earlier renames and removals in the folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -8,7 +8,7 @@ to load than either.
 from __future__ import annotations
 
 try:
-    from sha3 import keccak_256 as _new  # type: ignore[import-untyped]
+    from sha3 import keccak_256 as _new
 except ImportError:
     from Crypto.Hash import keccak as _pycryptodome
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -195,7 +196,7 @@ def measure_start(rounds: int) -> list[Timing]:
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds + 1):
         for name, command in commands.items():
-            seconds[name].append(timed(lambda c=command: run_quietly(c)))  # type: ignore[misc]
+            seconds[name].append(timed(partial(run_quietly, command)))
     # The first of each warms the page cache.
     return [
         Timing("`dpki --help`", tuple(seconds["help"][1:]), 0.25),
@@ -214,10 +215,10 @@ def measure_flows(rounds: int) -> list[Timing]:
         local_ca = story.make_key(story.thief / "local-ca")
         for number in range(rounds):
             key = story.make_key(story.laptop / f"bench-{number}")
-            sign.append(timed(lambda k=key: sign_locally(story, local_ca, k)))  # type: ignore[misc]
-            issue.append(timed(lambda k=key: issue_and_install(story, k)))  # type: ignore[misc]
+            sign.append(timed(partial(sign_locally, story, local_ca, key)))
+            issue.append(timed(partial(issue_and_install, story, key)))
             story.expect_login(story.engineer(key))
-            revoke.append(timed(lambda k=key: revoke_and_refuse(story, k)))  # type: ignore[misc]
+            revoke.append(timed(partial(revoke_and_refuse, story, key)))
     return [
         Timing("issue → installed: `dpki ssh issue`, then `dpki agent once`", tuple(issue)),
         Timing(

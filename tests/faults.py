@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,26 +181,62 @@ def refused(work: Callable[[], object], *folders: Path) -> DpkiError | None:
     return None
 
 
-def run_and_die(work: Callable[[], object], at: int) -> bool:
+def killed_anywhere(
+    work: Callable[[], object], folder: Path, *, below: Path = Path("/")
+) -> Iterator[int]:
+    """Do the work again and again, killed at each change in turn; yield after each death.
+
+    Args:
+        folder: Each begins with it as it is now.
+        below: Only changes below this one count, and what is written into databases.
+    """
+    with tempfile.TemporaryDirectory() as kept:
+        before = Path(kept) / "before"
+        subprocess.run(["cp", "-a", folder, before], check=True)
+        for at in count(1):
+            shutil.rmtree(folder)
+            subprocess.run(["cp", "-a", before, folder], check=True)
+            if not run_and_die(work, at, below):
+                return
+            yield at
+
+
+def run_and_die(work: Callable[[], object], at: int, below: Path = Path("/")) -> bool:
     """Work in a child that is killed right before its `at`-th change; return whether it was."""
     child = os.fork()
     if child == 0:
         seen = 0
 
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
+        def change() -> None:
             nonlocal seen
+            seen += 1
+            if seen == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
             is_write = (
                 event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT
             )
-            if event in _CHANGES or is_write:
-                seen += 1
-                if seen == at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            if (event in _CHANGES or is_write) and Path(str(arguments[0])).is_relative_to(below):
+                change()
 
+        connect = sqlite3.connect
+
+        def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+            connection = connect(*arguments, **options)
+            connection.set_trace_callback(
+                lambda statement: change() if statement.startswith(_WRITING) else None
+            )
+            return connection
+
+        sqlite3.connect = connected
         sys.addaudithook(hook)
         try:
             work()
-        finally:
             os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
     _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or status == 0, "what was to be killed failed by itself"
     return os.WIFSIGNALED(status)

@@ -6,7 +6,6 @@ The chain is one of a real node, and stands still: what changes is who tells abo
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from dpki.agent.index import load_index
 from dpki.agent.once import run_once
 from dpki.agent.sshd import InstalledFiles
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate, ssh_line
@@ -108,9 +108,9 @@ class Victim:
     def state(self, directory: Path) -> State:
         """Return what is installed, as OpenSSH and the login command read it."""
         files = InstalledFiles(directory / "dpki")
-        index = sqlite3.connect(f"file:{files.login_index}?immutable=1", uri=True)
-        serials = {serial for (serial,) in index.execute("SELECT serial FROM certificate")}
-        index.close()
+        index = load_index(files.login_index)
+        assert index is not None
+        serials = {certificate.serial for certificate in index.certificates}
         drop_in = (directory / "10-dpki.conf").read_text()
         hosts = [
             parse_ssh_certificate(path.read_bytes())

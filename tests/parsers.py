@@ -123,6 +123,8 @@ from dpki.devices.enrollment import (
     encode_request,
     make_enrollment_request,
     parse_request,
+    request_line,
+    request_parts,
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys, load_device_keys, save_device_keys
@@ -635,10 +637,7 @@ def _login_indices() -> tuple[bytes, ...]:
         certificates=(IndexedCertificate(certificate.hash, CA_ID, 17, NOW + HOUR),),
         access=(Access("ops", CA_ID, "ops"),),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "login.db")
-        path.write_bytes(encode_index(index))
-        return (_small(path),)
+    return (encode_index(index),)
 
 
 _RECORD = Record("ab", (Pair("0" * 16), Pair("1" * 16, NOW)), {"krl": frozenset([b"7" * 32])})
@@ -778,6 +777,14 @@ PARSERS: Mapping[str, Parser] = {
     "cbor": Parser(lambda data: loads_strict(data, 1 << 16), (encode_bundle(_BUNDLE),)),
     "key-document": Parser(parse_key_document, (encode_key_document(_DOCUMENT),)),
     "enrolment-request": Parser(_request, (encode_request(_REQUEST),)),
+    "enrolment-request-text": Parser(
+        _request,
+        _texts(
+            request_line(_REQUEST),
+            "\n".join(request_parts(_REQUEST, 7)),
+            "\r\n".join(request_parts(_REQUEST, 3)[::-1]),
+        ),
+    ),
     "token": Parser(_text(Token.parse), _texts(_TOKEN.dump())),
     "token-request": Parser(parse_asking, (make_asking(_TOKEN, encode_request(_REQUEST)),)),
     "token-answer": Parser(
@@ -854,7 +861,10 @@ PARSERS: Mapping[str, Parser] = {
     "hold": Parser(parse_hold, (encode_hold(_HOLD),)),
     "login-record": Parser(
         _text(parse_login_record),
-        _texts(f"17-0123abcd-1500-{'ab' * 32}", f"1-0123abcd-0-{'00' * 32}-marked"),
+        _texts(
+            f"17-0123abcd-1500-{'ab' * 32}-7-{'cd' * 32}",
+            f"1-0123abcd-0-{'00' * 32}-0-{'00' * 32}-marked",
+        ),
     ),
     "login-index": Parser(_file(_login_index, "login.db"), _login_indices()),
     "parcel": Parser(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpki.agent.host import Deed, Host
+from dpki.agent.sshd import HEADER
 from dpki.bundle.codec import dumps
 from dpki.config.device import Access, DeviceConfig, save_device_config
 from dpki.config.sshd import Sshd
@@ -64,7 +65,7 @@ def carry_out(deeds: Sequence[Deed]) -> list[str]:
 def installed_by_the_agent(root: Path) -> None:
     """Leave what a run of the agent leaves."""
     files = root / "etc/ssh/dpki"
-    (files / "accounts").mkdir(exist_ok=True)
+    (files / "accounts").mkdir(parents=True, exist_ok=True)
     for name in ("user_ca.pub", "revoked.krl", "login.py", "login.db", "lock", "hold.cbor"):
         (files / name).write_bytes(b"x")
     (files / "host-0123456789abcdef").write_bytes(b"private")
@@ -72,4 +73,5 @@ def installed_by_the_agent(root: Path) -> None:
     record = {"v": 1, "told": "", "pairs": [], "files": {"accounts/ops": [], "drop-in": []}}
     (files / "installed.cbor").write_bytes(dumps(record))
     drop_in = root / "etc/ssh/sshd_config.d/10-dpki.conf"
-    drop_in.write_text("# Written by the dpki agent; changes here are overwritten.\n")
+    lines = f"{HEADER}; changes here are overwritten.\nRevokedKeys /etc/ssh/dpki/revoked.krl\n"
+    drop_in.write_text(lines)

@@ -6,7 +6,6 @@ run goes on (claim T7).
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +99,7 @@ class ClientInstaller:
         return result
 
     def _install(self, plan: OutwardPlan, krl: bytes, index: HostIndex) -> ClientInstalled:
-        files, owner = self._files, _number_of(self._outbound.account)
+        files, owner = self._files, disk.number_of(self._outbound.account, "outbound.account")
         disk.prepare(files.directory)
         found = {path: disk.read(path) or b"" for path in files.installed()}
         there = self._installed_pairs(found)
@@ -197,13 +196,3 @@ def install_client(
     except DpkiError as error:
         hint = f"; {error.hint}" if error.hint else ""
         return ClientInstalled(problems=(f"outbound: {error.message}{hint}",))
-
-
-def _number_of(account: str) -> int:
-    try:
-        return pwd.getpwnam(account).pw_uid
-    except KeyError:
-        raise ConfigError(
-            f"there is no account {account} on this device",
-            hint="make it, or name another in outbound.account in device.toml",
-        ) from None

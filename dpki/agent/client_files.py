@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpki.agent.host_index import COMMAND, INDEX, command_line
+from dpki.agent.sshd import HEADER
 from dpki.agent.steps import Remove, Step, Write, refusing_both
 from dpki.certificates.ssh import SshCertificate
 from dpki.files import PRIVATE
@@ -89,7 +90,7 @@ def client_options(files: ClientFiles, names: Sequence[str]) -> list[tuple[str, 
 def render_client_config(account: str, options: Sequence[tuple[str, str]]) -> bytes:
     """Return the file that ssh_config includes; it says something to one account alone."""
     lines = [
-        "# Written by the dpki agent; changes here are overwritten.",
+        f"{HEADER}; changes here are overwritten.",
         f"Match localuser {account}",
         *(f"    {name} {value}" for name, value in options),
     ]

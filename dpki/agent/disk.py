@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -146,3 +147,21 @@ def verify_ownership(directory: Path) -> None:
                 f"{path} can be changed by others than root, and sshd would trust what is in it",
                 hint=f"chown root {path}; chmod go-w {path}",
             )
+
+
+def number_of(account: str, setting: str) -> int:
+    """Return the number of one of this device's accounts.
+
+    Args:
+        setting: Which of device.toml names it.
+
+    Raises:
+        ConfigError: There is no such account.
+    """
+    try:
+        return pwd.getpwnam(account).pw_uid
+    except KeyError:
+        raise ConfigError(
+            f"there is no account {account} on this device",
+            hint=f"make it, or name another in {setting} in device.toml",
+        ) from None

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dpki.agent import disk
 from dpki.agent.client_files import ClientFiles
 from dpki.agent.record import load_record
 from dpki.agent.reload import reload_sshd
-from dpki.agent.sshd import InstalledFiles, run_checked, verify_starts
+from dpki.agent.sshd import HEADER, InstalledFiles, run_checked, verify_starts
 from dpki.agent.systemd import Systemd
 from dpki.agent.unit import NAME, render_unit, writable_paths
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
@@ -107,23 +108,25 @@ def plan_install(host: Host) -> list[Deed]:
     folders = [path for path in _folders(host) if not host.at(path).is_dir()]
     user = host.config.sshd.login_user
     lacks_user = not _has_user(host, user)
-    coming = Made(
-        user if lacks_user else made.user,
-        tuple(dict.fromkeys((*made.folders, *map(str, folders)))),
-    )
+    noted = [*made.folders, *map(str, folders)]
+    if not host.manifest.exists():
+        # By `dpki agent once`, which was run before.
+        named = writable_paths(host.directory, host.config)
+        noted += map(str, (*_homes(host, named), *_clients(host, named)))
+    coming = Made(user if lacks_user else made.user, tuple(dict.fromkeys(noted)))
     deeds = []
     if left := list(_leftovers(host)):
         deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     if coming != made or not host.manifest.exists():
         # First: what is written down and not made does no harm when it is taken off.
         deeds.append(Deed(f"note in {host.manifest} what is made", lambda: _save(host, coming)))
-    deeds += [Deed(f"make the folder {p}", lambda p=p: _make(host.at(p))) for p in folders]  # type: ignore[misc]
+    deeds += [Deed(f"make the folder {p}", partial(_make, host.at(p))) for p in folders]
     if lacks_user:
         deeds.append(Deed(f"make the system account {user}", lambda: _add_user(host, user)))
     is_new = not disk.is_installed(host.unit, unit, PUBLIC)
     if is_new:
         deeds.append(Deed(f"write {host.unit}", lambda: _write_unit(host, unit)))
-    if is_new or not host.systemd.is_enabled(NAME):
+    if is_new or not host.systemd.is_in_service(NAME):
         deeds.append(Deed(f"enable and start {NAME}", lambda: host.systemd.enable(NAME)))
     return deeds
 
@@ -134,33 +137,32 @@ def plan_uninstall(host: Host, *, purge: bool) -> list[Deed]:
     Args:
         purge: Whether the device's folder goes too: its keys, its memory, its configuration.
     """
-    made, files = load_made(host.manifest), InstalledFiles(host.at(host.config.sshd.directory))
-    outbound = host.config.outbound
-    client = None if outbound is None else ClientFiles(host.at(outbound.directory))
+    made, found = load_made(host.manifest), _found(host)
     deeds = []
     if host.unit.exists():
         deeds.append(Deed(f"stop {NAME} and remove {host.unit}", lambda: _remove_unit(host)))
-    if left := list(_leftovers(host)):
-        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
     drop_in = host.at(host.config.sshd.drop_in)
-    if _is_ours(drop_in, files):
-        says = f"remove {drop_in}" + (", and tell sshd" if host.is_live else "")
-        deeds.append(Deed(says, lambda: _remove_drop_in(host, drop_in)))
-    if found := list(_own_files(files)):
-        many = f"remove what it installed in {files.directory}: {len(found)} files and folders"
-        deeds.append(Deed(many, lambda: _remove_all(found)))
-    if client is not None and (own := client.installed()):
-        many = f"remove what its SSH client goes by in {client.directory}: {len(own)} files"
-        deeds.append(Deed(many, lambda: _remove_all(own)))
+    if left := [*_leftovers(host), *find_leftovers(drop_in.parent, drop_in.name)]:
+        deeds.append(Deed("remove what a killed command left", lambda: _remove_all(left)))
+    if drop_ins := _drop_ins(host, found):
+        says = f"remove {' and '.join(map(str, drop_ins))}"
+        says += ", and tell sshd" if host.is_live else ""
+        deeds.append(Deed(says, lambda: _remove_drop_ins(host, drop_ins)))
+    elif host.is_live and found:
+        # A killed command may have left that out; sshd would miss its files, and refuse everybody.
+        deeds.append(Deed("tell sshd", lambda: reload_sshd(host.config.sshd, host.systemd)))
+    for home, paths in found.items():
+        many = f"remove what it installed in {host.at(home)}: {len(paths)} files and folders"
+        deeds.append(Deed(many, partial(_remove_all, paths)))
     if made.user and _has_user(host, made.user):
         deeds.append(Deed(f"remove the account {made.user}", lambda: _remove_user(host, made.user)))
-    folders = [host.at(Path(folder)) for folder in reversed(made.folders)]
-    if found and not host.manifest.exists():
+    folders = [Path(folder) for folder in reversed(made.folders)]
+    if not host.manifest.exists():
         # By `dpki agent once`, which makes them.
-        folders = [files.directory, *([] if client is None else [client.directory])]
+        folders = list(found)
     deeds += [
-        Deed(f"remove the folder {path}, if it is empty", lambda p=path: _remove_folder(p))  # type: ignore[misc]
-        for path in folders
+        Deed(f"remove the folder {path}, if it is empty", partial(_remove_folder, path))
+        for path in map(host.at, folders)
         if path.is_dir()
     ]
     directory = host.at(host.directory)
@@ -282,25 +284,62 @@ def _remove_unit(host: Host) -> None:
     host.systemd.reload_units()
 
 
-def _is_ours(drop_in: Path, files: InstalledFiles) -> bool:
-    found = disk.read(drop_in)
-    return found is not None and (
-        found.startswith(b"# Written by the dpki agent")
-        or load_record(files.record).is_ours("drop-in", found)
-    )
+def _found(host: Host) -> dict[Path, list[Path]]:
+    """Return what the agent installed, by folder: also where an earlier device.toml said."""
+    places = [Path(folder) for folder in load_made(host.manifest).folders]
+    outbound = host.config.outbound
+    found: dict[Path, list[Path]] = {}
+    for home in (host.config.sshd.directory, *_homes(host, places)):
+        found[home] = list(_own_files(InstalledFiles(host.at(home))))
+    for home in (*([] if outbound is None else [outbound.directory]), *_clients(host, places)):
+        at = host.at(home)
+        found[home] = [*ClientFiles(at).installed(), *find_leftovers(at)]
+    return {home: paths for home, paths in found.items() if paths}
 
 
-def _remove_drop_in(host: Host, drop_in: Path) -> None:
-    """Remove the drop-in and tell sshd, unless it would not start without."""
-    before = disk.read(drop_in)
-    disk.remove(drop_in)
-    if not host.is_live or before is None:
+def _homes(host: Host, places: Iterable[Path]) -> list[Path]:
+    """Return those of the folders in which an agent keeps what sshd reads."""
+    return [path for path in places if InstalledFiles(host.at(path)).record.exists()]
+
+
+def _clients(host: Host, places: Iterable[Path]) -> list[Path]:
+    """Return those of the folders in which an agent keeps what ssh reads."""
+    return [path for path in places if _is_ours(ClientFiles(host.at(path)).config)]
+
+
+def _is_ours(path: Path) -> bool:
+    return (disk.read(path) or b"").startswith(HEADER.encode())
+
+
+def _drop_ins(host: Host, homes: Iterable[Path]) -> list[Path]:
+    """Return the agent's drop-in, and those that it wrote where an earlier device.toml said."""
+    drop_in = host.at(host.config.sshd.drop_in)
+    text = disk.read(drop_in)
+    record = load_record(InstalledFiles(host.at(host.config.sshd.directory)).record)
+    is_ours = text is not None and (_is_ours(drop_in) or record.is_ours("drop-in", text))
+    earlier = [
+        path
+        for path in sorted(drop_in.parent.glob("*.conf"))
+        if path != drop_in
+        and _is_ours(path)
+        and any(f" {home}/".encode() in (disk.read(path) or b"") for home in homes)
+    ]
+    return [*([drop_in] if is_ours else []), *earlier]
+
+
+def _remove_drop_ins(host: Host, drop_ins: Sequence[Path]) -> None:
+    """Remove the drop-ins and tell sshd, unless it would not start without."""
+    before = {path: content for path in drop_ins if (content := disk.read(path)) is not None}
+    for path in before:
+        disk.remove(path)
+    if not host.is_live or not before:
         return
     try:
         verify_starts(host.config.sshd.binary, host.config.sshd.config)
         reload_sshd(host.config.sshd, host.systemd)
     except DpkiError:
-        write_atomic(drop_in, before, mode=PUBLIC)
+        for path, content in before.items():
+            write_atomic(path, content, mode=PUBLIC)
         raise
 
 
@@ -318,7 +357,8 @@ def _own_files(files: InstalledFiles) -> Iterator[Path]:
         files.hold,
         files.lock,
     ]
-    own = {*named, *fixed, *files.directory.glob("host-*")}
+    left = [*find_leftovers(files.directory), *find_leftovers(files.accounts)]
+    own = {*named, *fixed, *files.directory.glob("host-*"), *left}
     yield from sorted(
         path
         for path in own

@@ -28,7 +28,8 @@ CREATE TABLE authority (
     id BLOB PRIMARY KEY, key BLOB NOT NULL, line TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE certificate (
-    hash BLOB, authority BLOB, not_after INTEGER NOT NULL, PRIMARY KEY (hash, authority)
+    hash BLOB, authority BLOB, serial TEXT, not_after INTEGER NOT NULL,
+    PRIMARY KEY (hash, authority, serial)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -109,9 +110,9 @@ def encode_host_index(index: HostIndex) -> bytes:
             [(bytes(a.id), a.key, a.line) for a in sorted(index.authorities)],
         )
         connection.executemany(
-            "INSERT INTO certificate VALUES (?, ?, ?)",
+            "INSERT INTO certificate VALUES (?, ?, ?, ?)",
             [
-                (bytes(h.hash), bytes(h.authority), to_timestamp(h.not_after))
+                (bytes(h.hash), bytes(h.authority), str(h.serial), to_timestamp(h.not_after))
                 for h in sorted(index.certificates)
             ],
         )

@@ -19,12 +19,39 @@ import struct
 import sys
 import time
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 ORDER = "ORDER"
+
+# Fields between the nonce and the serial, by certificate type (PROTOCOL.certkeys).
+KEY_FIELDS = {
+    b"ssh-ed25519-cert-v01@openssh.com": 1,
+    b"ssh-rsa-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp256-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp384-cert-v01@openssh.com": 2,
+    b"ecdsa-sha2-nistp521-cert-v01@openssh.com": 2,
+}
 
 
 class Refused(Exception):
     """This host is not to be believed; the message is for whoever called ssh."""
+
+
+def serial_of(certificate: bytes) -> int:
+    """Return the serial that a certificate names.
+
+    Raises:
+        Refused: It is of a type that this command does not know.
+        struct.error: It is cut off.
+    """
+    (length,) = struct.unpack_from(">I", certificate)
+    fields = KEY_FIELDS.get(certificate[4 : 4 + length])
+    if fields is None:
+        raise Refused("the host's certificate is of an unknown type")
+    position = 4 + length
+    for _ in range(1 + fields):
+        (length,) = struct.unpack_from(">I", certificate, position)
+        position += 4 + length
+    return int(struct.unpack_from(">Q", certificate, position)[0])
 
 
 def known_hosts_lines(
@@ -41,6 +68,7 @@ def known_hosts_lines(
 
     Raises:
         Refused: A CA of the index signed the certificate, and it does not count; or nobody knows.
+        struct.error: The certificate is cut off.
     """
     meta = dict(index.execute("SELECT key, value FROM meta"))
     if meta["version"] != INDEX_VERSION:
@@ -60,9 +88,11 @@ def known_hosts_lines(
     now = max(clock, meta["chain_time"])
     if now > meta["fresh_until"]:
         raise Refused(f"could not check {host}: the index is too old; run dpki ssh known-hosts")
+    # By the serial that it names, too: what is revoked may have been anchored a second time. Text,
+    # because SQLite's numbers are smaller than a serial may be.
     row = index.execute(
-        "SELECT not_after FROM certificate WHERE hash = ? AND authority = ?",
-        (hashlib.sha256(key).digest(), identifier),
+        "SELECT not_after FROM certificate WHERE hash = ? AND authority = ? AND serial = ?",
+        (hashlib.sha256(key).digest(), identifier, str(serial_of(key))),
     ).fetchone()
     if row is None:
         raise Refused(f"{host} shows a certificate that is not anchored, or revoked")
@@ -86,7 +116,15 @@ def main(arguments: list[str]) -> int:
         print(f"dpki: {refusal}", file=sys.stderr)
         return 1
     # A damaged file can make SQLite ask for gigabytes.
-    except (ValueError, TypeError, KeyError, MemoryError, sqlite3.Error, OSError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        MemoryError,
+        struct.error,
+        sqlite3.Error,
+        OSError,
+    ) as error:
         print(f"dpki: the host could not be checked: {error}", file=sys.stderr)
         return 1
     print("".join(lines), end="")

@@ -1,36 +1,25 @@
-"""The login index: what the login command knows of the chain, in one SQLite file.
+"""The login index: what the login command knows of the chain, in one file.
 
-The whole file is made anew in memory and replaces the old one atomically, so the command needs no
-lock, no journal and no right to write. Its schema is shared with `dpki.agent.login` alone.
+The whole file replaces the old one atomically, so the command needs no lock, no journal and no
+right to write. Its form is shared with `dpki.agent.login` alone, which finds a certificate in it by
+halving.
 
 How new it is stands beside each CA, because each may have its own outage policy, and its own chain.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dpki.agent.login import INDEX_VERSION
+from dpki.agent import login
+from dpki.agent.login import AUTHORITY, CERTIFICATE, END, HEAD, LENGTH
 from dpki.errors import DpkiError
 from dpki.model import AuthorityId, Hash32, from_timestamp, to_timestamp
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER) STRICT, WITHOUT ROWID;
-CREATE TABLE authority (
-    id BLOB PRIMARY KEY, key BLOB NOT NULL, maximum_lifetime INTEGER NOT NULL,
-    chain_time INTEGER NOT NULL, fresh_until INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE TABLE certificate (
-    hash BLOB PRIMARY KEY, authority BLOB NOT NULL, serial INTEGER NOT NULL,
-    not_after INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE access (
-    account TEXT, authority BLOB, principal TEXT, PRIMARY KEY (account, authority, principal)
-) STRICT, WITHOUT ROWID;
-"""
+_NEVER = 2**64 - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -80,74 +69,83 @@ class LoginIndex:
 
 
 def encode_index(index: LoginIndex) -> bytes:
-    """Return the index as the bytes of a SQLite database file; the same one, the same bytes."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.executescript(_SCHEMA)
-        connection.execute("INSERT INTO meta VALUES ('version', ?)", (INDEX_VERSION,))
-        connection.executemany(
-            "INSERT INTO authority VALUES (?, ?, ?, ?, ?)",
-            [
-                (
-                    bytes(a.id),
-                    a.key,
-                    int(a.maximum_lifetime.total_seconds()),
-                    to_timestamp(a.chain_time),
-                    None if a.fresh_until is None else to_timestamp(a.fresh_until),
-                )
-                for a in sorted(index.authorities, key=lambda a: a.id)
-            ],
+    """Return the index as the bytes of a file; the same one, the same bytes."""
+    authorities = sorted(index.authorities)
+    places = {authority.id: place for place, authority in enumerate(authorities)}
+    certificates = sorted(
+        CERTIFICATE.pack(bytes(c.hash), c.serial, places[c.authority])
+        + END.pack(to_timestamp(c.not_after))
+        for c in index.certificates
+    )
+    access = sorted(index.access)
+    return b"".join(
+        (
+            HEAD.pack(login.INDEX_NAME, login.INDEX_VERSION, len(certificates)),
+            *certificates,
+            *(
+                _encode_authority(a, [x for x in access if x.authority == a.id])
+                for a in authorities
+            ),
         )
-        connection.executemany(
-            "INSERT INTO certificate VALUES (?, ?, ?, ?)",
-            [
-                (bytes(c.hash), bytes(c.authority), c.serial, to_timestamp(c.not_after))
-                for c in sorted(index.certificates)
-            ],
-        )
-        connection.executemany(
-            "INSERT INTO access VALUES (?, ?, ?)",
-            [(a.account, bytes(a.authority), a.principal) for a in sorted(index.access)],
-        )
-        connection.commit()
-        return connection.serialize()
-    finally:
-        connection.close()
+    )
+
+
+def _encode_authority(authority: IndexedAuthority, access: list[Access]) -> bytes:
+    until = authority.fresh_until
+    numbers = AUTHORITY.pack(
+        bytes(authority.id),
+        int(authority.maximum_lifetime.total_seconds()),
+        to_timestamp(authority.chain_time),
+        _NEVER if until is None else to_timestamp(until),
+        len(access),
+    )
+    words = (word for each in access for word in (each.account, each.principal))
+    return numbers + b"".join(
+        LENGTH.pack(len(string)) + string
+        for string in (authority.key, *(word.encode() for word in words))
+    )
 
 
 def load_index(path: Path) -> LoginIndex | None:
     """Return the installed index; None where there is none of this version that can be read."""
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            return _read_index(connection)
-        finally:
-            connection.close()
+        return _decode_index(path.read_bytes())
     # It is made anew then, whatever is wrong with it.
-    except (sqlite3.Error, ValueError, TypeError, OverflowError, MemoryError, DpkiError):
+    except (OSError, struct.error, ValueError, IndexError, OverflowError, DpkiError):
         return None
 
 
-def _read_index(connection: sqlite3.Connection) -> LoginIndex | None:
-    if connection.execute("SELECT key, value FROM meta").fetchall() != [("version", INDEX_VERSION)]:
+def _decode_index(data: bytes) -> LoginIndex | None:
+    reader = login.Reader(data)
+    name, version, count = HEAD.unpack(reader.take(HEAD.size))
+    if (name, version) != (login.INDEX_NAME, login.INDEX_VERSION):
         return None
-    authorities = connection.execute("SELECT * FROM authority ORDER BY id").fetchall()
-    certificates = connection.execute("SELECT * FROM certificate").fetchall()
-    access = connection.execute("SELECT * FROM access").fetchall()
+    certificates = [
+        (CERTIFICATE.unpack(reader.take(CERTIFICATE.size)), END.unpack(reader.take(END.size))[0])
+        for _ in range(count)
+    ]
+    found = []
+    while reader.position < len(data):
+        found.append(login.Authority(reader))
+    ids = [AuthorityId(each.id) for each in found]
     return LoginIndex(
         tuple(
             IndexedAuthority(
-                AuthorityId(id),
-                key,
-                timedelta(seconds=lifetime),
-                from_timestamp(made),
-                None if until is None else from_timestamp(until),
+                id,
+                each.key,
+                timedelta(seconds=each.maximum_lifetime),
+                from_timestamp(each.chain_time),
+                None if each.fresh_until == _NEVER else from_timestamp(each.fresh_until),
             )
-            for id, key, lifetime, made, until in authorities
+            for id, each in zip(ids, found, strict=True)
         ),
         tuple(
-            IndexedCertificate(Hash32(hash), AuthorityId(ca), serial, from_timestamp(until))
-            for hash, ca, serial, until in certificates
+            IndexedCertificate(Hash32(hash), ids[place], serial, from_timestamp(end))
+            for (hash, serial, place), end in certificates
         ),
-        tuple(Access(account, AuthorityId(ca), principal) for account, ca, principal in access),
+        tuple(
+            Access(account.decode(), id, principal.decode())
+            for id, each in zip(ids, found, strict=True)
+            for account, principal in each.access
+        ),
     )

@@ -197,8 +197,6 @@ class Installer:
         """Have the folder in order, and to ourselves: somebody may bring something back by hand."""
         verify_spelling(self.config)
         disk.prepare(self.files.directory)
-        if self.config.sshd.mode is Mode.STRICT:
-            prepare_sessions(self.files.sessions, self.config.sshd.login_user)
         with hold(self.files.lock, Turn("dpki agent"), PATIENCE):
             yield
 
@@ -326,6 +324,9 @@ class _Run:
     def _show(self, presented: Presented) -> Installed:
         """Have sshd read the drop-in, and remove what it no longer names."""
         sshd, text = self.config.sshd, presented.text
+        if sshd.mode is Mode.STRICT:
+            # Only now: a mistaken name must not hold up what was taken away.
+            prepare_sessions(self.files.sessions, sshd.login_user)
         if not disk.is_installed(sshd.drop_in, text, PUBLIC):
             self._note_foreign(DROP_IN, sshd.drop_in, PUBLIC)
             self.installer.enforcement.replace_drop_in(presented.options, self.files.krl)

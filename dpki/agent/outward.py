@@ -47,7 +47,9 @@ def plan_outward(
         return None
     snapshot = observation.snapshot
     anchored = [
-        AnchoredHost(known.entry.certificate_hash, known.authority, known.entry.not_after)
+        AnchoredHost(
+            known.entry.certificate_hash, known.authority, known.serial, known.entry.not_after
+        )
         for known in observation.known
         if (ca := snapshot.authorities.get(known.authority)) is not None
         and ca.kind is AuthorityKind.SSH_HOST

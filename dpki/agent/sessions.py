@@ -1,7 +1,7 @@
 """Ending what a certificate opened, when the certificate ends.
 
 sshd checks a certificate at login and never again. So the login command leaves a record of who asks
-it: the id of the sshd process that will own the session, the moment, the certificate's hash. Each
+it: the id of the sshd process that will own the session, the moment, the certificate. Each
 time that the agent has installed something, and whenever a certificate's time is over, it looks
 whether that process still is the same one, and whether the certificate still counts. Records are
 files without content in a folder of the login command's user; what they say is believed only as far
@@ -11,8 +11,8 @@ them, and no more.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pwd
 import re
 import select
 import signal
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dpki.agent.disk import number_of
 from dpki.agent.index import LoginIndex
 from dpki.agent.login import MARKED, boot_id
 from dpki.config.device import Ending
@@ -36,7 +37,8 @@ BOOT_VARIABLE = "DPKI_BOOT_ID"
 """The environment variable by which the agent's unit passes on the boot's id."""
 
 _RECORD = re.compile(
-    rf"([1-9][0-9]{{0,9}})-([0-9a-f]{{8}})-([0-9]{{1,15}})-([0-9a-f]{{64}})({MARKED})?"
+    r"([1-9][0-9]{0,9})-([0-9a-f]{8})-([0-9]{1,15})"
+    rf"-([0-9a-f]{{64}})-([0-9]{{1,20}})-([0-9a-f]{{64}})({MARKED})?"
 )
 _TITLE = re.compile(r"sshd(-session)?: ")
 _NO_AUDIT_SESSION = 2**32 - 1
@@ -51,15 +53,24 @@ class LoginRecord:
         process: The sshd process that asked.
         boot: The beginning of the boot's id; process ids begin anew with each boot.
         moment: Seconds since then.
-        certificate: What it asked for.
+        authority: SHA-256 of the key of the CA that the certificate names.
+        serial: The serial that it names.
+        certificate: Its hash.
         is_marked: Whether the certificate says that its sessions end with it.
     """
 
     process: int
     boot: str
     moment: float
+    authority: Hash32
+    serial: int
     certificate: Hash32
     is_marked: bool
+
+    @property
+    def named(self) -> tuple[Hash32, int, Hash32]:
+        """What must stand in the index: who issued which certificate under which serial."""
+        return self.authority, self.serial, self.certificate
 
 
 def parse_login_record(name: str) -> LoginRecord:
@@ -76,7 +87,9 @@ def parse_login_record(name: str) -> LoginRecord:
         match[2],
         int(match[3]) / 1000,
         Hash32(bytes.fromhex(match[4])),
-        match[5] is not None,
+        int(match[5]),
+        Hash32(bytes.fromhex(match[6])),
+        match[7] is not None,
     )
 
 
@@ -184,13 +197,15 @@ def prepare_sessions(directory: Path, login_user: str) -> None:
     """Have the folder that the login command writes its records into, and nobody else.
 
     Raises:
+        ConfigError: There is no such user.
         DpkiError: It could not be made.
     """
+    number = number_of(login_user, "sshd.login_user")
     with translated(directory, "sessions can't be ended"):
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
         found = directory.lstat()
-        wanted = pwd.getpwnam(login_user).pw_uid if os.geteuid() == 0 else os.geteuid()
+        wanted = number if os.geteuid() == 0 else os.geteuid()
         if found.st_uid != wanted:
             os.chown(directory, wanted, -1, follow_symlinks=False)
         if found.st_mode & 0o777 != 0o700:
@@ -221,8 +236,9 @@ def end_sessions(
         What was ended, a sentence each.
     """
     chain = {authority.id: authority.chain_time for authority in index.authorities}
+    keys = {a.id: Hash32(hashlib.sha256(a.key).digest()) for a in index.authorities}
     counting = {
-        certificate.hash
+        (keys[certificate.authority], certificate.serial, certificate.hash)
         for certificate in index.certificates
         if max(now, chain[certificate.authority]) < certificate.not_after
     }
@@ -232,7 +248,7 @@ def end_sessions(
         owner = read_process(record.process)
         if owner is None or not is_session(owner, record, boot):
             _forget(path)
-        elif record.certificate not in counting and (ending is Ending.ALL or record.is_marked):
+        elif record.named not in counting and (ending is Ending.ALL or record.is_marked):
             if _end(owner):
                 ended.append(f"{owner.title}: certificate {record.certificate} counts no more")
             _forget(path)
@@ -258,17 +274,22 @@ def _end(owner: Process) -> bool:
         descriptor = _hold(owner, stack)
         if descriptor is None:
             return False
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        _send(descriptor, signal.SIGTERM)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(GRACE.total_seconds() * 1000):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            _send(descriptor, signal.SIGKILL)
         # What was started meanwhile, and has an audit session or a scope to be found by.
         held += [d for p in find_members(owner, _processes()) if (d := _hold(p, stack)) is not None]
         for each in held:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(each, signal.SIGKILL)
+            _send(each, signal.SIGKILL)
     return True
+
+
+def _send(descriptor: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may end by itself at any moment."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
 
 
 def _hold(process: Process, stack: ExitStack) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
 from dpki.files import translated, written_beside
+
+HEADER = "# Written by the dpki agent"
+"""How the files of ours begin that somebody may look into."""
 
 _TIMEOUT = 20
 _PYTHON = "/usr/bin/python3"
@@ -162,7 +166,7 @@ def parse_drop_in(text: bytes) -> tuple[list[tuple[str, str]], list[str]]:
 
 def render_drop_in(options: Iterable[tuple[str, str]]) -> bytes:
     """Return the drop-in file."""
-    lines = ["# Written by the dpki agent; changes here are overwritten."]
+    lines = [f"{HEADER}; changes here are overwritten."]
     lines += [f"{name} {value}" for name, value in options]
     return ("\n".join(lines) + "\n").encode()
 
@@ -236,8 +240,10 @@ def _make_separation_directory() -> None:
     The service's own unit makes it (RuntimeDirectory=sshd), but only while the service runs.
     """
     if os.geteuid() == 0:
-        with translated(_SEPARATION, "sshd was not changed"):
-            _SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        with translated(_SEPARATION, "sshd was not changed"), suppress(FileExistsError):
+            _SEPARATION.mkdir()
+            # As sshd's own unit has it, whatever the agent's umask.
+            _SEPARATION.chmod(0o755)
 
 
 def verify_krl(file: Path, *, ssh_keygen: Path = Path("/usr/bin/ssh-keygen")) -> None:

@@ -16,8 +16,8 @@ class Systemd(Protocol):
     def reload_units(self) -> None:
         """Have it read its unit files again."""
 
-    def is_enabled(self, unit: str) -> bool:
-        """Whether the unit is started at each boot."""
+    def is_in_service(self, unit: str) -> bool:
+        """Whether the unit runs, and is started at each boot."""
 
     def enable(self, unit: str) -> None:
         """Start the unit, now and at each boot; start it again if it runs."""
@@ -45,14 +45,10 @@ class Systemctl:
         if self._is_live:
             self._run("daemon-reload", failure="systemd did not read its units again")
 
-    def is_enabled(self, unit: str) -> bool:
-        """Whether the unit is started at each boot."""
-        command = [*self._command, "is-enabled", "--quiet", unit]
-        try:
-            asked = subprocess.run(command, check=False, capture_output=True)
-        except OSError as error:
-            raise ServiceFailed(f"systemd can't be asked: {command[0]} did not run") from error
-        return asked.returncode == 0
+    def is_in_service(self, unit: str) -> bool:
+        """Whether the unit runs, where anything does, and is started at each boot."""
+        is_up = not self._is_live or self._says("is-active", unit)
+        return is_up and self._says("is-enabled", unit)
 
     def enable(self, unit: str) -> None:
         """Start the unit, now and at each boot; start it again if it runs."""
@@ -69,6 +65,13 @@ class Systemctl:
     def reload(self, unit: str) -> None:
         """Have a running unit read its configuration again; one that does not run is left alone."""
         self._run("try-reload-or-restart", unit, failure=f"systemd did not reload {unit}")
+
+    def _says(self, *words: str) -> bool:
+        command = [*self._command, "--quiet", *words]
+        try:
+            return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        except OSError as error:
+            raise ServiceFailed(f"systemd can't be asked: {command[0]} did not run") from error
 
     def _run(self, *words: str, failure: str) -> None:
         run_checked([*self._command, *words], failure)

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -21,24 +22,18 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
-    def settle(result: Result | None, error: BaseException | None) -> None:
-        if future.done():
-            return  # abandoned
-        if error is None:
-            future.set_result(result)  # type: ignore[arg-type]
-        else:
-            future.set_exception(error)
+    def settle(end: Callable[[], None]) -> None:
+        if not future.done():  # else it was abandoned
+            end()
 
     def run() -> None:
-        result: Result | None = None
-        failure: BaseException | None = None
         try:
-            result = work()
+            end = partial(future.set_result, work())
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            failure = error
+            end = partial(future.set_exception, error)
         # The loop may have ended meanwhile.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failure)
+            loop.call_soon_threadsafe(settle, end)
 
     threading.Thread(target=run, daemon=True).start()
     return await future

@@ -26,6 +26,11 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
+class _Failed:
+    error: DpkiError
+
+
+@dataclass(frozen=True)
 class Asked(Generic[Answer]):
     """What came of a question.
 
@@ -76,22 +81,22 @@ class Asking:
                 disagreement brings in one more.
             is_enough: From the answers, and whether patience was over, to whether to stop.
         """
-        inbox: queue.SimpleQueue[tuple[int, Answer | None, DpkiError | None]] = queue.SimpleQueue()
+        inbox: queue.SimpleQueue[tuple[int, Answer | _Failed]] = queue.SimpleQueue()
 
         def work(place: int) -> None:
-            answer: Answer | None = None
-            failure: DpkiError | None = EndpointUnavailable("the question was not put")
+            answer: Answer | _Failed = _Failed(EndpointUnavailable("the question was not put"))
             try:
-                answer, failure = ask(place), None
+                answer = ask(place)
             except DpkiError as error:
-                failure = error
+                answer = _Failed(error)
             finally:
-                inbox.put((place, answer, failure))
+                inbox.put((place, answer))
 
         def start(count: int) -> None:
             for place in waiting[:count]:
                 if sum(owed == place for owed, _ in self._workers) >= UNANSWERED:
-                    inbox.put((place, None, self._silent(place, "has yet to answer earlier ones")))
+                    silent = self._silent(place, "has yet to answer earlier ones")
+                    inbox.put((place, _Failed(silent)))
                     continue
                 # A daemon: one that stalls must not hold up the end of the program.
                 worker = threading.Thread(target=work, args=(place,), daemon=True)
@@ -108,9 +113,7 @@ class Asking:
         start(first)
         while pending:
             try:
-                place, answer, failure = inbox.get(
-                    timeout=min(self._patience, deadline.remaining())
-                )
+                place, answer = inbox.get(timeout=min(self._patience, deadline.remaining()))
             except queue.Empty:
                 late |= pending
                 if deadline.is_over:
@@ -119,11 +122,11 @@ class Asking:
                 start(1)
             else:
                 pending.discard(place)
-                if failure is None:
-                    answers[place] = answer  # type: ignore[assignment]
-                else:
-                    failures[place] = failure
+                if isinstance(answer, _Failed):
+                    failures[place] = answer.error
                     start(1)
+                else:
+                    answers[place] = answer
             if is_enough(answers, bool(late)):
                 break
             if not pending:

@@ -22,9 +22,7 @@ RehearseOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
 ]
 
-app = typer.Typer(
-    name="agent", help="On a device: follow the chain and set up sshd.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("once", epilog=example("dpki agent once --dir /etc/dpki"))

@@ -30,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     output = Output(json="--json" in arguments)
     try:
-        command = grow(arguments[0] if arguments else "")
+        is_completing = "_DPKI_COMPLETE" in os.environ
+        command = grow(None if is_completing else arguments[0] if arguments else "")
         status = command(list(arguments), prog_name="dpki", standalone_mode=False)
     except DpkiError as error:
         _trace()

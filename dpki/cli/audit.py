@@ -11,9 +11,7 @@ from dpki.cli import audit_witness
 from dpki.cli.options import DomainOption, JsonOption, QuorumOption, RpcOption, example
 from dpki.cli.output import Output
 
-app = typer.Typer(
-    name="audit", help="Check a whole domain, trusting no server.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[Journal, Sequence[JournaledBundle], Sequence[BlockStore]], Upkeep]
 
-app = typer.Typer(name="bundle", help="Sealed bundles in the stores.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list", epilog=example("dpki bundle list"))

@@ -23,7 +23,7 @@ from dpki.cli.spending import spends
 if TYPE_CHECKING:
     from dpki.chain.snapshot import Authority
 
-app = typer.Typer(name="ca", help="Certificate authorities.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 app.add_typer(ca_profile.app)
 ca_request.register(app)
 ca_watch.register(app)

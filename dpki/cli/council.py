@@ -20,7 +20,7 @@ from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
-app = typer.Typer(name="council", help="Roots that decide together.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 RoundArgument = Annotated[
     str, typer.Argument(metavar="ROUND", help="The round's id, or how an open one's begins.")

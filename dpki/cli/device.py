@@ -26,7 +26,7 @@ from dpki.errors import UsageError
 if TYPE_CHECKING:
     from dpki.issuance.acknowledgements import Heard
 
-app = typer.Typer(name="device", help="Devices: keys, requests, enrolment.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 device_own.register(app)
 device_enroll.register(app)
 device_news.register(app)
@@ -34,7 +34,11 @@ device_replace.register(app)
 device_token.register(app)
 
 RequestsArgument = Annotated[
-    list[Path], typer.Argument(metavar="REQUEST…", help="Request files that devices made.")
+    list[Path],
+    typer.Argument(
+        metavar="REQUEST…",
+        help="Request files, or the lines of their QR codes; - is standard input.",
+    ),
 ]
 DevicesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]…", help="Names, or patterns.")

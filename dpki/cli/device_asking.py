@@ -8,7 +8,8 @@ from pathlib import Path
 from dpki.cli.options import argument
 from dpki.cli.output import Output
 from dpki.cli.session import secret
-from dpki.devices.enrollment import REQUEST_LIMIT, encode_request, parse_request
+from dpki.devices.enrollment import encode_request, parse_request
+from dpki.devices.request_text import TEXT_LIMIT
 from dpki.devices.token import Answer, Outcome, Token, make_asking, verify_answer
 from dpki.errors import CheckedFalse, TransportUnavailable, UsageError, WrongDomain
 from dpki.files import load_bounded
@@ -62,7 +63,7 @@ def ask_by(
         CheckedFalse: The answer is no.
         TransportUnavailable: The request could not be left, or no answer came in time.
     """
-    request = parse_request(load_bounded(path, limit=REQUEST_LIMIT))
+    request = parse_request(load_bounded(path, limit=TEXT_LIMIT))
     if request.domain != token.domain:
         raise WrongDomain(
             f"the token is of the trust domain {token.domain}, the request is for {request.domain}",

@@ -39,7 +39,11 @@ def register(app: typer.Typer) -> None:
 def enroll(
     requests: Annotated[
         list[str],
-        typer.Argument(metavar="REQUEST…", help="Request files; with --ssh, hosts: USER@HOST."),
+        typer.Argument(
+            metavar="REQUEST…",
+            help="Request files, or the lines of their QR codes; - is standard input. With --ssh,"
+            " hosts: USER@HOST.",
+        ),
     ],
     name: Annotated[
         str | None,

@@ -27,7 +27,7 @@ PrekeysOption = Annotated[
     typer.Option("--prekeys", min=0, max=256, metavar="N", help="One-time keys in the supply."),
 ]
 QrOption = Annotated[
-    bool, typer.Option("--qr", help="Show the request as a QR code (needs --prekeys 0 to fit).")
+    bool, typer.Option("--qr", help="Show the request as QR codes that fit the terminal.")
 ]
 RequestOutOption = Annotated[
     Path | None, typer.Option("--out", help="The request file; default: in the folder.")
@@ -194,11 +194,6 @@ def init(
     if token is None and (wait is not None or to != "broker"):
         raise UsageError("--to and --wait go with --token", hint="add --token SPEC")
     output = Output(json=json)
-    if qr and prekeys:
-        raise UsageError(
-            "a request with one-time keys is too long for a QR code",
-            hint="add --prekeys 0, and fill the supply up later: dpki device topup",
-        )
     patience = _patience(wait)
     asking = None if token is None else read_token(token, output)
     wishes = Wishes(
@@ -318,8 +313,8 @@ def join(
     with output.working("asking the chain"):
         request = make_joining(folder, name, path)
     word = "update" if request.nonce else "enroll"
-    say_request(output, request, qr=qr)
     output.say(f"next, for that domain's admin: dpki device {word} {path}")
+    say_request(output, request, qr=qr)
     output.result(describe_request(request, path), path)
 
 

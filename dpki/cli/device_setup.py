@@ -38,7 +38,6 @@ from dpki.config.values import (
 )
 from dpki.devices.document import make_key_document
 from dpki.devices.enrollment import (
-    REQUEST_LIMIT,
     EnrollmentRequest,
     encode_request,
     make_enrollment_request,
@@ -46,6 +45,7 @@ from dpki.devices.enrollment import (
 )
 from dpki.devices.keys import DeviceKeys, generate_device_keys, load_device_keys, save_device_keys
 from dpki.devices.prekeys import add_prekeys
+from dpki.devices.request_text import TEXT_LIMIT
 from dpki.errors import CheckedFalse, ConfigError, MalformedInput, UsageError
 from dpki.files import (
     PUBLIC,
@@ -244,7 +244,7 @@ def _standing_request(path: Path) -> EnrollmentRequest | None:
     if not path.exists():
         return None
     try:
-        request = parse_request(load_bounded(path, limit=REQUEST_LIMIT))
+        request = parse_request(load_bounded(path, limit=TEXT_LIMIT))
     except MalformedInput:
         return None
     return request if datetime.now(UTC) + TO_RELAY < request.deadline else None

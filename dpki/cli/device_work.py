@@ -17,7 +17,8 @@ from dpki.cli.output import (
 )
 from dpki.cli.session import now, open_desk, open_writer
 from dpki.config.values import verify_name
-from dpki.devices.enrollment import REQUEST_LIMIT, EnrollmentRequest, parse_request
+from dpki.devices.enrollment import EnrollmentRequest, parse_request
+from dpki.devices.request_text import TEXT_LIMIT
 from dpki.errors import UsageError
 from dpki.files import load_bounded
 from dpki.issuance.enrolment import (
@@ -122,8 +123,9 @@ def _say_done(output: Output, done: Sequence[Enrolled]) -> None:
 
 
 def load_request(path: Path) -> EnrollmentRequest:
-    """Load a device's request file; nothing in it is checked but its form."""
-    return parse_request(load_bounded(path, limit=REQUEST_LIMIT))
+    """Load a device's request, `-` for standard input; nothing in it is checked but its form."""
+    source = Path("/dev/stdin") if path == Path("-") else path
+    return parse_request(load_bounded(source, limit=TEXT_LIMIT))
 
 
 def retire_all(

@@ -14,9 +14,7 @@ from dpki.errors import UsageError
 if TYPE_CHECKING:
     from dpki.devnet.state import DevnetState
 
-app = typer.Typer(
-    name="devnet", help="A development network with play money.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 
 DirectoryOption = Annotated[
     Path | None, typer.Option("--dir", help="Its folder; default: devnet in the admin's folder.")

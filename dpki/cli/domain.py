@@ -18,7 +18,7 @@ from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
-app = typer.Typer(name="domain", help="The trust domain and its roles.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 NOBODY = "none"
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 
@@ -80,9 +80,10 @@ def spends(command: _Command) -> _Command:
     options.append(
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     )
-    wrapped.__signature__ = signature.replace(parameters=parameters + options)  # type: ignore[attr-defined]
+    # What typer reads of it.
+    vars(wrapped)["__signature__"] = signature.replace(parameters=parameters + options)
     wrapped.__annotations__ = hints | extra | {"context": typer.Context}
-    return wrapped  # type: ignore[return-value]
+    return cast(_Command, wrapped)
 
 
 def limits(config: AdminConfig) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import UsageError
 
-app = typer.Typer(name="ssh", help="SSH certificates.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 ssh_grant.register(app)
 ssh_handover.register(app)
 ssh_known_hosts.register(app)

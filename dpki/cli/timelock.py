@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dpki.model import Address
     from dpki.transactions.timelock import Scheduled
 
-app = typer.Typer(name="timelock", help="Changes that wait before they act.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 OperationArgument = Annotated[
     str, typer.Argument(metavar="OPERATION", help="The operation's id; see: dpki timelock list.")

@@ -19,7 +19,7 @@ from dpki.cli.output import Output
 from dpki.cli.spending import spends
 from dpki.errors import DpkiError, UsageError
 
-app = typer.Typer(name="wallet", help="The account that signs.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 KEYSTORE = "keystore"
 

@@ -11,7 +11,7 @@ from dpki.cli.options import DryRunOption, HomeOption, JsonOption, PassphraseOpt
 from dpki.cli.output import Output
 from dpki.cli.spending import spends
 
-app = typer.Typer(name="watchdog", help="Confirm what CAs issue.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 CaArgument = Annotated[str, typer.Argument(metavar="CA", help="The CA's local name, or its id.")]
 SerialArgument = Annotated[

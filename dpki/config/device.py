@@ -195,7 +195,8 @@ def _parse(table: Table) -> DeviceConfig:
             "has two trust domains told in one place",
             hint="give each a folder of its own in acknowledge.to, or the broker to one of them",
         )
-    if config.outbound is not None and config.outbound.directory == config.sshd.directory:
+    theirs = (config.sshd.directory, *config.sshd.others_folders)
+    if config.outbound is not None and config.outbound.directory in theirs:
         raise table.error("outbound", "uses sshd's folder", hint="give it a folder of its own")
     return config
 

@@ -114,6 +114,11 @@ class Sshd:
     fence: bool = False
     overlap: timedelta = timedelta(days=1)
 
+    @property
+    def others_folders(self) -> tuple[Path, Path]:
+        """Folders of sshd's in which what is not the agent's lies, and is read."""
+        return self.config.parent, self.drop_in.parent
+
 
 def parse_sshd(table: Table) -> Sshd:
     """Parse the `[sshd]` table of a device's configuration.
@@ -137,6 +142,12 @@ def parse_sshd(table: Table) -> Sshd:
         overlap=table.parsed("overlap", parse_duration, format_duration(default.overlap)),
     )
     table.close()
+    if sshd.directory in sshd.others_folders:
+        raise table.error(
+            "directory",
+            "is where sshd's own configuration lies",
+            hint="give it a folder of its own",
+        )
     if sshd.fence and sshd.mode is not Mode.FILES:
         raise table.error(
             "fence",

@@ -7,9 +7,7 @@ anything. The hashing is done here, in a few lines, because a device carries no 
 
 from __future__ import annotations
 
-import base64
 import enum
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +22,7 @@ from dpki.devices.document import (
 )
 from dpki.devices.keys import DeviceKeys
 from dpki.devices.possession import PROOF_BYTES, prove_possession, verify_possession
+from dpki.devices.request_text import as_line, as_parts, fingerprint, from_text
 from dpki.errors import (
     Expired,
     MalformedInput,
@@ -36,8 +35,7 @@ from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
 from dpki.typed_data import recover_signer, typed_digest
 
 REQUEST_LIMIT = 128 << 10
-"""Bytes of a request, also as text."""
-
+"""Bytes of a request; as text it has up to `request_text.TEXT_LIMIT`."""
 
 _VERSION = 2
 _WHAT = "enrolment request"
@@ -54,7 +52,6 @@ _FIELDS = {
 }
 _SIGNATURE_BYTES = 65
 _LATEST = 253402300799
-_LINE = "dpki-request:"
 _CONTRACT = "dpki DeviceRegistry"
 _MEMBERS = "(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
 
@@ -94,10 +91,8 @@ class EnrollmentRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What two people read to each other: 80 bits of the request's hash, in groups of four."""
-        digest = hashlib.sha256(encode_request(self)).digest()[:10]
-        text = base64.b32encode(digest).decode().lower()
-        return "-".join(text[i : i + 4] for i in range(0, 16, 4))
+        """What two people read to each other."""
+        return fingerprint(encode_request(self))
 
 
 @dataclass(frozen=True)
@@ -173,19 +168,23 @@ def encode_request(request: EnrollmentRequest) -> bytes:
 
 
 def request_line(request: EnrollmentRequest) -> str:
-    """Return the request as one line of text, for a terminal, a message or a QR code."""
-    return _LINE + base64.urlsafe_b64encode(encode_request(request)).decode().rstrip("=")
+    """Return the request as one line of text, for a terminal, a message or a large QR code."""
+    return as_line(encode_request(request))
+
+
+def request_parts(request: EnrollmentRequest, count: int) -> tuple[str, ...]:
+    """Return the request as this many lines or a few less, each for a QR code."""
+    return as_parts(encode_request(request), count)
 
 
 def parse_request(data: bytes) -> EnrollmentRequest:
-    """Parse a request: a file, or a line of text.
+    """Parse a request: a file, a line of text, or the lines of its QR codes.
 
     Raises:
-        MalformedInput: It is anything else than what `encode_request` or `request_line` writes.
+        MalformedInput: It is anything else than what `encode_request`, `request_line` or
+            `request_parts` writes.
     """
-    if data.startswith(_LINE.encode()):
-        data = _decode_line(data.strip()[len(_LINE) :])
-    value = loads_strict(data, REQUEST_LIMIT)
+    value = loads_strict(from_text(data), REQUEST_LIMIT)
     if isinstance(value, dict) and value.get("v") == 1:
         raise MalformedInput(
             "this enrolment request is of version 1, which does not prove that the device has its"
@@ -302,16 +301,6 @@ def _verify_signature(signature: bytes, message: bytes, device: Address) -> None
             f"the request is not signed by device {device}",
             hint="it was altered, or made for another domain; let the device make a new one",
         )
-
-
-def _decode_line(text: bytes) -> bytes:
-    try:
-        data = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError as error:
-        raise MalformedInput("the line is no enrolment request: it is not base64url") from error
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
-        raise MalformedInput("the line is no enrolment request: cut off, or mistyped")
-    return data
 
 
 def _parse_domain(text: str) -> DomainId:

@@ -36,6 +36,7 @@ from dpki.devices.prekeys import PrekeySecret, erase_prekey, load_prekeys
 from dpki.errors import DpkiError, MalformedInput
 from dpki.files import (
     create_atomic,
+    erase,
     fsync_directory,
     make_private_directory,
     settle,
@@ -218,8 +219,7 @@ def erase_keys(directory: Path, kind: str, public_blobs: Collection[bytes]) -> N
     for _, path in numbered(directory / kind):
         if public_blobs and ssh_blob(_load_ssh_key(path).public_key()) in public_blobs:
             with translated(path, "it is still there"):
-                path.unlink()
-                fsync_directory(path.parent)
+                erase(path)
 
 
 def _write_all(directory: Path, keys: DeviceKeys) -> None:

@@ -18,7 +18,7 @@ from dpki.devices.folder import load_private, numbered
 from dpki.errors import MalformedInput
 from dpki.files import (
     create_atomic,
-    fsync_directory,
+    erase,
     load_bounded,
     make_private_directory,
     translated,
@@ -116,9 +116,7 @@ def erase_prekey(directory: Path, number: int) -> None:
     """
     path = directory / PREKEY_DIRECTORY / f"{number}.key"
     with translated(path, "the one-time key is still there"):
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir():
-            fsync_directory(path.parent)
+        erase(path)
 
 
 def load_prekeys(directory: Path) -> tuple[PrekeySecret, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import shutil
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -220,7 +221,7 @@ def down(directory: Path, *, remove: bool = False) -> tuple[str, ...]:
         if process.stop(_STOP):
             stopped.append(process.name)
 
-    stop_all([lambda i=i: stop(i) for i in reversed(range(len(state.processes)))])  # type: ignore[misc]
+    stop_all([partial(stop, index) for index in reversed(range(len(state.processes)))])
     (directory / FILE).unlink(missing_ok=True)
     if remove:
         shutil.rmtree(directory)

@@ -1,4 +1,4 @@
-"""The agent as a service of the device: whether it starts by itself, set up as it would be now."""
+"""The agent as a service of the device: whether it runs, set up as it would be now."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PART = "agent's service"
 
 
 def look_at_service(host: Host) -> list[Finding]:
-    """Return whether the unit is there, is what installing would write, and starts at each boot."""
+    """Return whether the unit is there, is what installing would write, and runs."""
     where, mend = str(host.unit), f"dpki agent install --dir {shlex.quote(str(host.directory))}"
     facts = look_at(host.unit)
     if facts.kind is Kind.MISSING:
@@ -30,22 +30,22 @@ def look_at_service(host: Host) -> list[Finding]:
         return [found, from_error(_PART, error, where=where)]
     is_same = disk.read(host.unit) == wanted
     try:
-        is_enabled = host.systemd.is_enabled(NAME)
+        is_up = host.systemd.is_in_service(NAME)
     except ServiceFailed as error:
         return [found, Finding(_PART, Level.COULD_NOT_CHECK, error.message, where, AS_ROOT)]
-    return [found, judge_service(is_same=is_same, is_enabled=is_enabled, where=where, mend=mend)]
+    return [found, judge_service(is_same=is_same, is_up=is_up, where=where, mend=mend)]
 
 
-def judge_service(*, is_same: bool, is_enabled: bool, where: str, mend: str) -> Finding:
+def judge_service(*, is_same: bool, is_up: bool, where: str, mend: str) -> Finding:
     """Return how the service stands.
 
     Args:
         is_same: Whether its unit is what installing would write.
-        is_enabled: Whether systemd starts it at each boot.
+        is_up: Whether it runs, and systemd starts it at each boot.
         mend: What installs it.
     """
-    if not is_enabled:
-        said = "it does not start at boot, and without it nobody gets in before long"
+    if not is_up:
+        said = "it does not run, or not from boot on, and without it nobody gets in before long"
         return Finding(_PART, Level.PROBLEM, said, where, mend)
     if not is_same:
         said = (
@@ -53,4 +53,4 @@ def judge_service(*, is_same: bool, is_enabled: bool, where: str, mend: str) -> 
             " changed since, so the agent may lack a right that it needs, or somebody changed it"
         )
         return Finding(_PART, Level.WARNING, said, where, mend)
-    return Finding(_PART, Level.OK, "it starts at boot, with the unit of this dpki", where)
+    return Finding(_PART, Level.OK, "it runs and starts at boot, with the unit of this dpki", where)

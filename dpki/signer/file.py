@@ -13,6 +13,7 @@ import secrets
 import stat
 import textwrap
 from pathlib import Path
+from typing import cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -116,10 +117,10 @@ def _decrypt(path: Path, data: bytes, passphrase: PinSource) -> AuthorityPrivate
         )
     try:
         # What can't be registered is no CA's key: another type, or too short.
-        parse_public_key(spki_of(key.public_key()))  # type: ignore[arg-type]
+        parse_public_key(spki_of(cast(AuthorityPrivateKey, key).public_key()))
     except MalformedInput as error:
         raise ConfigError(f"{path} holds a key that no CA may have", hint=error.hint) from error
-    return key  # type: ignore[return-value]
+    return cast(AuthorityPrivateKey, key)
 
 
 def _verify_private(path: Path) -> None:

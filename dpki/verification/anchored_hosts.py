@@ -18,6 +18,7 @@ class AnchoredHost:
 
     hash: Hash32
     authority: AuthorityId
+    serial: int
     not_after: datetime
 
 
@@ -64,7 +65,9 @@ def _of_authority(
             )
             is_over = entry.not_after <= snapshot.block.time or authority.is_revoked(serial)
             if is_ours and not is_over:
-                found.append(AnchoredHost(entry.certificate_hash, authority.id, entry.not_after))
+                found.append(
+                    AnchoredHost(entry.certificate_hash, authority.id, serial, entry.not_after)
+                )
     if following != authority.next_serial:
         raise CouldNotCheck(
             f"host certificates from serial {following} on were issued, but the endpoint does not"

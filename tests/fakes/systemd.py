@@ -26,7 +26,7 @@ class FakeSystemd:
         folder = None if self.root is None else self.root / "etc/systemd/system"
         self._units = set() if folder is None else {path.name for path in folder.glob("*.service")}
 
-    def is_enabled(self, unit: str) -> bool:
+    def is_in_service(self, unit: str) -> bool:
         return unit in self.running
 
     def enable(self, unit: str) -> None:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,6 +165,30 @@ class TestConfiguration:
         (site.folder / "device.toml").write_text(good)
         agent.tell(signal.SIGHUP)
         agent.wait_for("configuration read")
+        agent.wait_for("state", problems=())
+
+    def test_an_account_that_is_not_there_is_told_and_holds_up_no_removal(
+        self, world: ChainWorld, site: Site
+    ) -> None:
+        """It reads well, and sshd would let in nobody: the drop-in stays as it is."""
+        right, before = site.config.sshd, site.config.sshd.drop_in
+        agent = site.start()
+        agent.wait_for("state", problems=())
+        text = before.read_bytes()
+        site.configure(sshd=replace(right, login_user="nobody-here"))
+        agent.tell(signal.SIGHUP)
+        told = agent.wait_for("not installed")
+        assert "there is no account nobody-here on this device" in str(told["reason"])
+        serial = issue(world)
+        world.writer.revoke(world.users.id, [serial])
+        until = time.monotonic() + PATIENCE
+        while not is_revoked(site, world, serial):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert before.read_bytes() == text
+        assert "no account nobody-here" in site.call("status")[2]
+        site.configure(sshd=right)
+        agent.tell(signal.SIGHUP)
         agent.wait_for("state", problems=())
 
     def test_what_is_written_is_noticed_without_a_signal(self, site: Site) -> None:
@@ -401,11 +426,13 @@ def _hear(manager: socket.socket, told: queue.SimpleQueue[str]) -> None:
             told.put(manager.recv(4096).decode())
 
 
-def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
-    """Certificates of the same host CA for other devices, by the thousand, and one for ours."""
+def test_ten_thousand_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
+    """Certificates of the same host CA for other devices, and one among them for ours."""
+    agent = site.start()
+    agent.wait_for("state", problems=())
     stranger = Address(b"\x77" * 20)
     until = world.now + timedelta(days=1)
-    for _ in range(2):
+    for _ in range(10):
         entries = [
             Entry(Hash32(secrets.token_bytes(32)), stranger, until, Hash32.zero())
             for _ in range(1000)
@@ -413,11 +440,14 @@ def test_thousands_of_events_of_others_hide_nothing(world: ChainWorld, site: Sit
         world.writer.issue(world.hosts.id, world.hosts.next_serial, entries)
         world.hosts.next_serial += 1000
     certificate = world.issue_host()
+    agent.wait_for("installed", changed=f"host-{certificate.hash.hex()[:16]}")
+    world.writer.revoke(world.users.id, [1])
+    while not is_revoked(site, world, 1):
+        agent.wait_for("installed", changed="revoked.krl")
+    agent.end(signal.SIGKILL)
     report = run_once(site.folder)
     assert report.domains[0].host_serial == certificate.serial
     assert report.all_problems == ()
-    world.writer.revoke(world.users.id, [1])
-    assert run_once(site.folder).changed == ("revoked.krl", "login.db")
 
 
 def test_a_log_that_takes_nothing_ends_no_agent(world: ChainWorld, site: Site) -> None:

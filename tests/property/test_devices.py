@@ -22,6 +22,7 @@ from dpki.devices.enrollment import (
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys
+from dpki.devices.request_text import as_parts, from_text
 from dpki.errors import CheckedFalse, MalformedInput
 from dpki.model import Address, DomainId, Hash32
 
@@ -58,6 +59,22 @@ def test_request_round_trip(nonce: int, deadline: int) -> None:
         KEYS, DOMAIN, REGISTRY, document, datetime.fromtimestamp(deadline, UTC), nonce
     )
     assert parse_request(encode_request(request)) == request
+
+
+@given(st.data(), st.binary(min_size=1, max_size=300), st.integers(1, 99))
+def test_a_request_in_parts_is_whole_or_refused(
+    drawn: st.DataObject, data: bytes, count: int
+) -> None:
+    """In any order, parts more than once; where one is missing, never something else."""
+    parts = as_parts(data, count)
+    scanned = drawn.draw(st.lists(st.sampled_from(parts), min_size=1))
+    text = "\n".join(scanned).encode()
+    if set(scanned) == set(parts):
+        assert from_text(text) == data
+    else:
+        with pytest.raises(MalformedInput, match="parts; missing: "):
+            from_text(text)
+    assert from_text("\n".join(drawn.draw(st.permutations([*scanned, *parts]))).encode()) == data
 
 
 @given(st.integers(0, len(REQUEST) - 1), st.integers(1, 255))

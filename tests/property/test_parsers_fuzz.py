@@ -31,7 +31,6 @@ ENDING_THEMSELVES = {
     "private-key",
     "journal",
     "agent-database",
-    "login-index",
 }
 CBOR = [
     "key-document",

@@ -138,8 +138,9 @@ class TestWaysBack:
         # They are ways in, where strict mode does not stand before them.
         device.stage.stop_sshd(device.server)  # type: ignore[arg-type]
         device.drop_in.unlink()
-        plain = f"HostKey {next(device.files.glob('host-*[0-9a-f]'))}"
-        certified = f"HostCertificate {next(device.files.glob('host-*-cert.pub'))}"
+        certificate = next(device.files.glob("host-*-cert.pub"))
+        plain = f"HostKey {str(certificate).removesuffix('-cert.pub')}"
+        certified = f"HostCertificate {certificate}"
         device.server = device.stage.start_sshd(
             "open", [plain, certified], include=device.main_config
         )

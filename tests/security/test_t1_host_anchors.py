@@ -50,7 +50,9 @@ def folder(device: Device) -> Path:
 
 def write(device: Device, *pairs: HostPair | None) -> None:
     anchored = [
-        AnchoredHost(p.certificate.hash, device.hosts.id, p.certificate.valid_before)
+        AnchoredHost(
+            p.certificate.hash, device.hosts.id, p.certificate.serial, p.certificate.valid_before
+        )
         for p in pairs
         if p is not None
     ]

@@ -75,7 +75,7 @@ def test_a_wallet_of_one_ca_and_the_key_of_another(device: Device) -> None:
     forged, thief = device.sign(second)
     device.anchor(forged)
     device.update()
-    refused_by_the_command(device, thief, "CA or serial is not the anchored one")
+    refused_by_the_command(device, thief, "not anchored")
 
 
 def test_anchored_under_another_serial(device: Device) -> None:
@@ -87,7 +87,27 @@ def test_anchored_under_another_serial(device: Device) -> None:
         entry=replace(device.known[0].entry, certificate_hash=forged.hash),
     )
     device.update()
-    refused_by_the_command(device, thief, "CA or serial is not the anchored one")
+    refused_by_the_command(device, thief, "not anchored")
+
+
+def test_a_stolen_wallet_that_anchors_a_certificate_again(device: Device) -> None:
+    """Under a second serial, and as a second CA's: neither harms, nor outlasts the revocation."""
+    second = Ca.users()
+    second.registered_at = device.users.registered_at
+    device.others.append(second)
+    certificate, key = device.sign()
+    device.anchor(certificate)
+    device.anchor(certificate)
+    device.known.append(replace(device.known[0], authority=second.id))
+    second.next_serial += 1
+    device.update()
+    enters(device, key)
+    device.users.revoked.add(certificate.serial)
+    device.update()
+    refused_by_sshd(device, key, "revoked by file")
+    # Nor with the KRL out of the way.
+    (device.files / "revoked.krl").write_bytes(revocation_list(snapshot()))
+    refused_by_the_command(device, key, "not anchored")
 
 
 def test_anchored_for_another_device(device: Device) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def test_a_revoked_certificates_session_ends_and_no_other(
     assert other.answers("still")
     assert unmarked.answers("still")
     assert device.update().ended == ()
+
+
+def test_a_certificate_that_was_anchored_again_ends_too(
+    device: Device, sessions: ExitStack
+) -> None:
+    """The attack: who stole an operator's wallet anchors his certificate a second time, to stay."""
+    serial, thief = enter(device, sessions, *MARK)
+    device.known.append(replace(device.known[-1], serial=serial + 1))
+    device.users.next_serial += 1
+    device.users.revoked.add(serial)
+    assert len(device.update().ended) == 1
+    assert thief.process.wait(20) != 0
 
 
 def test_an_expired_certificates_session_ends(device: Device, sessions: ExitStack) -> None:
@@ -216,7 +229,7 @@ def test_a_forged_record_ends_neither_the_listener_nor_a_stranger(
     sessions.callback(stranger.kill)
     folder = device.files / "sessions"
     for number in (device.server.process.pid, stranger.pid, os.getpid(), 1):
-        leave_record(str(folder), number, b"no certificate", marked=True)
+        leave_record(str(folder), number, f"{'00' * 32}-1-{'00' * 32}", marked=True)
     for name in ("1-../../x", "x", "0-00000000-0-" + "00" * 32):
         with_no_slash = name.replace("/", "_")
         (folder / with_no_slash).touch()

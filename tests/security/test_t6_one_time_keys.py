@@ -15,9 +15,10 @@ from dpki.certificates.keys import public_blob, ssh_blob
 from dpki.certificates.ssh import SshCertificate
 from dpki.chain.rpc import Call, Reader
 from dpki.devices.keys import load_device_keys, save_device_keys
-from dpki.devices.prekeys import PrekeySecret, add_prekeys
+from dpki.devices.prekeys import PREKEY_DIRECTORY, PrekeySecret, add_prekeys, erase_prekey
 from dpki.errors import DpkiError
 from tests.chain_world import ChainWorld, open_world
+from tests.faults import killed_anywhere
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,17 @@ def test_killed_between_keeping_and_erasing_it_goes_on(
     assert first.number not in supply(world)
     host = load_device_keys(world.key_folder).host_blobs
     assert host.count(ssh_blob(first.ssh.public_key())) == 1
+
+
+def test_erasing_takes_what_a_killed_command_left_of_the_key(tmp_path: Path) -> None:
+    """Else whoever takes the device later finds a copy of what was erased."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for _ in killed_anywhere(lambda: add_prekeys(folder, 2), folder):
+        for number in (1, 2):
+            erase_prekey(folder, number)
+        left = [path.name for path in (folder / PREKEY_DIRECTORY).glob("*")]
+        assert not [name for name in left if ".key" in name], left
 
 
 def test_a_disk_that_refuses_costs_no_certificate(

@@ -16,7 +16,7 @@ from dpki.devices.keys import (
     load_device_keys,
     save_device_keys,
 )
-from tests.faults import refused, resting, run_and_die, walk
+from tests.faults import killed_anywhere, refused, resting, run_and_die, walk
 from tests.service_host import (
     CONFIG,
     DIRECTORY,
@@ -107,6 +107,17 @@ def test_a_disk_that_refuses_any_one_change_and_all_after_it(tmp_path: Path) -> 
             put_on(root) if times % 2 else take_off(root)
             assert snapshot(root) == (snapshot(wanted) if times % 2 else before)
     assert times > 4
+
+
+def test_an_erased_host_key_leaves_no_copy_that_a_killed_command_made(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    save_device_keys(folder, generate_device_keys())
+    for _ in killed_anywhere(lambda: add_host_key(folder), folder):
+        add_host_key(folder)
+        add_host_key(folder)
+        erase_keys(folder, HOST_DIRECTORY, load_device_keys(folder).host_blobs[:-1])
+        (left,) = (folder / HOST_DIRECTORY).iterdir()
+        assert left.suffix == ".key"
 
 
 def test_old_host_keys_are_erased_one_by_one(tmp_path: Path) -> None:

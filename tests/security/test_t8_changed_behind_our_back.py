@@ -235,6 +235,15 @@ class TestUninstall:
         assert not device.files.exists()
         device.stage.run(["/usr/sbin/sshd", "-t", "-f", device.main_config])
 
+    def test_killed_before_sshd_was_told_it_is_told_all_the_same(
+        self, device: Device, told: Path
+    ) -> None:
+        """Else it would miss the files that it still asks for, and refuse everybody."""
+        device.drop_in.unlink()
+        self.take_off(device)
+        assert told.exists()
+        assert not device.files.exists()
+
     def test_a_drop_in_without_which_sshd_would_not_start_stays(
         self, device: Device, told: Path
     ) -> None:

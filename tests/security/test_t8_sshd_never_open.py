@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,21 @@ def test_the_old_host_pair_stays_until_sshd_was_told_of_the_new(device: Device) 
     assert old < {path.name for path in device.files.glob("host-*")}
     device.update()
     assert not old & {path.name for path in device.files.glob("host-*")}
+
+
+def test_the_folder_that_sshd_wants_is_as_its_own_unit_makes_it(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's unit makes everything private, and it is not the agent's alone."""
+    folder = tmp_path / "sshd"
+    monkeypatch.setattr(sshd, "_SEPARATION", folder)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    before = os.umask(0o077)
+    try:
+        sshd.verify_starts(sshd_binary(), device.main_config)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    folder.chmod(0o700)
+    sshd.verify_starts(sshd_binary(), device.main_config)
+    assert folder.stat().st_mode & 0o777 == 0o700, "somebody's, and as they left it"

@@ -21,6 +21,7 @@ from dpki.agent.host import (
     plan_uninstall,
     verify_may_change,
 )
+from dpki.agent.sshd import HEADER
 from dpki.agent.systemd import Systemctl
 from dpki.agent.unit import NAME, render_unit
 from dpki.bundle.codec import dumps
@@ -59,6 +60,17 @@ def test_it_leaves_the_host_as_it_found_it(root: Path) -> None:
     assert plan_uninstall(host, purge=False) == []
 
 
+def test_also_where_the_agent_was_tried_before_it_was_put_on(root: Path) -> None:
+    """`dpki agent once` makes the folder, and nobody else's is taken for one of its."""
+    (root / "etc/ssh/dpki-client").mkdir()
+    before = snapshot(root)
+    host = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
+    installed_by_the_agent(root)
+    carry_out(plan_install(host))  # type: ignore[arg-type]
+    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    assert snapshot(root) == before
+
+
 def test_nor_does_anything_of_its_ssh_client_stay(root: Path) -> None:
     before = snapshot(root)
     host = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
@@ -73,6 +85,39 @@ def test_nor_does_anything_of_its_ssh_client_stay(root: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["somebody's"]
     (folder / "somebody's").unlink()
     folder.rmdir()
+    assert snapshot(root) == before
+
+
+def test_nor_of_an_agent_that_was_killed_while_it_wrote(root: Path) -> None:
+    before = snapshot(root)
+    host = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
+    carry_out(plan_install(host))  # type: ignore[arg-type]
+    installed_by_the_agent(root)
+    left = ("dpki/.revoked.krl", "dpki/accounts/.ops", "dpki-client/.hosts.db")
+    for name in (*left, "sshd_config.d/.10-dpki.conf"):
+        (root / f"etc/ssh/{name}.0123456789ab.tmp").write_bytes(b"x")
+    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    assert snapshot(root) == before
+
+
+def test_what_an_earlier_device_toml_named_goes_too(root: Path) -> None:
+    """A drop-in without its files would have sshd refuse everybody; old host keys are keys."""
+    before = snapshot(root)
+    first = replace(host_of(root), config=replace(CONFIG, outbound=Outbound("telemetry")))
+    carry_out(plan_install(first))  # type: ignore[arg-type]
+    installed_by_the_agent(root)
+    (root / "etc/ssh/dpki-client/ssh_config").write_text(f"{HEADER}; …\n")
+    (root / "etc/ssh/dpki-client/client-01").write_bytes(b"private")
+    sshd = replace(
+        CONFIG.sshd,
+        directory=Path("/etc/ssh/elsewhere"),
+        drop_in=Path("/etc/ssh/sshd_config.d/05-dpki.conf"),
+    )
+    host = replace(host_of(root), config=replace(CONFIG, sshd=sshd))
+    carry_out(plan_install(host))  # type: ignore[arg-type]
+    (root / "etc/ssh/sshd_config.d/50-cloud-init.conf").write_text("PasswordAuthentication no\n")
+    carry_out(plan_uninstall(host, purge=False))  # type: ignore[arg-type]
+    (root / "etc/ssh/sshd_config.d/50-cloud-init.conf").unlink()
     assert snapshot(root) == before
 
 
@@ -155,10 +200,21 @@ def test_systemds_own_tool_takes_the_unit(root: Path) -> None:
     arguments = ["--dir", "/etc/dpki", "--root", str(root)]
     assert run(["agent", "install", *arguments]) == 0
     assert (root / "etc/systemd/system/multi-user.target.wants" / NAME).is_symlink()
-    assert Systemctl(root).is_enabled(NAME)
+    assert Systemctl(root).is_in_service(NAME)
     assert run(["agent", "uninstall", *arguments]) == 0
-    assert not Systemctl(root).is_enabled(NAME)
+    assert not Systemctl(root).is_in_service(NAME)
     assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("lacks", ["", "is-enabled", "is-active"])
+def test_a_service_is_one_that_runs_and_starts_at_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\ntest "$2" != "{lacks}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Systemctl().is_in_service(NAME) is (lacks == "")
 
 
 def test_a_rehearsal_changes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

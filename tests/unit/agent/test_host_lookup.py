@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dpki.agent.host_index import (
     make_host_index,
     write_lookup,
 )
+from dpki.agent.login import LENGTH
 from dpki.certificates.ssh import SshCertificate
 from dpki.errors import UsageError
 from dpki.model import AuthorityState
@@ -38,7 +39,12 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
 
     def write(self, *anchored: SshCertificate, age: timedelta = timedelta(hours=24)) -> None:
-        entries = [AnchoredHost(c.hash, self.hosts.id, c.valid_before) for c in anchored]
+        self.take(
+            *(AnchoredHost(c.hash, self.hosts.id, c.serial, c.valid_before) for c in anchored),
+            age=age,
+        )
+
+    def take(self, *entries: AnchoredHost, age: timedelta = timedelta(hours=24)) -> None:
         seen = snapshot(self.hosts, Ca.users())
         index = make_host_index(seen, entries, "*.example", NOW + age)
         self.path.write_bytes(encode_host_index(index))
@@ -84,6 +90,26 @@ def test_signed_and_not_anchored_ends_the_connection(desk: Desk) -> None:
     status, out, err = desk.ask(thief.blob)
     assert (status, out) == (1, "")
     assert "gate-1.example shows a certificate that is not anchored, or revoked" in err
+
+
+def test_anchored_again_by_the_thief_of_a_wallet(desk: Desk) -> None:
+    """Under a second serial, or by a second CA: that neither revives what is revoked, nor harms."""
+    certificate = desk.hosts.sign(1)
+    own = AnchoredHost(certificate.hash, desk.hosts.id, 1, certificate.valid_before)
+    again = (replace(own, serial=2**64 - 1), replace(own, authority=Ca.hosts().id))
+    desk.take(own, *again)
+    assert desk.ask(certificate.blob)[0] == 0
+    desk.take(*again)
+    assert desk.ask(certificate.blob)[:2] == (1, "")
+
+
+def test_a_certificate_that_only_its_ca_s_key_could_make(desk: Desk) -> None:
+    """Of a type that nobody knows, or cut off: it is not left to ssh's other files."""
+    whole = desk.hosts.sign().blob
+    desk.write()
+    signer = LENGTH.pack(len(desk.hosts.blob)) + desk.hosts.blob
+    for blob in (signer, LENGTH.pack(1) + b"x" + signer, whole[:40] + signer):
+        assert desk.ask(blob)[:2] == (1, "")
 
 
 def test_of_a_ca_that_counts_no_more(desk: Desk) -> None:
@@ -138,7 +164,7 @@ def test_a_missing_index_and_words_that_are_none(desk: Desk) -> None:
 
 def test_another_versions_index(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.write()
-    monkeypatch.setattr(host_lookup, "INDEX_VERSION", 2)
+    monkeypatch.setattr(host_lookup, "INDEX_VERSION", host_lookup.INDEX_VERSION + 1)
     assert "another version" in desk.ask(b"", "ORDER")[2]
 
 

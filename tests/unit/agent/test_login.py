@@ -137,7 +137,14 @@ def test_anchored_by_one_ca_and_signed_by_another(
     desk.change(
         certificates=(replace(indexed(other), authority=desk.users.id),),
     )
-    refused(desk, monkeypatch, capsys, "CA or serial", other.blob)
+    refused(desk, monkeypatch, capsys, "CA is not trusted here", other.blob)
+    second = Ca.users()
+    certificate = second.sign()
+    desk.change(
+        authorities=(indexed_ca(desk.users), indexed_ca(second)),
+        certificates=(replace(indexed(certificate), authority=desk.users.id),),
+    )
+    refused(desk, monkeypatch, capsys, "not anchored", certificate.blob)
 
 
 def test_another_serial_than_the_anchored_one(
@@ -145,7 +152,34 @@ def test_another_serial_than_the_anchored_one(
 ) -> None:
     """Else revoking the anchored serial would not reach the certificate."""
     desk.change(certificates=(replace(indexed(desk.certificate), serial=7),))
-    refused(desk, monkeypatch, capsys, "CA or serial")
+    refused(desk, monkeypatch, capsys, "not anchored")
+
+
+def test_anchored_again_by_the_thief_of_a_wallet(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under a second serial, or by a second CA: that neither revives what is revoked, nor harms."""
+    other = Ca.users()
+    own = indexed(desk.certificate)
+    again = (replace(own, serial=9), replace(own, authority=other.id))
+    authorities = (indexed_ca(desk.users), indexed_ca(other))
+    desk.change(authorities=authorities, certificates=(own, *again))
+    assert desk.ask(monkeypatch) == 0
+    capsys.readouterr()
+    desk.change(certificates=again)
+    refused(desk, monkeypatch, capsys, "not anchored")
+
+
+def test_one_of_many(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is found wherever it stands, and nothing between them is."""
+    certificates = [desk.users.sign(serial) for serial in range(1, 12)]
+    for count in range(len(certificates)):
+        desk.change(certificates=tuple(map(indexed, certificates[:count])))
+        for place, certificate in enumerate(certificates):
+            assert desk.ask(monkeypatch, certificate.blob) == (0 if place < count else 1)
+            assert (capsys.readouterr().out != "") is (place < count)
 
 
 def test_another_expiry_than_the_anchored_one(
@@ -222,7 +256,8 @@ def test_what_is_written_is_what_is_read(desk: Desk, tmp_path: Path) -> None:
         desk.index.certificates,
     )
     assert set(found.access) == set(desk.index.access)
-    for damage in (b"", b"text", desk.path.read_bytes()[:200]):
+    whole = desk.path.read_bytes()
+    for damage in (b"", b"text", *(whole[:end] for end in range(len(whole)))):
         desk.path.write_bytes(damage)
         assert load_index(desk.path) is None
     assert load_index(tmp_path / "none") is None
@@ -275,8 +310,8 @@ def test_a_record_that_can_not_be_left_refuses_only_who_must_leave_one(
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"not a database", b"SQLite format 3\0" + bytes(84)],
-    ids=["empty", "text", "header only"],
+    [b"", b"text", bytes(24), b"dpki login index" + b"\0\0\0\3\xff\xff\xff\xff"],
+    ids=["empty", "text", "zeros", "head only"],
 )
 def test_a_damaged_index_admits_nobody(
     desk: Desk,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +30,8 @@ from dpki.model import AuthorityId, Hash32
 
 BOOT = "0123abcd"
 HASH = "ab" * 32
-RECORD = parse_login_record(f"50-{BOOT}-100500-{HASH}-marked")
+NAMED = f"{'cd' * 32}-7-{HASH}"
+RECORD = parse_login_record(f"50-{BOOT}-100500-{NAMED}-marked")
 LISTENER = Process(10, 1, 0, "sshd", "sshd: /usr/sbin/sshd -D [listener] 0 of 10", 5.0, None, "")
 OWNER = Process(50, 10, 0, "sshd", "sshd: ops [priv]", 100.0, None, "")
 
@@ -40,12 +43,12 @@ def process(number: int, parent: int, *, session: int | None = None, scope: str 
 class TestRecords:
     def test_what_a_name_says(self) -> None:
         assert (RECORD.process, RECORD.boot, RECORD.moment) == (50, BOOT, 100.5)
-        assert RECORD.certificate.hex() == HASH
+        assert RECORD.named == (Hash32(b"\xcd" * 32), 7, Hash32(b"\xab" * 32))
         assert RECORD.is_marked
 
     def test_what_the_login_command_writes_is_read(self, tmp_path: Path) -> None:
         for marked in (False, True):
-            path = leave_record(str(tmp_path), os.getpid(), b"blob", marked)
+            path = leave_record(str(tmp_path), os.getpid(), NAMED, marked)
             record = parse_login_record(Path(path).name)
             assert record.is_marked is marked
             own = read_process(os.getpid())
@@ -57,12 +60,12 @@ class TestRecords:
         [
             "",
             "x",
-            f"0-{BOOT}-1-{HASH}",
-            f"50-{BOOT}-1-{HASH[2:]}",
-            f"50-{BOOT}-1-{HASH}-marke",
-            f"50-{BOOT.upper()}-1-{HASH}",
-            f"99999999999-{BOOT}-1-{HASH}",
-            f"50-{BOOT}-1-{HASH}\n",
+            f"0-{BOOT}-1-{NAMED}",
+            f"50-{BOOT}-1-{NAMED[2:]}",
+            f"50-{BOOT}-1-{NAMED}-marke",
+            f"50-{BOOT.upper()}-1-{NAMED}",
+            f"99999999999-{BOOT}-1-{NAMED}",
+            f"50-{BOOT}-1-{NAMED}\n",
         ],
     )
     def test_anything_else_is_refused(self, name: str) -> None:
@@ -139,7 +142,7 @@ class TestTheBoot:
         index = LoginIndex((), (), ())
         for boot, count in ((boot_id(), 0), (BOOT, 1)):
             monkeypatch.setenv(BOOT_VARIABLE, BOOT + "0" * 24)
-            (tmp_path / f"50-{boot}-100500-{HASH}-marked").touch()
+            (tmp_path / f"50-{boot}-100500-{NAMED}-marked").touch()
             assert len(end_sessions(tmp_path, index, datetime.now(UTC))) == count
             assert not any(tmp_path.iterdir())
 
@@ -219,3 +222,13 @@ def test_a_process_that_is_another_one_by_now_is_not_held() -> None:
     with sessions.ExitStack() as stack:
         assert sessions._hold(own, stack) is not None
         assert sessions._hold(replace(own, start=own.start - 1), stack) is None
+
+
+def test_a_process_that_ends_by_itself_meanwhile_is_no_failure() -> None:
+    child = subprocess.Popen(["true"])
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        child.wait()
+        sessions._send(descriptor, signal.SIGTERM)
+    finally:
+        os.close(descriptor)

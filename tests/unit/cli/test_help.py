@@ -37,7 +37,7 @@ HEAVY = (
 )
 
 
-def commands(word: str = "") -> Iterator[tuple[tuple[str, ...], Any]]:
+def commands(word: str | None = None) -> Iterator[tuple[tuple[str, ...], Any]]:
     def walk(path: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         for name, child in getattr(command, "commands", {}).items():
             yield from walk((*path, name), child)
@@ -191,6 +191,29 @@ def test_what_is_grown_of_one_word_is_what_the_whole_tree_has_there(
         lines = capsys.readouterr().out
         grow()([*path, "--help"], prog_name="dpki", standalone_mode=False)
         assert capsys.readouterr().out == lines
+
+
+def test_what_is_said_of_all_is_what_the_whole_tree_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["--help"], ["--version"], []):
+        status = run(arguments)
+        said = capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dpki.cli.app.grow", lambda word: grow())
+            assert run(arguments) == status
+        assert capsys.readouterr() == said
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from dpki.cli.app import run; run(['--help']);print(*sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {f"dpki.cli.{noun}" for noun in NOUNS} & set(done.stdout.split())
 
 
 def test_a_word_loads_only_what_is_its_own() -> None:

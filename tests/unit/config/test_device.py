@@ -232,6 +232,13 @@ def test_how_sshd_is_told(text: str, hook: object) -> None:
     assert parse_device_config(dump_device_config(config)) == config
 
 
+@pytest.mark.parametrize("folder", ["/etc/ssh", "/etc/ssh/sshd_config.d"])
+def test_sshds_own_folders_are_not_the_agents(folder: str) -> None:
+    """It would write over what is there, and sshd would include what is none of its business."""
+    with pytest.raises(ConfigError, match="own configuration lies"):
+        parse_device_config(MINIMAL + f'[sshd]\ndirectory = "{folder}"\n')
+
+
 class TestOutage:
     """`closed` needs another way in; the policy may be another one for single CAs."""
 
@@ -279,6 +286,7 @@ class TestOutbound:
             ('account = "t"\nhosts = "a b"', "not a host pattern"),
             ('account = "t"\nhost = "a"', "not a known key"),
             ('account = "t"\ndirectory = "/etc/ssh/dpki"', "uses sshd's folder"),
+            ('account = "t"\ndirectory = "/etc/ssh"', "uses sshd's folder"),
         ],
     )
     def test_what_ssh_could_not_be_given(self, lines: str, message: str) -> None:

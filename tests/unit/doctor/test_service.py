@@ -82,5 +82,5 @@ def test_without_systemd_it_was_not_checked(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceFailed, match="systemctl did not run"):
-        Systemctl().is_enabled(NAME)
+        Systemctl().is_in_service(NAME)
     assert service(replace(host, systemd=Systemctl())).level is Level.COULD_NOT_CHECK

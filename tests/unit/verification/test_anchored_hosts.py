@@ -68,7 +68,7 @@ def test_what_counts_and_what_does_not(scene: Scene) -> None:
     scene.anchor(ends=timedelta(0))
     scene.hosts.revoked.add(revoked.serial)
     assert scene.found() == tuple(
-        AnchoredHost(c.hash, scene.hosts.id, c.valid_before) for c in (good, nobodys)
+        AnchoredHost(c.hash, scene.hosts.id, c.serial, c.valid_before) for c in (good, nobodys)
     )
 
 
