@@ -77,10 +77,11 @@ class Enforcement:
         """Return what sshd does not enforce; asks it only when a file was touched, or it is due."""
         sshd, seen = self._sshd, self.look()
         if self._known is None or self._known[0] != seen or self.is_due:
-            drift: tuple[str, ...] = ()
-            try:
-                verify_effective(sshd.binary, sshd.config, options, self.accounts)
-            except (ConfigError, ServiceFailed) as error:
-                drift = (f"{error.message}; {error.hint}" if error.hint else error.message,)
-            self._known = (seen, self._clock(), drift)
+            drift = []
+            for account in sorted(self.accounts):
+                try:
+                    verify_effective(sshd.binary, sshd.config, options, [account])
+                except (ConfigError, ServiceFailed) as error:
+                    drift.append(f"{error.message}; {error.hint}" if error.hint else error.message)
+            self._known = (seen, self._clock(), tuple(dict.fromkeys(drift)))
         return self._known[2]

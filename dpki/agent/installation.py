@@ -108,6 +108,7 @@ class Installation:
                 for name, plan in plans.items()
             ),
             mode=installed.mode,
+            accounts=tuple(sorted(self._installer.enforcement.accounts)),
             problems=(
                 *merged.conflicts,
                 *client.problems,

@@ -99,6 +99,7 @@ class Observation:
         waiting: This device's own certificates likewise, a sentence each.
         pending: How many anchored certificates count only some blocks later.
         client: The best certificate for this device's SSH client, where it has a use for one.
+        begins: When the first of its own certificates begins that are not valid yet; None for none.
         is_reused: Whether all but the blocks was found out by an earlier look, and still holds.
     """
 
@@ -111,6 +112,7 @@ class Observation:
     waiting: tuple[str, ...] = ()
     pending: int = 0
     client: ClientPair | None = None
+    begins: datetime | None = None
     is_reused: bool = False
 
     def holds_in(self, snapshot: Snapshot, now: datetime) -> bool:
@@ -126,4 +128,5 @@ class Observation:
             and self.snapshot.devices == snapshot.devices
             and not (self.unconfirmed or self.waiting or self.pending)
             and all(now < certificate.valid_before for certificate in own)
+            and (self.begins is None or now < self.begins)
         )

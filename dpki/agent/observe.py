@@ -123,4 +123,5 @@ def observe(
         tuple(dict.fromkeys(opener.waiting)),
         len(everything) - len(known),
         client,
+        min(opener.begins, default=None),
     )

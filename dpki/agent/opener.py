@@ -59,6 +59,7 @@ class Opener:
         budget: The time that is left to fetch.
         waiting: The certificates that watchdogs have yet to confirm, a sentence each.
         failed: Leads that led nowhere.
+        begins: When those of them begin that are not valid yet.
     """
 
     reader: Reader
@@ -72,6 +73,7 @@ class Opener:
     budget: Deadline = field(default_factory=lambda: Deadline(FETCH_BUDGET))
     waiting: list[str] = field(default_factory=list)
     failed: list[Known] = field(default_factory=list)
+    begins: list[datetime] = field(default_factory=list)
 
     def best_host(self, known: Sequence[Known], problems: list[str]) -> HostPair | None:
         """Return the newest host certificate of this device that is valid and whose key is here."""
@@ -182,6 +184,8 @@ class Opener:
         if finding.verdict is not Verdict.VALID:
             if finding.reason == extended.awaited(*batch):
                 raise _Unconfirmed(finding.reason)
+            if finding.verdict is Verdict.NOT_YET_VALID:
+                self.begins.append(certificate.valid_after)
             raise CheckedFalse(f"{finding.verdict.value}: {finding.reason}")
         key = self._private_key(bundle, certificate)
         # Also one that an earlier look did not come to the end with.

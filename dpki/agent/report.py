@@ -133,6 +133,7 @@ class AgentReport:
     Attributes:
         domains: What is known of each trust domain; the first is the device's first.
         mode: Who decides a login at sshd.
+        accounts: Whose logins.
         problems: What is wrong beyond any one of them.
         changed: Files that were replaced or removed.
         restored: Those among them that somebody else had changed, made or removed.
@@ -147,6 +148,7 @@ class AgentReport:
 
     domains: tuple[DomainReport, ...]
     mode: Mode
+    accounts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
@@ -184,6 +186,7 @@ class AgentReport:
         return {
             **self.domains[0].to_json(),
             "mode": self.mode.label,
+            "accounts": dict.fromkeys(self.accounts, self.mode.label),
             "problems": list(self.all_problems),
             "changed": list(self.changed),
             "restored": list(self.restored),
@@ -199,6 +202,7 @@ class AgentReport:
     def lines(self) -> list[str]:
         """Return the report for people."""
         said = [f"mode: {self.mode.label}"]
+        said += [f"account {account}: {self.mode.label}" for account in self.accounts]
         for domain in self.domains:
             if len(self.domains) > 1:
                 said.append(f"trust domain {domain.name}: {domain.domain}")

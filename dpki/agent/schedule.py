@@ -33,7 +33,6 @@ The endpoint that is asked may learn of a block later than the one that hinted a
 THOROUGH = 300.0
 """Seconds in which a look may save what the one before found out."""
 
-
 LONGEST_SLEEP = 60.0
 """Seconds that a moment by the clock is waited for at most: the clock may be set meanwhile."""
 

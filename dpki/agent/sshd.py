@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from dpki.agent.drift import connections
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.errors import ConfigError, DpkiError, ServiceFailed
@@ -204,27 +206,30 @@ def verify_effective(
 ) -> None:
     """Check that the options are in force for each account, whatever other drop-ins say (claim T8).
 
+    sshd is asked about an ordinary connection, and about one that each Match block is for.
+
     Raises:
         ConfigError: Another value is in force; says which, for whom, and how to mend it.
         ServiceFailed: sshd does not accept its configuration.
     """
     expected = [(name, value) for name, value in options]
-    for account in sorted(accounts):
-        effective = _effective_options(binary, main_config, account)
+    for account, connection in product(sorted(accounts), connections(main_config)):
+        effective = _effective_options(binary, main_config, f"user={account},{connection}")
         for name, value in expected:
             found = effective.get(name.lower(), ["(unset)"])
             if value not in found:
                 raise ConfigError(
-                    f"sshd's {name.lower()} for account {account} is {found[0]!r}, not {value!r}",
+                    f"sshd's {name.lower()} for account {account} is {found[0]!r}, not {value!r}"
+                    f" (asked with {connection})",
                     hint=f"let {main_config} include the dpki drop-in before anything else, and"
                     " remove the other setting (look for Match blocks and other drop-ins)",
                 )
 
 
-def _effective_options(binary: Path, main_config: Path, account: str) -> dict[str, list[str]]:
+def _effective_options(binary: Path, main_config: Path, whose: str) -> dict[str, list[str]]:
     _make_separation_directory()
     output = run_checked(
-        [str(binary), "-T", "-f", str(main_config), "-C", f"user={account},host=none,addr=::1"],
+        [str(binary), "-T", "-f", str(main_config), "-C", whose],
         "sshd does not accept its configuration",
     )
     options: dict[str, list[str]] = {}

@@ -155,7 +155,7 @@ class Vouching:
             is_good = False
             try:
                 seen = observe_by(self.connect(checkpoint), replace(config, chain=AS_SIGNED))
-                is_good = not seen.problems
+                is_good = seen.is_reused or not seen.problems
                 return seen
             finally:
                 if not is_good:

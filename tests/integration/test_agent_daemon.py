@@ -91,6 +91,7 @@ def test_it_installs_follows_by_subscription_and_ends(world: ChainWorld, site: S
     assert agent.wait_for("stopped")
     status, report, said = site.call("status")
     assert (status, report["mode"], report["running"]) == (0, "strict", None)
+    assert report["last_run"]["accounts"] == dict.fromkeys(site.config.accounts, "strict")
     assert "running: no" in said
 
 
@@ -426,6 +427,7 @@ def _hear(manager: socket.socket, told: queue.SimpleQueue[str]) -> None:
             told.put(manager.recv(4096).decode())
 
 
+@pytest.mark.slow
 def test_ten_thousand_events_of_others_hide_nothing(world: ChainWorld, site: Site) -> None:
     """Certificates of the same host CA for other devices, and one among them for ours."""
     agent = site.start()

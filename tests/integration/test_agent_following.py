@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import pytest
 from dpki.agent.follow import SEARCH, Follower, Seen
 from dpki.agent.schedule import THOROUGH
 from dpki.bundle.content import Bundle
+from dpki.chain.rpc import Call
 from dpki.config.device import FIRST
 from tests.agents import Site, open_site
 from tests.chain_world import ChainWorld, open_world
+from tests.relay import open_relay
 
 
 class Watcher:
@@ -103,6 +105,20 @@ class TestAStandingProblem:
         assert seen.host is not None
         assert (seen.host.certificate.hash, seen.problems) == (certificate.hash, ())
 
+    def test_of_a_certificate_that_begins_later(self, world: ChainWorld, watcher: Watcher) -> None:
+        """It counts from its moment on, however long ago it was looked into."""
+        world.now += timedelta(hours=2)
+        certificate = world.issue_host()
+        watcher.look()
+        watcher.follower.fetch()
+        assert "not yet valid" in watcher.look().observation.problems[0]
+        assert watcher.look().observation.is_reused
+        before = watcher.follower.look(certificate.valid_after - timedelta(seconds=1))
+        assert before.observation.is_reused
+        host = watcher.follower.look(certificate.valid_after).observation.host
+        assert host is not None
+        assert host.certificate.hash == certificate.hash
+
     def test_of_a_device_that_is_retired(self, world: ChainWorld, watcher: Watcher) -> None:
         world.issue_host()
         world.writer.retire_device(world.keys.address)
@@ -147,6 +163,36 @@ def test_the_search_is_not_skipped(world: ChainWorld, watcher: Watcher) -> None:
     assert not watcher.look(SEARCH.total_seconds() - 1).observation.is_reused
     assert not watcher.look(1).observation.is_reused
     assert watcher.look(1).observation.is_reused
+
+
+def test_events_are_asked_for_where_there_are_new_ones_and_else_never(
+    world: ChainWorld, site: Site
+) -> None:
+    asked: list[str] = []
+
+    def note(call: Call, answer: object) -> object:
+        asked.append(call.method)
+        return answer
+
+    world.anchor_users(world.sign_user())
+    world.issue_host()
+    with open_relay(world.reader) as relay:
+        relay.tell = note
+        site.configure(rpc=(relay.url,))
+        watcher = Watcher(site)
+        watcher.look()
+        watcher.follower.fetch()
+        watcher.look()
+        assert "eth_getLogs" in asked
+        asked.clear()
+        for _ in range(3):
+            assert not watcher.look(THOROUGH).observation.is_reused
+        assert asked
+        assert "eth_getLogs" not in asked
+        world.anchor_users(world.sign_user())
+        assert len(watcher.look().observation.known) == 3
+        assert "eth_getLogs" in asked
+        watcher.follower.close()
 
 
 def test_keys_that_changed_are_tried(world: ChainWorld, site: Site, watcher: Watcher) -> None:

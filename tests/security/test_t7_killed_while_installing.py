@@ -41,6 +41,7 @@ def is_revoked(device: Device, certificate: SshCertificate) -> bool:
     return krl.is_revoked(device.users.blob, certificate.serial)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_nobody_is_locked_out_or_let_in_again(device: Device) -> None:
     old, _ = device.sign()
     device.anchor(old)
@@ -89,6 +90,7 @@ def contents(device: Device) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_killed_anywhere_in_files_mode_and_during_an_overlap(device: Device) -> None:
     """A revocation, a rotation, other settings, at once: none is half done in the end."""
     device.mode, device.fence = Mode.FILES, True
@@ -120,6 +122,7 @@ def test_killed_anywhere_in_files_mode_and_during_an_overlap(device: Device) -> 
     assert {"previous.conf", "break_glass", device.stage.account} <= set(names)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_while_it_remembers_it_forgets_nothing(tmp_path: Path) -> None:
     """The whole step on a real chain: its database, its keys, what it keeps and what it says."""
     with open_world(tmp_path) as world, open_site(world) as site:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpki.agent import disk, enforcement
+from dpki.agent.drift import connections
 from dpki.agent.host import Host, plan_uninstall
 from dpki.agent.install import Installed, Installer
 from dpki.agent.unit import render_unit, writable_paths
@@ -108,6 +109,21 @@ def test_another_drop_in_that_undoes_ours_is_told_until_it_is_gone(daemon: Daemo
     assert daemon.block().drift == ()
 
 
+def test_each_account_for_which_it_is_undone_is_told(daemon: Daemon) -> None:
+    device = daemon.device
+    both = {device.stage.account: (), "nobody": ()}
+    config = replace(device.config, accounts=both)
+    installer = Installer(config)
+    installer.install(device.plan())
+    device.main_config.write_text(
+        f"Match all\n  PasswordAuthentication yes\nMatch all\n{device.main_lines()}"
+    )
+    drift = installer.install(device.plan()).drift
+    assert [
+        account for account in sorted(both) for said in drift if f"account {account} " in said
+    ] == sorted(both)
+
+
 def test_a_configuration_that_sshd_no_longer_accepts_is_told(daemon: Daemon) -> None:
     device = daemon.device
     device.main_config.write_text(device.main_lines() + "NoSuchOption yes\n")
@@ -161,6 +177,17 @@ def test_a_file_that_an_include_names_elsewhere_counts(device: Device) -> None:
     daemon.block()
     inner.write_text("X11Forwarding yes\nPasswordAuthentication yes\n")
     assert daemon.block().drift
+
+
+def test_sshd_is_asked_about_a_connection_for_each_match_block(tmp_path: Path) -> None:
+    main = tmp_path / "sshd_config"
+    strange = "Match\nMatch all\nMatch 'Address 10.0.0.0/8\nMatch Address !10.0.0.0/8,*\n"
+    main.write_text(f"{strange}Match User x Address 10.*,192.168.0.0/16\nMatch LocalPort=2222\n")
+    assert connections(main) == [
+        "host=none,addr=::1,laddr=::1,lport=22,rdomain=",
+        "host=none,addr=10.0,laddr=::1,lport=22,rdomain=",
+        "host=none,addr=::1,laddr=::1,lport=2222,rdomain=",
+    ]
 
 
 def test_files_that_include_each_other_end(device: Device) -> None:

@@ -88,6 +88,10 @@ def test_a_corrupt_krl_is_never_installed(device: Device, damage: str) -> None:
         "Match User {account}\n  AuthorizedKeysFile .ssh/authorized_keys\n",
         "Match all\n  AuthorizedPrincipalsFile /etc/principals\n",
         "Match Address ::1\n  PasswordAuthentication yes\n",
+        "Match Address 10.0.0.0/8,!10.1.0.0/16\n  PasswordAuthentication yes\n",
+        "Match address=192.168.?.*  # at home\n  PasswordAuthentication yes\n",
+        "Match User {account} Host *.example.com\n  PasswordAuthentication yes\n",
+        'Match LocalPort "2222" LocalAddress 10.0.0.1\n  PasswordAuthentication yes\n',
     ],
 )
 def test_a_setting_that_overrides_ours_is_found(device: Device, other: str) -> None:
@@ -97,6 +101,20 @@ def test_a_setting_that_overrides_ours_is_found(device: Device, other: str) -> N
     with pytest.raises(ConfigError, match=r"is .* not"):
         device.update()
     assert not device.drop_in.exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Match LocalPort 2222 RDomain office\n  MaxSessions 3\n",
+        "Match Address 10.0.0.0/8 User somebody-else\n  PasswordAuthentication yes\n",
+    ],
+)
+def test_a_block_that_overrides_nothing_of_ours_is_nobodys_business(
+    device: Device, other: str
+) -> None:
+    device.main_config.write_text(f"{device.main_lines()}{other}")
+    assert device.update().drift == ()
 
 
 def test_a_main_configuration_that_does_not_include_the_drop_in(device: Device) -> None:

@@ -96,9 +96,11 @@ def test_what_sshd_does_not_enforce_is_a_no() -> None:
 
 
 def test_the_mode_shows_wherever_it_is_reduced() -> None:
-    files = replace(report(Evidence(1, 1)), mode=Mode.FILES)
+    files = replace(report(Evidence(1, 1)), mode=Mode.FILES, accounts=("ops", "root"))
     assert "mode: reduced (files)" in files.lines()
+    assert "account root: reduced (files)" in files.lines()
     assert files.to_json()["mode"] == "reduced (files)"
+    assert files.to_json()["accounts"] == {"ops": "reduced (files)", "root": "reduced (files)"}
     last = LastReport(files.to_json(), tuple(files.lines()))
     status = AgentStatus(last, is_installed=True, running=None)
     assert status.to_json()["mode"] == "reduced (files)"

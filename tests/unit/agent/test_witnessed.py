@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dpki.agent.memory import Memory, Seen
 from dpki.agent.observation import HostPair, Observation
+from dpki.agent.state import open_state
 from dpki.agent.witnessed import Heard, Vouching, hear, take_away, verify_agreed
-from dpki.config.witnesses import Witness, Witnesses
+from dpki.config.device import DeviceConfig
+from dpki.config.witnesses import Mode, Witness, Witnesses
 from dpki.errors import CouldNotCheck
-from dpki.model import AuthorityState
+from dpki.model import Address, AuthorityState
 from dpki.verification.checkpoint import Checkpoint
 from dpki.verification.verdict import Finding, Verdict
 from tests.fakes.chain import FakeChain
@@ -106,3 +109,39 @@ def test_a_connection_lasts_as_long_as_its_block(
     assert (made, closed) == ([checkpoint(7), checkpoint(8)], [checkpoint(7)])
     vouching.close()
     assert closed == made
+
+
+def test_a_standing_problem_costs_no_connection_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another endpoint may do better, once all is found out anew."""
+    made: list[Checkpoint] = []
+
+    @contextmanager
+    def connect_signed(urls: object, signed: Checkpoint, words: str) -> Iterator[SimpleNamespace]:
+        made.append(signed)
+        yield SimpleNamespace(evidence=lambda: words)
+
+    monkeypatch.setattr("dpki.agent.witnessed.connect_signed", connect_signed)
+    witness = Witnessing("a")
+    named = Witnesses((witness.publishes(tmp_path / "a", checkpoint(7)),), 1, Mode.INSTEAD)
+    config = DeviceConfig(DOMAIN.id, ("unused",), witnesses=named)
+    vouching = Vouching(named, DOMAIN.id, config.rpc, tmp_path / "seen")
+    seen = replace(SEEN, problems=("nobody has the bundle",))
+    with open_state(tmp_path) as state:
+
+        def look(*, is_reused: bool) -> int:
+            vouching.observe(
+                config,
+                Address(b"\xaa" * 20),
+                lambda: pytest.fail("endpoints without witnesses are asked"),
+                lambda *_: replace(seen, is_reused=is_reused),
+                state,
+                None,
+                SNAPSHOT.block.time,
+            )
+            return len(made)
+
+        turns = [False, True, True, False, True]
+        assert [look(is_reused=turn) for turn in turns] == [1, 2, 2, 2, 3]
+    vouching.close()
