@@ -171,7 +171,7 @@ def state_of(anvil: Anvil, *folders: Path) -> State:
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".lock" or path.name.endswith(("-wal", "-shm")) or path.is_dir():
                 continue
-            if path.suffix == ".db":
+            if path.suffix == ".db" and path.name != "login.db":
                 with sqlite3.connect(path) as plain:
                     journals[str(path)] = list(plain.iterdump())
                 continue

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import ipaddress
 import os
 import secrets
 import socket
+import ssl
 import subprocess
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +30,10 @@ from scripts.stage import free_port
 
 PROGRAM = "/usr/sbin/mosquitto"
 PASSWORDS = "/usr/bin/mosquitto_passwd"
+HUNG = 15.0
+"""Seconds after which somebody hangs."""
+
+CONNACK = b"\x20\x02\x00\x00"
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,48 @@ class Mosquitto:
         if self._process is not None:
             self._process.stop()
             self._process = None
+
+
+class HostileBroker:
+    """A broker that has the right certificate, and does what it likes with each connection."""
+
+    def __init__(self, authority: Authority, behave: Callable[[socket.socket], None]) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._behave = behave
+        self.port = self._listener.getsockname()[1]
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(authority.server, authority.key)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.settimeout(HUNG)
+                with connection, contextlib.suppress(OSError):
+                    self._behave(connection)
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+def over_tls(
+    authority: Authority, talk: Callable[[ssl.SSLSocket], None]
+) -> Callable[[socket.socket], None]:
+    """Shake hands as one should, read CONNECT, and go on with `talk`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.server, authority.key)
+
+    def behave(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(4096)
+            talk(secured)
+
+    return behave
 
 
 def _answers(port: int) -> bool:

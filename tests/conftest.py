@@ -83,3 +83,14 @@ def ssh_host() -> Iterator[Host]:
     """A host that ssh reaches."""
     with reachable_host() as host:
         yield host
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a program that is found as `ssh`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "ssh"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return program

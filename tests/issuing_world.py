@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +25,7 @@ from dpki.issuance.batch import BatchState
 from dpki.issuance.bench import Bench
 from dpki.issuance.index import NamedDevice
 from dpki.issuance.progress import silent
+from dpki.locks import hold
 from dpki.model import Address, Entry, Hash32
 from dpki.transactions.wallet import load_wallet
 from dpki.transactions.writer import DomainWriter
@@ -148,6 +150,28 @@ class World:
         """Return the environment of a command in a process of its own."""
         return os.environ | {"SOFTHSM2_CONF": str(self.softhsm.configuration)}
 
+    def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, *words],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run_twice(self, words: Sequence[str]) -> None:
+        """Run a command in two terminals; neither may issue before both can't go on without."""
+        with hold(self.admin.home.lock):
+            both = {self.start(words): "" for _ in range(2)}
+            for terminal in both:
+                assert terminal.stderr is not None
+                said = takewhile(lambda line: "waiting for" not in line, terminal.stderr)
+                both[terminal] = "".join(said)
+        for terminal, before in both.items():
+            _, after = terminal.communicate()
+            assert terminal.returncode == 0, before + after
+
     def hit(
         self, number: signal.Signals, kind: str, point: int, words: Sequence[str]
     ) -> subprocess.CompletedProcess[str]:
@@ -163,10 +187,11 @@ class World:
     def squeeze(self, limit: int, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a command in a process that can make no file larger than `limit` bytes.
 
-        To a program that is a disk that gets full at one write or another.
+        To a program that is a disk that gets full at one write or another. Python does not notice
+        it, and would leave compiled modules cut off, for all who come after.
         """
         program = (
-            "import resource, sys; from dpki.cli.app import main;"
+            "import resource, sys; sys.dont_write_bytecode = True; from dpki.cli.app import main;"
             " resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2);"
             " main(sys.argv[2:])"
         )

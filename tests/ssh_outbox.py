@@ -58,7 +58,7 @@ def _serve(stage: Stage) -> Host:
             f"IdentityFile {user}\nIdentitiesOnly yes\nIdentityAgent none\n"
             f"UserKnownHostsFile {known}\nGlobalKnownHostsFile /dev/null\n"
             # What an admin's own configuration must not be able to bring about.
-            "StrictHostKeyChecking no\nBatchMode no\n"
+            "StrictHostKeyChecking no\nBatchMode no\nNoHostAuthenticationForLocalhost yes\n"
         )
         return path
 

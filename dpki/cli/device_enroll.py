@@ -162,7 +162,8 @@ def enroll(
             dry_run=dry_run,
         )
         return
-    from dpki.cli.device_ssh_work import HostWishes, enroll_hosts
+    from dpki.cli.device_ssh_work import enroll_hosts
+    from dpki.cli.host_wish import HostWishes
     from dpki.remote.ssh import Connection
 
     wishes = HostWishes(

@@ -102,8 +102,8 @@ def collect(
         with output.working("collecting"):
             for where in places or ("broker",):
                 round_.look(where, config, ssh_config)
-        names = {device.address: device.name for device in Index(database).devices()}
-    taken = [_describe(one, names[one.device]) for one in round_.taken]
+        index = Index(database)
+        taken = [_describe(one, index.name_of(one.device)) for one in round_.taken]
     columns = ("name", "sequence", "block", "mode", "prekeys", "certificates")
     cells = [[row[c] if c != "certificates" else _words(row) for c in columns] for row in taken]
     output.table(columns, cells)
@@ -228,7 +228,7 @@ def _load_key(home: Home) -> SealingSecrets:
         raise DpkiError(f"{home.acknowledgement_key} is damaged: {error.message}") from None
 
 
-def _describe(statement: Statement, name: str) -> dict[str, object]:
+def _describe(statement: Statement, name: str | None) -> dict[str, object]:
     return {
         "name": name,
         "device": str(statement.device),

@@ -19,6 +19,7 @@ from dpki.cli.output import (
     say_receipt,
 )
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.spending import turn
 from dpki.cli.ssh_work import plan_of, revoke_plans
 from dpki.errors import CheckedFalse, DpkiError, UsageError
 from dpki.files import make_private_directory
@@ -36,6 +37,7 @@ from dpki.issuance.replacements import (
 )
 from dpki.issuance.standing import Standing, standings_of
 from dpki.issuance.workflow import issue_batch, resume
+from dpki.locks import hold
 from dpki.model import Address, AuthorityId, AuthorityState, DeviceState
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def replace_device(
         DpkiError: Some certificates could not be issued; everything else was done.
     """
     request = load_request(file)
-    with open_desk(home) as desk:
+    with open_desk(home) as desk, hold(desk.home.work_lock, turn(output)):
         job = _Job(output, desk, name, request)
         if job.is_done:
             output.say(f"{name} is replaced already")

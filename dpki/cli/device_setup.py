@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dpki.agent.follow import KEYS
 from dpki.chain.connect import connect_agreed
-from dpki.chain.snapshot import fetch_snapshot
+from dpki.chain.domain import Domain
+from dpki.chain.snapshot import DeviceRecord, fetch_snapshot
 from dpki.cli.options import argument
 from dpki.config import device as device_config
 from dpki.config.device import (
@@ -54,7 +55,7 @@ from dpki.files import (
     verify_writable,
     write_atomic,
 )
-from dpki.model import Address, DeviceState, DomainId
+from dpki.model import DeviceState, DomainId
 from dpki.transport.address import Broker, BrokerAddress
 
 REQUEST_LIFETIME = timedelta(days=7)
@@ -182,10 +183,10 @@ def set_up(directory: Path, config: DeviceConfig, prekeys: int) -> tuple[Enrollm
     if (directory / device_config.FILE_NAME).exists():
         return _set_up_again(directory, config), path
     with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
-        registry = chain.domain.devices
+        domain = chain.domain
     make_private_directory(directory)
     keys = _make_keys(directory / KEYS, prekeys)
-    request = _write_request(path, keys, config.domain, registry, nonce=0)
+    request = _write_request(path, keys, domain, nonce=0)
     # Last: with it the device is set up.
     save_device_config(directory, config)
     return request, path
@@ -224,19 +225,10 @@ def renew_request(
     """
     if only_expired and (standing := _standing_request(path)) is not None:
         return standing
-    config = load_device_config(directory)
-    keys = load_device_keys(directory / KEYS)
-    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
-        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
-    record = found.devices[keys.address]
-    if record.state is DeviceState.RETIRED:
-        raise CheckedFalse(
-            f"this device ({keys.address}) is retired",
-            hint="a retired device stays so for ever; set another one up",
-        )
+    domain, record = _look_up(directory, load_device_config(directory))
     if record.state is DeviceState.ACTIVE:
         return None
-    return _write_request(path, keys, config.domain, chain.domain.devices, nonce=record.nonce)
+    return _write_request(path, load_device_keys(directory / KEYS), domain, record.nonce)
 
 
 def _standing_request(path: Path) -> EnrollmentRequest | None:
@@ -261,21 +253,15 @@ def make_update(directory: Path, path: Path, change: Callable[[Path], object]) -
         CheckedFalse: The device is not enrolled, or retired; no key was made.
         CouldNotCheck: The chain could not be read; no key was made.
     """
-    config = load_device_config(directory)
-    keys = load_device_keys(directory / KEYS)
-    with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
-        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
-    registry, record = chain.domain.devices, found.devices[keys.address]
+    domain, record = _look_up(directory, load_device_config(directory))
     if record.state is not DeviceState.ACTIVE:
-        word = "retired" if record.state is DeviceState.RETIRED else "not enrolled yet"
         raise CheckedFalse(
-            f"this device ({keys.address}) is {word}",
+            f"this device ({record.address}) is not enrolled yet",
             hint="the admin enrols it with: dpki device enroll enroll.request --name NAME",
         )
     verify_writable(path)
     change(directory / KEYS)
-    keys = load_device_keys(directory / KEYS)
-    return _write_request(path, keys, config.domain, registry, nonce=record.nonce)
+    return _write_request(path, load_device_keys(directory / KEYS), domain, record.nonce)
 
 
 def make_joining(directory: Path, name: str, path: Path) -> EnrollmentRequest:
@@ -295,27 +281,34 @@ def make_joining(directory: Path, name: str, path: Path) -> EnrollmentRequest:
         raise UsageError(
             f"device.toml names no domain {name!r}", hint=f"it names: {', '.join(domains)}"
         )
-    config = domains[name]
-    keys = load_device_keys(directory / KEYS)
+    domain, record = _look_up(directory, domains[name])
+    return _write_request(path, load_device_keys(directory / KEYS), domain, record.nonce)
+
+
+def _look_up(directory: Path, config: DeviceConfig) -> tuple[Domain, DeviceRecord]:
+    """Return the domain, and how this device stands there.
+
+    Raises:
+        CheckedFalse: It is retired.
+        CouldNotCheck: The chain could not be read.
+    """
+    device = load_device_keys(directory / KEYS).address
     with connect_agreed(config.rpc, config.domain, config.quorum) as chain:
-        found = fetch_snapshot(chain.reader, chain.domain, devices=[keys.address])
-    record = found.devices[keys.address]
+        found = fetch_snapshot(chain.reader, chain.domain, devices=[device])
+    record = found.devices[device]
     if record.state is DeviceState.RETIRED:
         raise CheckedFalse(
-            f"this device ({keys.address}) is retired in the domain {name}",
+            f"this device ({device}) is retired in {config.domain}",
             hint="a retired device stays so for ever; set another one up",
         )
-    registry = chain.domain.devices
-    return _write_request(path, keys, config.domain, registry, nonce=record.nonce)
+    return chain.domain, record
 
 
-def _write_request(
-    path: Path, keys: DeviceKeys, domain: DomainId, registry: Address, *, nonce: int
-) -> EnrollmentRequest:
+def _write_request(path: Path, keys: DeviceKeys, domain: Domain, nonce: int) -> EnrollmentRequest:
     document = make_key_document(keys, sequence=nonce)
     document = replace(document, ssh_host=document.ssh_host[-KEPT_HOST_KEYS:])
     deadline = datetime.now(UTC) + REQUEST_LIFETIME
-    request = make_enrollment_request(keys, domain, registry, document, deadline, nonce)
+    request = make_enrollment_request(keys, domain.id, domain.devices, document, deadline, nonce)
     # Nothing in it is secret: it is carried to the admin by whatever means.
     write_atomic(path, encode_request(request), mode=PUBLIC)
     return request

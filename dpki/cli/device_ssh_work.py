@@ -5,6 +5,7 @@ Only ssh runs beside each other; the journal, the wallet and the token are this 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import dpki
+from dpki.cli.host_wish import HostWishes
 from dpki.cli.issuing import (
     describe_released,
     device_snapshot,
@@ -22,112 +24,26 @@ from dpki.cli.issuing import (
 )
 from dpki.cli.output import Output, say_receipt
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.spending import turn
 from dpki.cli.ssh_devices import named_wish
-from dpki.cli.wish import NAME, IssueWish
-from dpki.config.device import parse_allowances
-from dpki.config.values import verify_name
-from dpki.devices.enrollment import parse_request
-from dpki.errors import DpkiError, UsageError
+from dpki.cli.wish import IssueWish
+from dpki.devices.enrollment import EnrollmentRequest, parse_request
+from dpki.errors import DpkiError
 from dpki.files import load_bounded
 from dpki.issuance.enrolment import Enrolment, enroll_devices, rehearse_enrolments
 from dpki.issuance.index import NamedDevice
 from dpki.issuance.selection import parse_labels
 from dpki.issuance.workflow import issue_batch, resume
+from dpki.locks import hold
 from dpki.model import DeviceState
 from dpki.remote.scripts import FINISH, INSTALL, LONG, SET_UP, SHORT
-from dpki.remote.ssh import Connection, RemoteHost, verify_destination
-from dpki.remote.survey import SCRIPT, Needs, Survey, missing, parse_survey
+from dpki.remote.ssh import RemoteHost
+from dpki.remote.survey import SCRIPT, Survey, missing, parse_survey
 from dpki.remote.wheel import build_wheel, wheel_name
-
-HOST = "{host}"
-"""Stands for the host's name, without account and domain, in a device's name."""
 
 _WHEEL_LIMIT = 64 << 20
 _KEY_LIMIT = 64 << 10
-_PATHS = {"drop-in": "/etc/ssh/sshd_config.d/10-dpki.conf", "sshd-config": "/etc/ssh/sshd_config"}
-_INIT_OPTIONS = {"reload", "sshd-dir", "quorum", "prekeys", "directory", *_PATHS}
-
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True)
-class HostWishes:
-    """What was typed."""
-
-    hosts: tuple[str, ...]
-    name: str
-    fleet: str | None
-    labels: tuple[str, ...]
-    connection: Connection
-    jobs: int
-    allow: tuple[str, ...]
-    break_glass: Path | None
-    console_access: bool
-    rpc: tuple[str, ...]
-    gateways: tuple[str, ...]
-    init_options: tuple[str, ...]
-    directory: Path
-    install_directory: Path
-    install_from: str | None
-    service: bool
-    ca: str | None
-    hostnames: tuple[str, ...]
-    lifetime: str | None
-
-    def verify(self) -> None:
-        """Refuse what makes no sense, before any host is asked.
-
-        Raises:
-            UsageError: It doesn't.
-        """
-        self.connection.verify()
-        for host in self.hosts:
-            verify_destination(host)
-        names = [self.name_of(host) for host in self.hosts]
-        if len(set(names)) != len(names):
-            raise UsageError(
-                "two of the hosts would have the same name",
-                hint="let the hosts' names tell them apart: --name '{host}'",
-            )
-        if (self.break_glass is None) == (not self.console_access):
-            raise UsageError(
-                "how does one get in when certificates can't decide?",
-                hint="give either --break-glass FILE.pub (a key under no CA) or --console-access",
-            )
-        parse_allowances(self.allow)
-        parse_labels(self.labels, self.fleet)
-        if (self.ca is None) != (not self.hostnames):
-            raise UsageError("--ca and --hostname go together", hint="--hostname '{name}.example'")
-        if len(self.hosts) > 1 and any(NAME not in name for name in self.hostnames):
-            raise UsageError(
-                "several hosts can't answer to one name", hint="write {name} for each one's own"
-            )
-        if self.install_from is not None and self.install_from.startswith("-"):
-            raise UsageError("that is nothing that pip could install", hint="--install-from SPEC")
-        if unknown := set(self.options) - _INIT_OPTIONS:
-            raise UsageError(
-                f"{unknown.pop()[:40]!r} is no such option of dpki device init",
-                hint=f"there are: {', '.join(sorted(_INIT_OPTIONS))}",
-            )
-
-    @property
-    def options(self) -> dict[str, str]:
-        """Further options of `dpki device init`, by name."""
-        pairs = [text.partition("=") for text in self.init_options]
-        return {key: value for key, _, value in pairs}
-
-    @property
-    def needs(self) -> Needs:
-        """What each host is to have."""
-        drop_in, config = (Path(self.options.get(key, default)) for key, default in _PATHS.items())
-        return Needs(dpki.__version__, drop_in, config, self.service)
-
-    def name_of(self, host: str) -> str:
-        """Return what a host's device is to be called."""
-        plain = host.rpartition("@")[2]
-        if not plain.replace(".", "").isdigit():
-            plain = plain.partition(".")[0]
-        return verify_name(self.name.replace(HOST, plain.lower()))
 
 
 @dataclass(frozen=True)
@@ -164,8 +80,9 @@ def enroll_hosts(
             job.tell(found)
             return
         requests = job.prepare(found)
-        devices = job.enroll(requests, passphrase) if requests else {}
-        issued = job.issue(list(devices.values()), pin, passphrase) if devices else []
+        with hold(desk.home.work_lock, turn(output)):
+            devices = job.enroll(requests, passphrase) if requests else {}
+            issued = job.issue(list(devices.values()), pin, passphrase) if devices else []
         job.start({host: found[host] for host in devices})
         job.finish(devices, issued)
 
@@ -246,9 +163,8 @@ class _Job:
         writer = open_writer(desk, passphrase, output)
         due: dict[str, Enrolment] = {}
         addresses = {}
-        for host, data in requests.items():
+        for host, request in self._parsed(requests).items():
             try:
-                request = parse_request(data)
                 known = desk.index.device_at(request.device)
                 if known is None or not self._is_active(known):
                     wish = Enrolment(request, wishes.name_of(host), labels)
@@ -328,6 +244,24 @@ class _Job:
         addresses = "\n".join(str(device.address) for device in done.values())
         self._output.result({"devices": rows, "issued": issued}, addresses)
 
+    def _parsed(self, answers: dict[str, bytes]) -> dict[str, EnrollmentRequest]:
+        """Return the hosts' requests, without those of hosts that are one device."""
+        requests = {}
+        for host, data in answers.items():
+            try:
+                requests[host] = parse_request(data)
+            except DpkiError as error:
+                self._fail(host, error.message)
+        count = Counter(request.device for request in requests.values())
+        for host in [host for host, request in requests.items() if count[request.device] > 1]:
+            self._fail(
+                host,
+                "it is the same device as another of the hosts: one was copied, or lies; remove"
+                f" {self._wishes.directory} on the copy",
+            )
+            del requests[host]
+        return requests
+
     def _is_active(self, device: NamedDevice) -> bool:
         snapshot = device_snapshot(self._desk, [device])
         return snapshot.devices[device.address].state is DeviceState.ACTIVE
@@ -365,13 +299,17 @@ class _Job:
             ThreadPoolExecutor(max_workers=self._wishes.jobs) as pool,
         ):
             waiting = {pool.submit(act, host): host for host in wanted}
-            for number, future in enumerate(as_completed(waiting), start=1):
-                host = waiting[future]
-                try:
-                    answers[host] = future.result()
-                except DpkiError as error:
-                    self._fail(host, error.message.removeprefix(f"{host}: "))
-                self._output.notice(f"{doing}: {number} of {len(wanted)}")
+            try:
+                for number, future in enumerate(as_completed(waiting), start=1):
+                    host = waiting[future]
+                    try:
+                        answers[host] = future.result()
+                    except DpkiError as error:
+                        self._fail(host, error.message.removeprefix(f"{host}: "))
+                    self._output.notice(f"{doing}: {number} of {len(wanted)}")
+            finally:
+                # After Ctrl-C: those whose turn has not come are left alone.
+                pool.shutdown(wait=False, cancel_futures=True)
         return [(host, answers[host]) for host in wanted if host in answers]
 
     def _fail(self, host: str, why: str) -> None:

@@ -19,6 +19,7 @@ from dpki.cli.issuing import (
 )
 from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.spending import turn
 from dpki.cli.ssh_work import plan_of, revoke_plans
 from dpki.config.durations import parse_duration
 from dpki.errors import DpkiError, UsageError
@@ -37,6 +38,7 @@ from dpki.issuance.plan import (
 from dpki.issuance.reissue import Renewals, holder_of, plan_renewals
 from dpki.issuance.standing import Standing, standings_of
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
+from dpki.locks import hold
 from dpki.model import MAXIMUM_BATCH, Address, AuthorityId
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def reissue_all(
         DpkiError: Some could not be issued; all others were.
     """
     wish.verify()
-    with open_desk(home) as desk:
+    with open_desk(home) as desk, hold(desk.home.work_lock, turn(output)):
         job = _Job(output, desk, wish)
         writer = open_writer(desk, passphrase, output)
         with output.steps() as progress:

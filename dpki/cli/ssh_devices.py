@@ -20,6 +20,7 @@ from dpki.cli.issuing import (
 )
 from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.spending import turn
 from dpki.cli.ssh_work import revoke_plans
 from dpki.cli.wish import NAME, IssueWish, named_like, verify_wish, with_name
 from dpki.errors import DpkiError, UsageError
@@ -29,6 +30,7 @@ from dpki.issuance.plan import CertificateRequest, find_ssh_authority, profile_o
 from dpki.issuance.revocation import find_serials_of_devices, plan_revocation
 from dpki.issuance.selection import Selection
 from dpki.issuance.workflow import issue_batch, rehearse_batch, resume
+from dpki.locks import hold
 from dpki.model import MAXIMUM_BATCH, AuthorityId
 from dpki.verification.succession import find_predecessors
 
@@ -88,7 +90,7 @@ def rotate_devices(
     Raises:
         DpkiError: Some could not be issued; all others were.
     """
-    with open_desk(home) as desk:
+    with open_desk(home) as desk, hold(desk.home.work_lock, turn(output)):
         job = _Job(output, desk, wish.ca, devices.pick(desk.index.devices()))
         newest = newest_of(desk, job.line, job.devices)
 
@@ -146,25 +148,29 @@ class _Job:
                 self._rehearse(bench, writer, pieces, self._old() if revoke_old else {})
                 return
             report(output, resume(bench))
+            # Before anything new: what another admin issues meanwhile is not revoked with it.
+            old = self._old() if revoke_old else {}
             issued: list[dict[str, object]] = []
             for piece in pieces:
                 outcome = issue_batch(bench, piece)
                 report(output, outcome)
                 issued += [describe_released(r) for r in outcome.issued]
                 output.notice(f"{len(issued)} certificates are anchored")
-        revoked = self._revoke(writer, issued) if revoke_old else []
+        revoked = self._revoke(writer, issued, old) if revoke_old else []
         self._finish(issued, revoked)
 
     def _revoke(
-        self, writer: DomainWriter, issued: Sequence[dict[str, object]]
+        self,
+        writer: DomainWriter,
+        issued: Sequence[dict[str, object]],
+        old: dict[AuthorityId, tuple[int, ...]],
     ) -> list[dict[str, object]]:
         """Revoke what devices held before; only whoever has a new one loses the old one."""
         served = {one["subject"] for one in issued}
         self.devices = [device for device in self.devices if device.name in served]
-        fresh = {(one["ca"], one["serial"]) for one in issued}
         snapshot = device_snapshot(self._desk, [])
         plans = [
-            plan_revocation(snapshot, ca, [s for s in serials if (str(ca), s) not in fresh])
+            plan_revocation(snapshot, ca, [s for s in serials if s in old.get(ca, ())])
             for ca, serials in self._old().items()
         ]
         return revoke_plans(self._output, self._desk, writer, plans)

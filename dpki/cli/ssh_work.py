@@ -26,6 +26,7 @@ from dpki.cli.issuing import (
 from dpki.cli.output import Output, describe_rehearsal, format_cost
 from dpki.cli.reviewing import show_watchdogs
 from dpki.cli.session import Desk, now, open_desk, open_writer
+from dpki.cli.spending import turn
 from dpki.cli.wish import IssueWish, named_like, verify_wish
 from dpki.errors import DpkiError
 from dpki.issuance.chain import LiveChain
@@ -42,6 +43,7 @@ from dpki.issuance.selection import Selection
 from dpki.issuance.standing import Standing, as_on_chain, awaited_by, foreign_serials, standings_of
 from dpki.issuance.upkeep import certificate_named
 from dpki.issuance.workflow import issue_batch, rehearse_batch
+from dpki.locks import hold
 from dpki.model import AuthorityId
 from dpki.verification.succession import find_predecessors
 
@@ -80,7 +82,7 @@ def rotate_one(
     dry_run: bool,
 ) -> None:
     """Issue a device's next certificate; then revoke the earlier ones, if that is wanted."""
-    with open_desk(home) as desk:
+    with open_desk(home) as desk, hold(desk.home.work_lock, turn(output)):
         named = desk.index.find_device(device)
         authority = desk.index.find_authority(ca)
         snapshot = device_snapshot(desk, [named])

@@ -66,6 +66,14 @@ class Home:
         return self.directory / "issue.lock"
 
     @property
+    def work_lock(self) -> Path:
+        """The file whose lock is held by who first reads off what is left to do, and then does it.
+
+        Of two at once, each would do all of it. Whoever holds it may take the other lock, too.
+        """
+        return self.directory / "work.lock"
+
+    @property
     def certificates(self) -> Path:
         """Folder for issued certificates that go nowhere else."""
         return self.directory / "certificates"

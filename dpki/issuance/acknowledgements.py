@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
 from dpki.bundle.seal import SealingSecrets
-from dpki.devices.acknowledgement import Stage, Statement, verify_acknowledgement
+from dpki.devices.acknowledgement import (
+    AcknowledgedCertificate,
+    Stage,
+    Statement,
+    verify_acknowledgement,
+)
 from dpki.errors import MalformedInput, OutOfSequence, WrongContext
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
@@ -46,8 +53,17 @@ class Acknowledgements:
 
     def newest(self) -> dict[Address, Heard]:
         """Return the newest of each device."""
+        return self._newest("")
+
+    def newest_of(self, device: Address) -> Heard | None:
+        """Return the newest of a device; None for one that has said nothing yet."""
+        return self._newest("WHERE device = ?", bytes(device)).get(device)
+
+    def _newest(self, where: str, *values: bytes) -> dict[Address, Heard]:
         rows = self._database.rows(
             "SELECT device, sequence, digest, block, mode, prekeys, taken FROM acknowledgements"
+            f" {where}",
+            *values,
         )
         with self._database.decoded():
             return {
@@ -81,6 +97,9 @@ class Acknowledgements:
     def record(self, statement: Statement, now: datetime) -> None:
         """Record what a device said; a trigger refuses what is not newer.
 
+        Of certificates that it was never issued nothing is kept: there is no end to what one that
+        lies could name.
+
         Raises:
             DpkiError: It could not be recorded.
         """
@@ -99,7 +118,7 @@ class Acknowledgements:
                 statement.prekeys,
                 to_timestamp(now),
             )
-            for one in statement.certificates:
+            for one in self._issued(statement):
                 self._database.change(
                     "INSERT INTO acknowledged VALUES (?, ?, ?, ?, ?)"
                     " ON CONFLICT (device, authority, serial, hash)"
@@ -110,6 +129,19 @@ class Acknowledgements:
                     bytes(one.hash),
                     one.stage.value,
                 )
+
+    def _issued(self, statement: Statement) -> Iterator[AcknowledgedCertificate]:
+        """Yield those of a device's certificates that this journal has for it."""
+        for one in statement.certificates:
+            rows = self._database.rows(
+                "SELECT certificate FROM certificates JOIN batches ON batches.number = batch"
+                " WHERE device = ? AND authority = ? AND serial = ?",
+                bytes(statement.device),
+                bytes(one.authority),
+                one.serial,
+            )
+            if any(hashlib.sha256(cast(bytes, blob)).digest() == one.hash for (blob,) in rows):
+                yield one
 
 
 def take_in(
@@ -134,10 +166,10 @@ def take_in(
     statement = verify_acknowledgement(message.data, secret, domain)
     if statement.device != message.topic.device:
         raise WrongContext(f"it is of device {statement.device}, in another's place")
-    if Index(database).device_at(statement.device) is None:
+    if Index(database).name_of(statement.device) is None:
         raise WrongContext(f"device {statement.device} has no name here")
     heard = Acknowledgements(database)
-    before = heard.newest().get(statement.device)
+    before = heard.newest_of(statement.device)
     if before is not None and before.digest == statement.digest:
         return None
     if before is not None and statement.sequence <= before.sequence:

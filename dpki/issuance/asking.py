@@ -203,9 +203,12 @@ def leave_answers(transport: Transport, answers: dict[Address, bytes]) -> None:
     """
     if not answers:
         return
-    lying = {m.topic.device: m.data for m in transport.receive(Kind.ANSWER, DEADLINE)}
+    is_there = {
+        message.topic.device: message.data == answers.get(message.topic.device)
+        for message in transport.receive(Kind.ANSWER, DEADLINE)
+    }
     for device, data in answers.items():
-        if lying.get(device) != data:
+        if not is_there.get(device):
             transport.send(Topic(Kind.ANSWER, device), data, DEADLINE)
 
 

@@ -193,6 +193,17 @@ class Index:
             return device
         return None
 
+    def name_of(self, address: Address) -> str | None:
+        """Return what the device with this address is called here; None for one without a name.
+
+        Its key document is not read, as it is for a `NamedDevice`.
+        """
+        for (name,) in self._database.rows(
+            "SELECT name FROM devices WHERE address = ?", bytes(address)
+        ):
+            return cast(str, name)
+        return None
+
     def _devices(self, where: str, *values: Scalar) -> tuple[NamedDevice, ...]:
         rows = self._database.rows(
             f"SELECT name, address, document FROM devices {where} ORDER BY name", *values

@@ -8,13 +8,12 @@ is ever sent.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from dpki.errors import HostFailed, UsageError
-from dpki.strict_ssh import REFUSED, ssh_command
+from dpki.strict_ssh import REFUSED, ssh_command, talking
 
 ANSWER_LIMIT = 256 << 10
 """Bytes that a host may answer with: a request has far fewer."""
@@ -101,32 +100,29 @@ class RemoteHost:
         """
         line = " ".join(_quoted(word) for word in ("sh", "-c", script, "dpki", *words))
         command = self.connection.command(self.destination, self.prefix + line)
+        answer = b""
         try:
-            done = subprocess.run(
-                command,
-                input=given,
-                capture_output=True,
-                check=False,
-                timeout=deadline.total_seconds(),
-            )
-        except subprocess.TimeoutExpired:
+            with talking(command, given, deadline) as talk:
+                for piece in talk:
+                    answer += piece
+                    if len(answer) > ANSWER_LIMIT:
+                        raise HostFailed(f"{self.destination} answered with too much")
+        except TimeoutError:
             raise HostFailed(
                 f"{self.destination} did not answer within {deadline.total_seconds():.0f} s",
                 hint="look at the host, then run the command again: it goes on with what is left",
             ) from None
         except OSError as error:
             raise HostFailed(f"ssh can't be run: {error.strerror}", hint="install it") from error
-        if done.returncode == REFUSED:
+        if talk.status == REFUSED:
             raise HostFailed(
-                f"{self.destination} was not reached: {_last_line(done.stderr)}",
+                f"{self.destination} was not reached: {_last_line(talk.words)}",
                 hint=f"try: ssh {self.destination} true; an unknown host key is never accepted:"
                 " compare it, and put it into known_hosts yourself",
             )
-        if done.returncode != 0:
-            raise HostFailed(f"{self.destination}: {_last_line(done.stderr)}")
-        if len(done.stdout) > ANSWER_LIMIT:
-            raise HostFailed(f"{self.destination} answered with too much")
-        return done.stdout
+        if talk.status != 0:
+            raise HostFailed(f"{self.destination}: {_last_line(talk.words)}")
+        return answer
 
 
 def _quoted(word: str) -> str:
@@ -135,7 +131,7 @@ def _quoted(word: str) -> str:
 
 def _last_line(said: bytes) -> str:
     """Return the last thing that was said, without what a terminal would obey."""
-    lines = [line for line in said[-4096:].decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     last = (
         errors[-1].removeprefix("error: ") if errors else lines[-1] if lines else "it said nothing"

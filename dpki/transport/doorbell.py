@@ -18,7 +18,10 @@ from dpki.transport.address import Broker
 from dpki.transport.mqtt_connection import connected
 
 FLOOD = 200.0
-"""Rings at once, and `RATE` a second from then on: whoever rings more often is hung up on."""
+"""Rings at once, and `RATE` a second from then on: whoever rings more often is hung up on.
+
+What is no ring is counted like one: also that costs a device work.
+"""
 
 RATE = 2.0
 
@@ -63,7 +66,8 @@ def listen(
         left, at = FLOOD, time.monotonic()
         while not over.is_set():
             now = time.monotonic()
-            left, at = min(FLOOD, left + (now - at) * RATE) - len(connection.inbox), now
+            left = min(FLOOD, left + (now - at) * RATE) - max(1, len(connection.inbox))
+            at = now
             if connection.inbox:
                 connection.inbox.clear()
                 rung()

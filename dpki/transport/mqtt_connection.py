@@ -27,12 +27,17 @@ from dpki.transport.address import BrokerAddress
 LARGEST = 256 << 10
 """Bytes of a packet, at most: a message of 192 KiB and its topic."""
 
+WAITING = 256
+"""Messages that wait to be taken, at most; brokers may begin to deliver before they agree to."""
+
 KEEPALIVE = 30
 """Seconds after which a silent connection is asked whether it still stands."""
 
 # What hostile packets bring about in paho, beside what it means to raise.
 _BROKEN = (OSError, ValueError, LookupError, TypeError, struct.error)
 _REFUSED = "Not authorized", "Bad user name or password"
+# The first byte of a PUBLISH packet, and in it of all but quality of service 0.
+_PUBLISH, _TYPE, _QUALITY = 0x30, 0xF0, 0x06
 
 
 class _Bounded(Client):
@@ -78,6 +83,10 @@ class _Bounded(Client):
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._in_packet["remaining_length"] > LARGEST:
             raise ConnectionError("a packet is too large")
+        command = self._in_packet["command"]
+        if command & _TYPE == _PUBLISH and command & _QUALITY:
+            # Nobody asked for it, and paho would keep it until the broker says otherwise.
+            raise ConnectionError("a message is to be kept")
         return super()._sock_recv(bufsize)
 
 
@@ -132,6 +141,8 @@ class Connection:
             code = self._client.loop(min(left, longest))
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise TransportUnavailable(f"{self._name} ended the connection")
+        if len(self.inbox) > WAITING:
+            raise TransportUnavailable(f"{self._name} sends what nobody waits for")
 
 
 @contextmanager

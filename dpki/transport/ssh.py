@@ -9,10 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import select
 import shlex
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +17,7 @@ from pathlib import Path
 
 from dpki.errors import TransportUnavailable
 from dpki.model import Address
-from dpki.strict_ssh import REFUSED, ssh_command
+from dpki.strict_ssh import REFUSED, Talk, ssh_command, talking
 from dpki.transport.address import SshAddress
 from dpki.transport.base import (
     MAXIMUM_MESSAGES,
@@ -35,7 +32,6 @@ from dpki.transport.base import (
 from dpki.transport.directory import SUFFIX, file_name, topic_of
 
 _LONGEST_LINE = (MESSAGE_LIMIT + 1) * 4 // 3 + 1024
-_LONGEST_WORDS = 4096
 
 # One line for each file: its name, and its content in base64.
 _LOOK = (
@@ -106,19 +102,22 @@ class SshTransport:
 
     def _run(self, command: str, data: bytes, deadline: timedelta) -> Iterator[bytes]:
         """Run a line in the host's `sh`, and yield the lines that it prints."""
-        end = time.monotonic() + deadline.total_seconds()
-        process = _start([*self._arguments(), f"sh -c {shlex.quote(command)}"], self.name)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+        words, line = [*self._arguments(), f"sh -c {shlex.quote(command)}"], b""
         try:
-            yield from self._talk(process, data, end)
-            self._verify_end(process, end)
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                pipe.close()
+            with talking(words, data, deadline) as talk:
+                for piece in talk:
+                    *whole, line = (line + piece).split(b"\n")
+                    yield from whole
+                    if len(line) > _LONGEST_LINE:
+                        raise TransportUnavailable(f"{self.name} prints without end")
+        except TimeoutError as error:
+            raise TransportUnavailable(f"{self.name} did not answer in time") from error
+        except OSError as error:
+            raise TransportUnavailable(
+                f"ssh, which {self.name} is reached with, could not be started: {error.strerror}",
+                hint="install OpenSSH's client",
+            ) from error
+        self._verify_end(talk)
 
     def _arguments(self) -> list[str]:
         address = self.address
@@ -130,54 +129,19 @@ class SshTransport:
             address.host,
         ]
 
-    def _talk(self, process: subprocess.Popen[bytes], data: bytes, end: float) -> Iterator[bytes]:
-        """Write the data and read lines until the process says no more."""
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        os.set_blocking(stdin.fileno(), False)
-        rest, line = memoryview(data), b""
-        while True:
-            if not rest and not stdin.closed:
-                stdin.close()
-            left = end - time.monotonic()
-            writers = [] if stdin.closed else [stdin]
-            readable, writable, _ = select.select([stdout], writers, [], max(0.0, left))
-            if not readable and not writable:
-                raise TransportUnavailable(f"{self.name} did not answer in time")
-            if writable:
-                try:
-                    rest = rest[os.write(stdin.fileno(), rest[:65536]) :]
-                except BrokenPipeError:
-                    rest = rest[:0]
-            if readable:
-                got = os.read(stdout.fileno(), 65536)
-                *whole, line = (line + got).split(b"\n")
-                yield from whole
-                if len(line) > _LONGEST_LINE:
-                    raise TransportUnavailable(f"{self.name} prints without end")
-                if not got:
-                    return
-
-    def _verify_end(self, process: subprocess.Popen[bytes], end: float) -> None:
+    def _verify_end(self, talk: Talk) -> None:
         """Refuse anything but success: half of what is there would look like all of it."""
-        try:
-            status = process.wait(max(0.1, end - time.monotonic()))
-        except subprocess.TimeoutExpired as error:
-            raise TransportUnavailable(f"{self.name} did not answer in time") from error
-        if status == 0:
+        if talk.status == 0:
             return
-        assert process.stderr is not None
-        os.set_blocking(process.stderr.fileno(), False)
-        words = _words(process.stderr.read(_LONGEST_WORDS) or b"")
-        if status == REFUSED and "Host key verification failed" in words:
+        words = _words(talk.words)
+        if talk.status == REFUSED and "Host key verification failed" in words:
             raise TransportUnavailable(
                 f"the host key of {self.name} is not the one that is known for it, or none is",
                 hint="find out which key the host has, by another way; enter it in known_hosts, or"
                 " trust the domain's host CA: dpki ssh known-hosts",
             )
         raise TransportUnavailable(
-            f"{self.name} failed with status {status}: {words}",
+            f"{self.name} failed with status {talk.status}: {words}",
             hint="does this work: ssh, without a question, to that host; and is the folder there?",
         )
 
@@ -193,18 +157,6 @@ def parse_line(line: bytes) -> Message | None:
     except binascii.Error:
         return None
     return Message(topic, data[: MESSAGE_LIMIT + 1]) if data else None
-
-
-def _start(command: list[str], name: str) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    except OSError as error:
-        raise TransportUnavailable(
-            f"ssh, which {name} is reached with, could not be started: {error.strerror}",
-            hint="install OpenSSH's client",
-        ) from error
 
 
 def _words(data: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +74,11 @@ class Hosts:
 
     def enroll(self, *hosts: str, more: tuple[str, ...] = (), folder: str = "") -> Result:
         """Enrol hosts that share nothing, or (one host) with a folder of its own."""
+        words = self.words(*hosts, more=more, folder=folder)
+        return self.world.dpki(*words, *self.world.admin.option)
+
+    def words(self, *hosts: str, more: tuple[str, ...] = (), folder: str = "") -> list[str]:
+        """Return the command that enrols them."""
         place = self.folder(folder or hosts[0])
         options = {
             "sshd-config": place / "sshd_config",
@@ -82,8 +89,7 @@ class Hosts:
         init = [w for key, value in options.items() for w in ("--init-option", f"{key}={value}")]
         words = ["device", "enroll", "--ssh", *hosts, "--ssh-config", str(self.config), *init]
         words += ["--dir", str(place / "dpki"), "--install-dir", str(place)]
-        words += ["--no-service", "--console-access", *more]
-        return self.world.dpki(*words, *self.world.admin.option)
+        return [*words, "--no-service", "--console-access", *more]
 
 
 @pytest.fixture
@@ -130,7 +136,8 @@ def test_a_host_key_that_is_unknown_or_another_is_never_accepted(
     known = hosts.known.read_bytes()
     before = state_of(world.anvil, world.admin.home.directory, hosts.folder("stranger"))
     for host in ("stranger", "impostor"):
-        weaker = ("--ssh-option", "StrictHostKeyChecking=accept-new")
+        options = ("StrictHostKeyChecking=accept-new", "NoHostAuthenticationForLocalhost=yes")
+        weaker = tuple(word for option in options for word in ("--ssh-option", option))
         result = hosts.enroll(host, more=weaker, folder="stranger")
         assert result.status == 1
         assert "Host key verification failed" in result.message
@@ -176,6 +183,47 @@ def test_a_host_that_fails_holds_no_other_up(hosts: Hosts, world: World) -> None
     assert result.message.startswith("1 hosts are done, and 2 hosts failed: ")
     listed: Any = ok(world.dpki("device", "list", "--device", "hatch", *world.admin.option))
     assert listed["devices"][0]["state"] == "active"
+
+
+def test_hosts_that_are_one_device_are_no_devices(hosts: Hosts, world: World) -> None:
+    """One was copied from the other, or one repeats what the other answered."""
+    for name in ("twin-1", "twin-2"):
+        hosts.start(name)
+    before = world.devices()
+    # The hosts share a folder, and so the keys in it.
+    result = hosts.enroll("twin-1", "twin-2", more=("--jobs", "1"))
+    assert result.status == 1
+    assert result.message.startswith("0 hosts are done, and 2 hosts failed: ")
+    assert "twin-1: it is the same device as another of the hosts" in result.message
+    assert "twin-2: it is the same device as another of the hosts" in result.message
+    assert world.devices() == before
+
+
+def test_ctrl_c_leaves_the_other_hosts_alone(world: World, fake_ssh: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    fake_ssh.write_text(f"#!/bin/sh\necho $$ >> {asked}; sleep 1\n")
+    words = ["device", "enroll", "--ssh", "gate-7", "gate-8", "gate-9", "--console-access"]
+    words += ["--jobs", "1", *world.admin.option]
+    with world.start(words) as terminal:
+        until = time.monotonic() + 60
+        while not asked.exists():
+            assert time.monotonic() < until, "no host was ever asked"
+            time.sleep(0.02)
+        terminal.send_signal(signal.SIGINT)
+        _, said = terminal.communicate(timeout=60)
+    assert terminal.returncode == 130, said
+    assert len(asked.read_text().splitlines()) == 1
+
+
+def test_two_terminals_at_once(hosts: Hosts, world: World) -> None:
+    """One host, one certificate."""
+    hosts.start("window")
+    store = f"directory={world.admin.config.store.directories[0]}"
+    ok(hosts.enroll("window", more=("--init-option", store)))
+    words = hosts.words("window", more=HOSTED)
+    world.run_twice([*words, *world.admin.option])
+    listed: Any = ok(world.dpki("ssh", "list", "--device", "window", *world.admin.option))
+    assert len(listed["certificates"]) == 1
 
 
 def test_it_is_installed_where_it_is_missing(hosts: Hosts, world: World) -> None:

@@ -172,6 +172,19 @@ def test_killed_after_each_step(world: World) -> None:
         verify_replaced(world, name, old, request, number)
 
 
+@pytest.mark.parametrize("step", [(DomainWriter, "retire_device"), (Index, "label_devices")])
+def test_two_terminals_at_once(world: World, step: tuple[Any, str]) -> None:
+    """Whoever comes second finds it done; neither takes the name away, or issues twice."""
+    name, request = enrolled(world), born(world)
+    old = standing(world)[name]["device"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*step, dying(getattr(*step)))
+        with pytest.raises(Killed):
+            replace(world, name, request, "--yes")
+    world.run_twice(["device", "replace", name, str(request), "--yes", *world.admin.option])
+    verify_replaced(world, name, old, request)
+
+
 def test_really_killed_while_it_anchors(world: World) -> None:
     name, request = enrolled(world), born(world)
     old = standing(world)[name]["device"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
+from dpki.cli import ssh_devices
 from dpki.config.admin import StoreConfig
 from dpki.devnet.anvil import Anvil
 from dpki.model import AuthorityKind
@@ -35,20 +37,19 @@ FLEET = ("door-1", "door-2", "door-3")
 @pytest.fixture
 def fleet(world: World) -> World:
     """The world with three more devices, of which the third has never had a certificate."""
-    if len(listed(world)) == 1:
+    if "door-1" not in listed(world):
         for name in FLEET:
-            folder = world.admin.home.directory.parent / name
-            public = ("--domain", world.domain, "--rpc", world.anvil.url, "--console-access")
-            ok(world.dpki("device", "init", "--dir", folder, *public))
             site = "hh" if name != "door-2" else "b"
-            labels = ("--fleet", "doors", "--label", f"site={site}")
-            request = folder / "enroll.request"
-            ok(
-                world.dpki(
-                    "device", "enroll", request, "--name", name, *labels, *world.admin.option
-                )
-            )
+            enroll(world, name, "--fleet", "doors", "--label", f"site={site}")
     return world
+
+
+def enroll(world: World, name: str, *labels: str, prekeys: int = 16) -> None:
+    folder = world.admin.home.directory.parent / name
+    public = ("--domain", world.domain, "--rpc", world.anvil.url, "--console-access")
+    ok(world.dpki("device", "init", "--dir", folder, "--prekeys", str(prekeys), *public))
+    named = ("--name", name, *labels)
+    ok(world.dpki("device", "enroll", folder / "enroll.request", *named, *world.admin.option))
 
 
 def listed(world: World, *words: str) -> list[str]:
@@ -113,6 +114,61 @@ def test_a_fleet_from_enrolment_to_retirement(fleet: World) -> None:
         "gate-1": "active",
         "hatch": "retired",
     }
+
+
+def test_what_another_admin_issued_meanwhile_is_not_revoked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two who rotate at once would revoke each other's, and the device had none left."""
+    enroll(world, "ramp", prekeys=4)
+    ok(issue(world, "--device", "ramp"))
+    other = world.directory / "other"
+    shutil.copytree(world.admin.home.directory, other)
+    rotate = ("ssh", "rotate", "--ca", "hosts", "--device", "ramp")
+
+    def revoke(job: Any, *words: Any, real: Any = ssh_devices._Job._revoke) -> Any:
+        ok(world.dpki(*rotate, "--home", other))
+        return real(job, *words)
+
+    monkeypatch.setattr(ssh_devices._Job, "_revoke", revoke)
+    # Of two devices one has nothing to be rotated: that it is left out is not what this is about.
+    two = ("--device", "bare", "--revoke-old")
+    enroll(world, "bare")
+    world.dpki(*rotate, *two, *world.admin.option)
+    assert certificates(world, "--device", "ramp") == {"ramp": ["revoked", "anchored"]}
+    theirs: Any = ok(world.dpki("ssh", "list", "--device", "ramp", "--home", other))
+    assert [one["state"] for one in theirs["certificates"]] == ["revoked", "anchored"]
+
+
+@pytest.mark.parametrize("more", [(), ("--device", "gate-1")])
+def test_two_terminals_rotate_a_device(world: World, more: tuple[str, ...]) -> None:
+    """Each gets a one-time key of its own: none is refused, and none is used twice."""
+    name = f"pair-{len(more)}"
+    enroll(world, name, prekeys=4)
+    ok(issue(world, "--device", name, *more))
+    world.run_twice(
+        ["ssh", "rotate", "--device", name, *more, "--ca", "hosts", *world.admin.option]
+    )
+    assert certificates(world, "--device", name) == {name: ["anchored"] * 3}
+
+
+def test_a_supply_that_runs_out(world: World) -> None:
+    """It is said, costs nobody else anything, and the way on is the one that was said."""
+    rotate = ("ssh", "rotate", "--ca", "hosts", *world.admin.option)
+    for name, prekeys in (("lean", 1), ("rich", 4)):
+        enroll(world, name, prekeys=prekeys)
+        ok(issue(world, "--device", name))
+    both = ("--device", "lean", "--device", "rich")
+    ok(world.dpki(*rotate, *both))
+    short = world.dpki(*rotate, *both)
+    assert short.status == 1
+    assert "1 certificates were issued, and 1 were not: lean" in short.message
+    alone = world.dpki(*rotate, "--device", "lean")
+    assert alone.status == 2
+    assert "no key left that never had a certificate" in alone.message
+    assert "--keygen admin" in alone.err
+    ok(world.dpki(*rotate, "--device", "lean", "--keygen", "admin"))
+    assert len(certificates(world, "--device", "lean")["lean"]) == 3
 
 
 def test_certificates_for_the_devices_clients(fleet: World) -> None:

@@ -6,6 +6,7 @@ The chain is played; that a real one does the same is shown by tests/integration
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,20 @@ def test_an_answer_that_was_dropped_is_given_again_and_no_other(home: Home) -> N
     answer.unlink()
     home.turn()
     assert home.outcome(token, request) is Outcome.ENROLLED
+
+
+def test_answers_that_strangers_leave_fill_no_memory(home: Home) -> None:
+    token, request = home.give(), written()
+    home.put(make_asking(token, request))
+    for number in range(40):
+        stranger = Topic(Kind.ANSWER, Address(bytes([number]) * 20))
+        home.transport.send(stranger, bytes(MESSAGE_LIMIT), SOON)
+    tracemalloc.start()
+    home.turn()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert home.outcome(token, request) is Outcome.ENROLLED
+    assert peak < 10 * MESSAGE_LIMIT
 
 
 class TestNothingComesOfIt:

@@ -33,20 +33,23 @@ from dpki.errors import (
     WrongDomain,
 )
 from dpki.issuance.acknowledgements import Acknowledgements, take_in
+from dpki.issuance.batch import NewCertificate
 from dpki.issuance.database import Database
 from dpki.issuance.index import Index
+from dpki.issuance.journal import Journal
 from dpki.model import Address, AuthorityId, DomainId, Hash32
 from dpki.transport.base import MESSAGE_LIMIT, Kind, Message, Topic
 from tests.world import DOMAIN as WORLD
+from tests.world import Ca
 
 DOMAIN = WORLD.id
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS, OTHERS = generate_device_keys(), generate_device_keys()
 HOME = SealingSecrets(SealingSecrets.generate().x25519, None)
 READER = HOME.public.x25519
-CERTIFICATE = AcknowledgedCertificate(
-    AuthorityId(b"\x01" * 32), 17, Hash32(b"\x02" * 32), Stage.INSTALLED
-)
+CA = Ca.hosts()
+ISSUED = CA.sign(17, subject=KEYS.ssh_host[-1])
+CERTIFICATE = AcknowledgedCertificate(CA.id, 17, ISSUED.hash, Stage.INSTALLED)
 SAID = Statement(DOMAIN, KEYS.address, 100, 7, Hash32(b"\x03" * 32), "strict", 5, (CERTIFICATE,))
 
 
@@ -62,6 +65,8 @@ def said(**changes: object) -> bytes:
 def database(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path / "journal.db", DOMAIN) as database:
         Index(database).add_device("gate-1", KEYS.address, make_key_document(KEYS))
+        issued = NewCertificate(ISSUED, "gate-1", KEYS.address, pair_made_here=False, release=None)
+        Journal(database).add(CA.id, [issued])
         yield database
 
 
@@ -76,6 +81,19 @@ def test_a_true_one_is_taken_in_once(database: Database) -> None:
     assert heard.newest()[KEYS.address].sequence == 100
     place = (KEYS.address, CERTIFICATE.authority, 17, CERTIFICATE.hash)
     assert heard.stages() == {place: Stage.INSTALLED}
+
+
+def test_a_device_that_invents_certificates_fills_no_journal(database: Database) -> None:
+    """Nor does it speak for certificates of others, or of other words, that were issued."""
+    others = replace(CERTIFICATE, authority=AuthorityId(b"\x01" * 32))
+    invented = [others, replace(CERTIFICATE, hash=Hash32(b"\x02" * 32))]
+    invented += [replace(CERTIFICATE, serial=serial) for serial in range(18, 32)]
+    before = Acknowledgements(database).stages()
+    assert take(database, said(certificates=tuple(invented))) is not None
+    Index(database).add_device("gate-2", OTHERS.address, make_key_document(OTHERS))
+    stolen = make_acknowledgement(OTHERS, replace(SAID, device=OTHERS.address), READER)
+    assert take(database, stolen, OTHERS.address) is not None
+    assert Acknowledgements(database).stages() == before == {}
 
 
 class TestRefused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dpki.model import Address
 from dpki.transport.address import Broker
 from dpki.transport.doorbell import FLOOD, listen, ring, topic_of_bell
 from dpki.transport.mqtt_connection import connected
-from tests.brokers import Mosquitto
+from tests.brokers import CONNACK, Authority, HostileBroker, Mosquitto, over_tls
 
 DEVICE, OTHER = Address(b"\x01" * 20), Address(b"\x02" * 20)
 SOON = timedelta(seconds=20)
@@ -84,6 +85,31 @@ def test_ten_thousand_a_second_are_hung_up_on(mosquitto: Mosquitto) -> None:
     assert isinstance(listener.error, TransportUnavailable)
     assert "floods" in str(listener.error)
     assert 0 < listener.rings <= FLOOD + 1
+
+
+@pytest.mark.parametrize("packet", [b"\xd0\x00", b"\x30\x03\x00\x01x"])
+def test_a_broker_that_talks_without_end_is_hung_up_on(
+    mosquitto: Mosquitto, tmp_path: Path, packet: bytes
+) -> None:
+    """Whatever it says: also what rings nowhere costs a device work."""
+    authority = Authority.create(tmp_path / "tls")
+
+    def talk(connection: ssl.SSLSocket) -> None:
+        connection.sendall(CONNACK)
+        connection.recv(4096)
+        connection.sendall(b"\x90\x03\x00\x01\x00")
+        while True:
+            connection.sendall(packet * 100)
+
+    hostile = HostileBroker(authority, over_tls(authority, talk))
+    address = replace(mosquitto.broker.address, port=hostile.port)
+    broker = replace(mosquitto.broker, address=address, authority=authority.certificate)
+    listener = Listener(broker)
+    listener.thread.join(20)
+    listener.end()
+    hostile.close()
+    assert isinstance(listener.error, TransportUnavailable)
+    assert "floods" in str(listener.error)
 
 
 def test_and_what_came_through_costs_no_more_than_a_busy_chain() -> None:

@@ -5,11 +5,10 @@ What the messages themselves are proof against stands in test_t4_acknowledgement
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import socket
 import ssl
-import threading
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,41 +24,11 @@ from dpki.transport.base import MESSAGE_LIMIT, Kind, Message, Topic
 from dpki.transport.connect import open_broker
 from dpki.transport.mqtt_connection import LARGEST
 from dpki.transport.ssh import SshTransport, parse_line
-from tests.brokers import Authority, Mosquitto
+from tests.brokers import CONNACK, HUNG, Authority, HostileBroker, Mosquitto, over_tls
 from tests.ssh_outbox import Host
 
 TOPIC = Topic(Kind.ACKNOWLEDGEMENT, Address(b"\x01" * 20))
-SOON, HUNG = timedelta(seconds=1), 15.0
-CONNACK = b"\x20\x02\x00\x00"
-
-Behaviour = Callable[[ssl.SSLSocket], None]
-
-
-class HostileBroker:
-    """A broker that has the right certificate, and does what it likes with each connection."""
-
-    def __init__(self, authority: Authority, behave: Callable[[socket.socket], None]) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._behave = behave
-        self.port = self._listener.getsockname()[1]
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(authority.server, authority.key)
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                connection.settimeout(HUNG)
-                with connection, contextlib.suppress(OSError):
-                    self._behave(connection)
-
-    def close(self) -> None:
-        """End it."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
+SOON = timedelta(seconds=1)
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +50,6 @@ def serve(
     yield start
     for broker in running:
         broker.close()
-
-
-def over_tls(authority: Authority, talk: Behaviour) -> Callable[[socket.socket], None]:
-    """Shake hands as one should, read CONNECT, and go on with `talk`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority.server, authority.key)
-
-    def behave(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secured:
-            secured.recv(4096)
-            talk(secured)
-
-    return behave
 
 
 def until_hung_up(connection: socket.socket) -> None:
@@ -232,6 +188,44 @@ class TestHostile:
         with pytest.raises(TransportUnavailable, match="more than"):
             list(transport.receive(Kind.ACKNOWLEDGEMENT, timedelta(seconds=HUNG)))
 
+    @pytest.mark.parametrize("quality", [1, 2])
+    def test_messages_that_would_be_kept_until_the_broker_says_so(
+        self, serve: Callable[..., Broker], authority: Authority, quality: int
+    ) -> None:
+        """Asked for is quality of service 0, which needs no memory (MQTT 3.1.1, 3.8.4)."""
+        body = len(TOPIC.text).to_bytes(2, "big") + TOPIC.text.encode() + b"\x00\x01x"
+
+        def talk(connection: ssl.SSLSocket) -> None:
+            connection.sendall(CONNACK)
+            connection.recv(4096)
+            connection.sendall(b"\x90\x03\x00\x01\x00")
+            connection.sendall(bytes([0x30 | quality << 1, len(body)]) + body)
+            until_hung_up(connection)
+
+        transport = open_broker(serve(over_tls(authority, talk)))
+        with pytest.raises(TransportUnavailable, match="ended the connection"):
+            list(transport.receive(Kind.ACKNOWLEDGEMENT, timedelta(seconds=HUNG)))
+
+    def test_a_flood_before_it_agrees_fills_no_memory(
+        self, serve: Callable[..., Broker], authority: Authority
+    ) -> None:
+        body = len(TOPIC.text).to_bytes(2, "big") + TOPIC.text.encode() + bytes(16_000)
+        length = bytes([len(body) & 127 | 128, len(body) >> 7 & 127 | 128, len(body) >> 14])
+
+        def talk(connection: ssl.SSLSocket) -> None:
+            connection.sendall(CONNACK)
+            connection.recv(4096)
+            while True:
+                connection.sendall(b"\x30" + length + body)
+
+        broker = serve(over_tls(authority, talk))
+        for act in (
+            lambda: list(open_broker(broker).receive(Kind.REQUEST, timedelta(seconds=HUNG))),
+            lambda: open_broker(broker).send(TOPIC, b"x", timedelta(seconds=HUNG)),
+        ):
+            with pytest.raises(TransportUnavailable, match="sends what nobody waits for"):
+                act()
+
     def test_topics_that_nobody_asked_for_are_passed_over(
         self, serve: Callable[..., Broker], authority: Authority
     ) -> None:
@@ -271,6 +265,26 @@ class TestHosts:
             transport.send(TOPIC, b"x", timedelta(seconds=20))
         assert list(tmp_path.iterdir()) == []
 
+    def test_nor_is_a_connection_taken_over_that_asked_for_no_key(
+        self, ssh_host: Host, tmp_path: Path
+    ) -> None:
+        """Somebody's own ssh stands open to that host, by rules of its own."""
+        shared, config, outbox = tmp_path / "shared", tmp_path / "config", tmp_path / "outbox"
+        config.write_text(f"ControlPath {shared}\n{ssh_host.stranger.read_text()}")
+        where = ssh_host.folder(outbox)
+        command = ["ssh", "-F", config, "-MN", "-p", str(where.port), "-l", where.user, where.host]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as standing:
+            try:
+                until = time.monotonic() + HUNG
+                while not shared.exists():
+                    assert time.monotonic() < until, "ssh never connected"
+                    time.sleep(0.05)
+                with pytest.raises(TransportUnavailable, match="host key"):
+                    SshTransport(where, config).send(TOPIC, b"x", timedelta(seconds=20))
+            finally:
+                standing.terminate()
+        assert not outbox.exists()
+
     def test_a_folder_that_is_not_there_is_no_empty_one(
         self, ssh_host: Host, tmp_path: Path
     ) -> None:
@@ -294,6 +308,18 @@ class TestHosts:
         fake_ssh.write_text("#!/bin/sh\nexec cat /dev/zero\n")
         with pytest.raises(TransportUnavailable, match="without end"):
             list(_gate().receive(Kind.REQUEST, timedelta(seconds=HUNG)))
+
+    def test_a_host_that_prints_lines_without_end(self, fake_ssh: Path) -> None:
+        fake_ssh.write_text("#!/bin/sh\nexec yes\n")
+        with pytest.raises(TransportUnavailable, match="in time"):
+            _gate().send(TOPIC, b"x", SOON)
+        with pytest.raises(TransportUnavailable, match="more than"):
+            list(_gate().receive(Kind.REQUEST, timedelta(seconds=HUNG)))
+
+    def test_a_host_that_complains_without_end(self, fake_ssh: Path) -> None:
+        fake_ssh.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero >&2; echo gone >&2; exit 1\n")
+        with pytest.raises(TransportUnavailable, match=r"status 1: .*gone"):
+            _gate().send(TOPIC, b"x", timedelta(seconds=HUNG))
 
     def test_half_of_what_is_there_is_not_all_of_it(self, fake_ssh: Path) -> None:
         fake_ssh.write_text("#!/bin/sh\necho nothing; echo 'lost\x1b[31m' >&2; exit 255\n")
@@ -329,17 +355,6 @@ class TestHosts:
     )
     def test_lines_that_are_no_messages(self, line: bytes) -> None:
         assert parse_line(line) is None
-
-
-@pytest.fixture
-def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of a program that is found as `ssh`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "ssh"
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return program
 
 
 def _gate() -> SshTransport:

@@ -20,6 +20,8 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
     config.write_text(
         "Host *\nStrictHostKeyChecking no\nForwardAgent yes\nPermitLocalCommand yes\n"
         "LocalCommand id\nBatchMode no\nUpdateHostKeys yes\nRequestTTY force\n"
+        "VerifyHostKeyDNS yes\nNoHostAuthenticationForLocalhost yes\nControlPath /tmp/shared\n"
+        "ControlMaster auto\n"
     )
     weaker = [f"{name}=yes" for name in ("ForwardX11", "UpdateHostKeys", "PermitLocalCommand")]
     command = [*ssh_command(config, [*weaker, "Port=2222"]), "-G", "host.invalid"]
@@ -35,5 +37,9 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
         "permitlocalcommand": "no",
         "requesttty": "false",
         "clearallforwardings": "yes",
+        "verifyhostkeydns": "false",
+        "nohostauthenticationforlocalhost": "no",
+        "controlmaster": "false",
     }
     assert {name: said[name] for name in wanted} == wanted
+    assert said.get("controlpath", "none") == "none"
