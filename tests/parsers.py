@@ -405,7 +405,7 @@ def _certificate(data: bytes) -> object:
 
 
 def _request(data: bytes) -> object:
-    return verify_request(parse_request(data), DOMAIN, REGISTRY, NOW)
+    return verify_request(parse_request(data), DOMAIN, REGISTRY)
 
 
 def _at_login(data: bytes) -> object:

@@ -124,14 +124,18 @@ def leave_each(directory: Path, config: DeviceConfig, now: datetime) -> tuple[st
     Raises:
         DpkiError: Something could not be left, and stays due; the others were.
     """
-    left, failure = [], None
+    left: list[str] = []
+    failures: dict[str, DpkiError] = {}
     for name, each in config.each().items():
         try:
             if leave(folder_of(directory, name), each, now):
                 left.append(name)
         except DpkiError as error:
-            failure = error
-    if failure is not None:
+            failures[name] = error
+    if len(failures) > 1:
+        said = "; ".join(f"{name}: {error.message}" for name, error in failures.items())
+        raise DpkiError(said, hint="they stay due, and are tried again")
+    for failure in failures.values():
         raise failure
     return tuple(left)
 

@@ -219,9 +219,9 @@ def parse_request(data: bytes) -> EnrollmentRequest:
 
 
 def verify_request(
-    request: EnrollmentRequest, domain: DomainId, registry: Address, now: datetime
+    request: EnrollmentRequest, domain: DomainId, registry: Address
 ) -> VerifiedRequest:
-    """Check everything about a request that can be checked without asking the chain.
+    """Check what a request says, and that it is the device's; not whether it still is in time.
 
     Args:
         domain: The trust domain that it should be for.
@@ -231,7 +231,6 @@ def verify_request(
         WrongDomain: It is for another trust domain.
         SignatureInvalid: The signature is not the device's over exactly this, or a key of the
             document has not signed.
-        Expired: The deadline has passed.
         MalformedInput: The key document is malformed, or not the one for this nonce.
     """
     if request.domain != domain:
@@ -250,11 +249,6 @@ def verify_request(
         request.deadline,
     )
     _verify_signature(request.signature, message, request.device)
-    if now >= request.deadline:
-        raise Expired(
-            f"the request was good until {request.deadline:%Y-%m-%d %H:%M:%S} UTC",
-            hint="let the device make a new one (dpki device request), and check both clocks",
-        )
     document = parse_key_document(request.document)
     if document.sequence != request.nonce:
         raise MalformedInput("the key document's sequence is not the request's nonce")
@@ -268,6 +262,19 @@ def verify_request(
         deadline=request.deadline,
         signature=request.signature,
     )
+
+
+def verify_in_time(request: EnrollmentRequest | VerifiedRequest, now: datetime) -> None:
+    """Check that the contract would still take a request.
+
+    Raises:
+        Expired: The deadline has passed.
+    """
+    if now >= request.deadline:
+        raise Expired(
+            f"the request was good until {request.deadline:%Y-%m-%d %H:%M:%S} UTC",
+            hint="let the device make a new one (dpki device request), and check both clocks",
+        )
 
 
 def request_digest(

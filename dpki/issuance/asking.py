@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
-from dpki.devices.enrollment import RequestKind, verify_request
+from dpki.devices.enrollment import RequestKind, verify_in_time, verify_request
 from dpki.devices.token import (
     Answer,
     Asking,
@@ -116,7 +116,8 @@ def judge(database: Database, domain: Domain, message: Message, now: datetime) -
     if token.block is not None and bound:
         # Its deadline may have passed since.
         return Judged(asking, token, Outcome.ENROLLED)
-    verify_request(request, domain.id, domain.devices, now)
+    verify_request(request, domain.id, domain.devices)
+    verify_in_time(request, now)
     if request.kind is not RequestKind.ENROLL:
         raise MalformedInput("it asks for an update, which needs no token: dpki device update")
     return Judged(asking, token, _refusal(Index(database), token, request.device, now))

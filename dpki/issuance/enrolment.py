@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from dpki.chain.domain import Domain
 from dpki.chain.rpc import Reader
 from dpki.chain.snapshot import DeviceRecord, fetch_snapshot
-from dpki.devices.enrollment import EnrollmentRequest, RequestKind, VerifiedRequest, verify_request
+from dpki.devices.enrollment import (
+    EnrollmentRequest,
+    RequestKind,
+    VerifiedRequest,
+    verify_in_time,
+    verify_request,
+)
 from dpki.errors import CheckedFalse, UsageError
 from dpki.issuance.index import Index
 from dpki.issuance.selection import verify_labels
@@ -170,7 +176,7 @@ def _verify_enrolments(
     verified: list[VerifiedRequest] = []
     for wish in wishes:
         verify_labels(wish.labels)
-        one = verify_request(wish.request, domain.id, domain.devices, now)
+        one = verify_request(wish.request, domain.id, domain.devices)
         if one.kind is not RequestKind.ENROLL:
             raise UsageError(
                 "this is an update of a device's key document",
@@ -179,7 +185,9 @@ def _verify_enrolments(
         index.verify_free(wish.name, one.device)
         verified.append(one)
     records = _records(reader, domain, verified)
-    return [_Verified(one, _lacks(one, records[one.device])) for one in verified]
+    found = [_Verified(one, _lacks(one, records[one.device])) for one in verified]
+    _verify_in_time(found, now)
+    return found
 
 
 def _lacks(request: VerifiedRequest, record: DeviceRecord) -> bool:
@@ -199,7 +207,7 @@ def _verify_updates(
 ) -> list[_Verified]:
     verified: list[VerifiedRequest] = []
     for request in requests:
-        one = verify_request(request, domain.id, domain.devices, now)
+        one = verify_request(request, domain.id, domain.devices)
         if one.kind is not RequestKind.UPDATE:
             raise UsageError(
                 "this is a request to be enrolled",
@@ -219,7 +227,15 @@ def _verify_updates(
                 hint="let the device make a new one: dpki device rekey",
             )
         found.append(_Verified(one, is_due))
+    _verify_in_time(found, now)
     return found
+
+
+def _verify_in_time(verified: Sequence[_Verified], now: datetime) -> None:
+    """Check the deadlines of what is still to be sent: what the chain has was in time."""
+    for one in verified:
+        if one.is_due:
+            verify_in_time(one.request, now)
 
 
 def _records(

@@ -12,17 +12,26 @@ import pytest
 from dpki.agent.follow import KEYS
 from dpki.cli.device_setup import REQUEST_LIFETIME
 from dpki.config.device import load_device_config, save_device_config
-from dpki.devices.document import KeyDocument, make_key_document, parse_key_document
+from dpki.devices.document import (
+    KeyDocument,
+    document_digest,
+    make_key_document,
+    parse_key_document,
+)
 from dpki.devices.enrollment import (
     EnrollmentRequest,
     VerifiedRequest,
     encode_request,
     make_enrollment_request,
     parse_request,
+    verify_in_time,
     verify_request,
 )
 from dpki.devices.keys import load_device_keys
 from dpki.errors import Expired
+from dpki.issuance.database import Database
+from dpki.issuance.enrolment import Enrolment, enroll_devices
+from dpki.issuance.index import Index
 from tests.admins import Run, runner
 from tests.chain_world import ChainWorld, open_world
 
@@ -59,7 +68,8 @@ class Device:
 
     def verify(self) -> VerifiedRequest:
         domain = self.world.domain
-        return verify_request(self.request, domain.id, domain.devices, datetime.now(UTC))
+        verify_in_time(self.request, datetime.now(UTC))
+        return verify_request(self.request, domain.id, domain.devices)
 
     def let_it_expire(self, left: timedelta = timedelta(seconds=-1)) -> EnrollmentRequest:
         keys, domain = load_device_keys(self.folder / KEYS), self.world.domain
@@ -127,6 +137,22 @@ def test_one_that_still_counts_can_be_left(device: Device) -> None:
         lost()
         device.ask_again("--if-expired")
         assert device.verify()
+
+
+def test_what_the_chain_took_in_time_gets_its_name_later(device: Device, tmp_path: Path) -> None:
+    """Killed between the transaction and the name, and gone on with when the request is old."""
+    world, old = device.world, device.let_it_expire(timedelta(seconds=30))
+    later = old.deadline + timedelta(days=1)
+    with Database(tmp_path / "journal.db", world.domain.id) as database:
+        index = Index(database)
+        wishes = [Enrolment(old, "pump-17")]
+        with pytest.raises(Expired):
+            enroll_devices(world.reader, world.writer, index, wishes, later)
+        document = document_digest(old.document)
+        world.writer.enroll_device(old.device, document, old.deadline, old.signature)
+        (found,) = enroll_devices(world.reader, world.writer, index, wishes, later)
+        assert (found.name, found.receipt) == ("pump-17", None)
+        assert index.find_device("pump-17").address == old.device
 
 
 def test_whoever_is_enrolled_or_retired_has_nothing_to_ask_for(device: Device) -> None:

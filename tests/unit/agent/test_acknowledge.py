@@ -22,7 +22,7 @@ from dpki.config.device import DeviceConfig, DomainConfig
 from dpki.config.news import Acknowledge, News
 from dpki.devices.acknowledgement import Statement, verify_acknowledgement
 from dpki.devices.keys import generate_device_keys
-from dpki.errors import CheckedFalse, TransportUnavailable
+from dpki.errors import CheckedFalse, DpkiError, TransportUnavailable
 from dpki.model import Hash32, to_timestamp
 from dpki.transport.base import Kind
 from dpki.transport.directory import DirectoryTransport
@@ -142,3 +142,9 @@ class TestSeveralDomains:
         assert len(list((tmp_path / "partner").iterdir())) == 1
         (tmp_path / "outbox").unlink()
         assert leave_each(tmp_path, both, NOW) == ("first",)
+
+    def test_where_several_fail_each_is_named(self, tmp_path: Path, both: DeviceConfig) -> None:
+        for name in ("outbox", "partner"):
+            (tmp_path / name).touch()
+        with pytest.raises(DpkiError, match=r"^first: .*; partner: "):
+            leave_each(tmp_path, both, NOW)

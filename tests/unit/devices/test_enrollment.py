@@ -19,6 +19,7 @@ from dpki.devices.enrollment import (
     parse_request,
     request_digest,
     request_line,
+    verify_in_time,
     verify_request,
 )
 from dpki.devices.keys import generate_device_keys
@@ -67,7 +68,7 @@ class TestVectors:
         assert request.signature == case["signature"]
         assert list(request.proofs) == case["proofs"]
         assert digest_of(V, case) == case["eip712_digest"]
-        verified = verify_request(request, DomainId.parse(V["domain"]), registry, NOW)
+        verified = verify_request(request, DomainId.parse(V["domain"]), registry)
         assert str(verified.device) == V["device"]
         assert verified.key_document == case["key_document"]
 
@@ -161,7 +162,7 @@ class TestVerify:
     def test_the_real_one(self, request_: EnrollmentRequest) -> None:
         travelled = parse_request(encode_request(request_))
         assert travelled == request_
-        verified = verify_request(travelled, DOMAIN, REGISTRY, NOW)
+        verified = verify_request(travelled, DOMAIN, REGISTRY)
         assert verified.device == KEYS.address
         assert encode_key_document(verified.document) == request_.document
         assert verified.document.digest == verified.key_document
@@ -197,12 +198,12 @@ class TestVerify:
     )
     def test_every_altered_field(self, change: dict[str, Any], error: type[DpkiError]) -> None:
         with pytest.raises(error):
-            verify_request(dataclasses.replace(REQUEST, **change), DOMAIN, REGISTRY, NOW)
+            verify_request(dataclasses.replace(REQUEST, **change), DOMAIN, REGISTRY)
 
     def test_the_other_v(self) -> None:
         other = REQUEST.signature[:64] + bytes([27 + 28 - REQUEST.signature[64]])
         with pytest.raises(SignatureInvalid):
-            verify_request(dataclasses.replace(REQUEST, signature=other), DOMAIN, REGISTRY, NOW)
+            verify_request(dataclasses.replace(REQUEST, signature=other), DOMAIN, REGISTRY)
 
     def test_the_other_signature_of_the_same_key(self) -> None:
         # (r, n - s) with the other v recovers the same key; the contract refuses it, and so do we.
@@ -210,19 +211,19 @@ class TestVerify:
         v = 27 + 28 - REQUEST.signature[64]
         high = REQUEST.signature[:32] + s.to_bytes(32, "big") + bytes([v])
         with pytest.raises(SignatureInvalid):
-            verify_request(dataclasses.replace(REQUEST, signature=high), DOMAIN, REGISTRY, NOW)
+            verify_request(dataclasses.replace(REQUEST, signature=high), DOMAIN, REGISTRY)
 
     def test_another_registry(self) -> None:
         with pytest.raises(SignatureInvalid):
-            verify_request(REQUEST, DOMAIN, Address.zero(), NOW)
+            verify_request(REQUEST, DOMAIN, Address.zero())
 
     @pytest.mark.parametrize("late", [timedelta(), timedelta(days=1)])
     def test_too_late(self, late: timedelta) -> None:
         with pytest.raises(Expired, match="good until 2026-01-01 01:00:00 UTC"):
-            verify_request(REQUEST, DOMAIN, REGISTRY, DEADLINE + late)
+            verify_in_time(REQUEST, DEADLINE + late)
 
     def test_the_last_second(self) -> None:
-        verify_request(REQUEST, DOMAIN, REGISTRY, DEADLINE - timedelta(seconds=1))
+        verify_in_time(REQUEST, DEADLINE - timedelta(seconds=1))
 
     def test_a_signed_document_of_another_sequence(self) -> None:
         self._signed(encode_key_document(make_key_document(KEYS, 7)), "sequence")
@@ -245,7 +246,7 @@ class TestVerify:
             REQUEST, document=document, signature=raw[:64] + bytes([raw[64] + 27])
         )
         with pytest.raises(MalformedInput, match=message):
-            verify_request(signed, DOMAIN, REGISTRY, NOW)
+            verify_request(signed, DOMAIN, REGISTRY)
 
 
 class TestParse:
