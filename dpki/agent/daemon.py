@@ -148,7 +148,7 @@ class _Watch:
         self._figures = _figures(daemon.config)
         self._turn = asyncio.Lock()
         self._said: object = None
-        self._installed = asyncio.Event()
+        self._unsaid = asyncio.Event()
         self._decided = asyncio.Event()
 
     async def run(self, changed: asyncio.Event) -> None:
@@ -245,11 +245,12 @@ class _Watch:
                     self._figures.not_installed()
                 self._say("not installed", {"reason": error.message, "hint": error.hint})
             else:
-                self._installed.set()
                 if self._figures is not None:
                     self._figures.installed(report)
                 self._say_report(report)
             self._decided.set()
+            # Also where nothing was installed: it says what arrived.
+            self._unsaid.set()
 
     async def _end_sessions(self) -> None:
         """End sessions in the moment when their certificates run out: no look is due then."""
@@ -274,8 +275,8 @@ class _Watch:
         failures = 0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._installed.wait(), AGAIN.total_seconds())
-            self._installed.clear()
+                await asyncio.wait_for(self._unsaid.wait(), AGAIN.total_seconds())
+            self._unsaid.clear()
             try:
                 left = await in_thread(
                     lambda: leave_each(self._daemon.directory, self._config, datetime.now(UTC))
@@ -286,7 +287,7 @@ class _Watch:
                 failures += 1
                 self._tell("not acknowledged", {"reason": error.message})
                 await asyncio.sleep(backoff(failures, random.random()))
-                self._installed.set()
+                self._unsaid.set()
             else:
                 failures = 0
 

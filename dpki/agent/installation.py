@@ -7,15 +7,18 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from dpki.agent import disk
 from dpki.agent.acknowledge import acknowledge
 from dpki.agent.client import ClientInstaller, install_client
 from dpki.agent.clock import judge_clock
 from dpki.agent.decide import Plan, decide
 from dpki.agent.follow import KEYS, Seen, folder_of
-from dpki.agent.install import Installer
+from dpki.agent.install import Installed, Installer
 from dpki.agent.merge import merge
+from dpki.agent.presenting import pair_name
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
+from dpki.agent.sshd import parse_drop_in
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.devices.acknowledgement import (
@@ -75,27 +78,27 @@ class Installation:
             if name in seen
         }
         merged = merge(plans)
+        installed: Installed | DpkiError
         try:
             installed = self._installer.install(merged.plan)
         except DpkiError as error:
-            self._keep_failure(error)
-            raise
+            installed = error
         finally:
             # Whatever failed at sshd: what is taken away must not count here either.
             client = install_client(self._client, merged.plan.outward, merged.plan.krl)
+        if isinstance(installed, DpkiError):
+            self._keep_failure(installed)
+            # An admin sees that they arrived, and came no further.
+            used = {*self._named_in_drop_in(merged.plan), *client.keys}
+            self._acknowledge(keys, seen, plans, self._config.sshd.mode, used, now)
+            raise installed
         if installed.settled:
             old = keys_to_erase(keys.host_blobs, installed.host_keys)
             erase_keys(self._directory / KEYS, HOST_DIRECTORY, old)
         old = keys_to_erase(keys.user_blobs, client.keys)
         erase_keys(self._directory / KEYS, USER_DIRECTORY, old)
         used = {*installed.host_keys, *client.keys}
-        unsaid = [
-            why
-            for name, plan in plans.items()
-            for why in self._acknowledge(
-                name, keys, _statement(keys, seen[name], plan, installed.mode, used), now
-            )
-        ]
+        unsaid = self._acknowledge(keys, seen, plans, installed.mode, used, now)
         report = AgentReport(
             domains=tuple(
                 DomainReport.of(
@@ -153,15 +156,37 @@ class Installation:
             self._told = told
 
     def _acknowledge(
-        self, name: str, keys: DeviceKeys, statement: Statement, now: datetime
-    ) -> tuple[str, ...]:
-        """Keep what is to be said; return why it could not be: nothing else rests on it."""
-        folder = folder_of(self._directory, name)
-        try:
-            acknowledge(folder, self._config.each()[name], keys, statement, now)
-        except DpkiError as error:
-            return (f"not acknowledged to {name}: {error.message}",)
-        return ()
+        self,
+        keys: DeviceKeys,
+        seen: Mapping[str, Seen],
+        plans: Mapping[str, Plan],
+        mode: Mode,
+        used: Collection[bytes],
+        now: datetime,
+    ) -> list[str]:
+        """Keep what is to be said to each domain; return why something could not be.
+
+        Nothing else rests on it.
+
+        Args:
+            used: Public key blobs of what this device's SSH server and client use.
+        """
+        unsaid = []
+        for name, plan in plans.items():
+            statement = _statement(keys, seen[name], plan, mode, used)
+            folder, config = folder_of(self._directory, name), self._config.each()[name]
+            try:
+                acknowledge(folder, config, keys, statement, now)
+            except DpkiError as error:
+                unsaid.append(f"not acknowledged to {name}: {error.message}")
+        return unsaid
+
+    def _named_in_drop_in(self, plan: Plan) -> frozenset[bytes]:
+        """Return the public key blobs of the plan's host pairs that sshd was told to use before."""
+        names: list[str] = []
+        with suppress(DpkiError):
+            _, names = parse_drop_in(disk.read(self._config.sshd.drop_in) or b"")
+        return frozenset(p.certificate.subject_key for p in plan.hosts if pair_name(p) in names)
 
     def _keep_failure(self, error: DpkiError) -> None:
         """Have the kept report say that what it tells of is not what was decided last."""

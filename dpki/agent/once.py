@@ -50,7 +50,15 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
                 follower.close()
         if not seen:
             raise next(iter(out_of_reach.values()))
-        report = Installation(directory, config).update({**recalled, **seen}, out_of_reach, moment)
+        try:
+            report = Installation(directory, config).update(
+                {**recalled, **seen}, out_of_reach, moment
+            )
+        except DpkiError:
+            # It also says what arrived and could not be installed.
+            with suppress(DpkiError):
+                leave_each(directory, config, moment)
+            raise
         try:
             leave_each(directory, config, moment)
         except DpkiError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.cli import ssh_devices
 from dpki.config.admin import StoreConfig
+from dpki.config.device import load_device_config, save_device_config
+from dpki.config.news import Acknowledge, News, parse_reader
 from dpki.devnet.anvil import Anvil
 from dpki.model import AuthorityKind
 from tests.admins import Admin, Result, make_admin_of, state_of
@@ -243,3 +246,56 @@ def test_what_means_nobody_does_nothing(fleet: World, words: tuple[str, ...], me
     assert result.status == 2
     assert message in result.message
     assert state_of(fleet.anvil, fleet.admin.home.directory) == before
+
+
+def test_how_far_a_certificate_has_come(world: World, tmp_path: Path) -> None:
+    """Issued, fetched, installed, as its device says; fetched, where its sshd takes nothing."""
+    etc, folder, admin = tmp_path / "etc", tmp_path / "device", world.admin.option
+    etc.mkdir()
+    (etc / "sshd_config").write_text(f"Include {etc}/10-dpki.conf\nUsePAM no\n")
+    public = ("--domain", world.domain, "--rpc", world.anvil.url, "--console-access")
+    sshd = ("--sshd-dir", etc / "dpki", "--sshd-config", etc / "sshd_config", "--reload", "true")
+    bundles = ("--directory", world.admin.config.store.directories[0])
+    own = ("--drop-in", etc / "10-dpki.conf", "--dir", folder)
+    ok(world.dpki("device", "init", *own, *public, *bundles, *sshd))
+    ok(world.dpki("device", "enroll", folder / "enroll.request", "--name", "far-1", *admin))
+    config, key = load_device_config(folder), ok(world.dpki("device", "collect-key", *admin))["key"]
+    news = News(Acknowledge(str(tmp_path / "outbox"), parse_reader(str(key))))
+    save_device_config(folder, replace(config, news=news))
+
+    def come() -> list[object]:
+        """Return how far each has come, by what the device has said so far."""
+        ok(world.dpki("device", "collect", tmp_path / "outbox", *admin))
+        listed: Any = ok(world.dpki("ssh", "list", "--device", "far-1", *admin))
+        return [one["device"] for one in listed["certificates"]]
+
+    agent = ("agent", "once", "--dir", folder)
+    named = ("--device", "far-1", "--hostname", "far-1.example")
+    ok(world.dpki("ssh", "issue", "--ca", "hosts", *named, *admin))
+    (tmp_path / "outbox").mkdir()
+    assert come() == ["issued"]
+    ok(world.dpki(*agent))
+    assert come() == ["installed"]
+    ok(world.dpki("ssh", "rotate", "--device", "far-1", "--ca", "hosts", *admin))
+    assert come() == ["installed", "issued"]
+    settings = (etc / "sshd_config").read_text()
+    (etc / "sshd_config").write_text(f"{settings}Nonsense yes\n")
+    assert "sshd refuses" in str(world.dpki(*agent).document["error"])
+    assert come() == ["installed", "fetched"]
+    (etc / "sshd_config").write_text(settings)
+    ok(world.dpki(*agent))
+    assert come() == ["installed", "installed"]
+
+
+def test_on_chain_stands_no_name(fleet: World) -> None:
+    """The attack: whoever reads the chain learns what an admin calls his doors."""
+    ok(issue(fleet, "--device", "door-1"))
+    number = int(str(fleet.rpc("eth_blockNumber")), 16)
+    blocks: Any = [fleet.rpc("eth_getBlockByNumber", hex(n), True) for n in range(number + 1)]
+    sent = [transaction["input"] for block in blocks for transaction in block["transactions"]]
+    logs: Any = fleet.rpc("eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest"})
+    told = "".join([*sent, *(log["data"] + "".join(log["topics"]) for log in logs)])
+    (address,) = (one.address for one in fleet.devices() if one.name == "door-1")
+    assert address.hex() in told
+    for word in ("door-1", "doors", "site"):
+        assert word.encode().hex() not in told, word
