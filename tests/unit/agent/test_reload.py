@@ -32,7 +32,8 @@ def test_a_command(tmp_path: Path) -> None:
 class TestPid:
     @pytest.fixture
     def sleeper(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["sleep", "60"])
+        # Whoever runs the tests may have had them ignore a HUP, which is inherited.
+        return subprocess.Popen(["env", "--default-signal=HUP", "sleep", "60"])
 
     def told(self, file: Path, binary: str) -> None:
         reload_sshd(Sshd(reload=PidHook(file), binary=Path(binary)))

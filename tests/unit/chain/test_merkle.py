@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from eth_hash.auto import keccak
 
@@ -36,7 +38,7 @@ def test_everything_but_the_locator_is_bound() -> None:
         serial: int = 5,
         **changed: object,
     ) -> Hash32:
-        entry = Entry(**{**ENTRY.__dict__, **changed})
+        entry = replace(ENTRY, **changed)  # type: ignore[arg-type]
         return merkle.leaf(merkle.leaf_context(chain_id, registry, ca), serial, entry)
 
     others = [
