@@ -37,6 +37,18 @@ class Refused(Exception):
     """This host is not to be believed; the message is for whoever called ssh."""
 
 
+def decode(encoded: str) -> bytes:
+    """Return what base64 hides; `binascii` is strict itself from Python 3.11 on only.
+
+    Raises:
+        ValueError: It is no base64.
+    """
+    blob = binascii.a2b_base64(encoded)
+    if binascii.b2a_base64(blob, newline=False).decode() != encoded:
+        raise ValueError("the key is not base64")
+    return blob
+
+
 def serial_of(certificate: bytes) -> int:
     """Return the serial that a certificate names.
 
@@ -106,7 +118,7 @@ def main(arguments: list[str]) -> int:
     """Print the lines for `INDEX REASON HOST KEY`; return the exit status."""
     try:
         path, reason, host, encoded = arguments
-        key = b"" if reason == ORDER else binascii.a2b_base64(encoded, strict_mode=True)
+        key = b"" if reason == ORDER else decode(encoded)
         # immutable: the file is replaced, never written into, so there is nothing to lock.
         index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         try:

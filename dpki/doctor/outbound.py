@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from dpki.agent.client_files import ClientFiles
-from dpki.agent.sshd import verify_krl
+from dpki.agent.sshd import run_checked, verify_krl
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.snapshot import Snapshot
 from dpki.config.outbound import Outbound
@@ -52,6 +52,9 @@ def look_at_outbound(
             for part, path in public.items()
         ),
         attempt("ssh client's KRL", lambda: _verify(files), where=str(files.krl), mend=mend),
+        attempt(
+            "ssh client's host lookup", lambda: _ask(files), where=str(files.lookup), mend=mend
+        ),
     ]
     try:
         certificates = list(_certificates(files))
@@ -116,6 +119,13 @@ def _certificates(files: ClientFiles) -> Iterable[tuple[str, SshCertificate]]:
     for path in sorted(files.directory.glob("client-*-cert.pub")):
         name = path.name.removeprefix("client-").removesuffix("-cert.pub")
         yield name, parse_ssh_certificate(path.read_bytes())
+
+
+def _ask(files: ClientFiles) -> str:
+    """Ask for the CAs as ssh does: by the system's Python, which has to have SQLite."""
+    lookup = ["/usr/bin/python3", "-I", "-S", "-E", str(files.lookup), str(files.index)]
+    run_checked([*lookup, "ORDER", "host.invalid", "NONE"], "it answers nothing")
+    return "it answers"
 
 
 def _verify(files: ClientFiles) -> str:

@@ -65,6 +65,7 @@ BREAK: dict[str, tuple[Callable[[Client], object], str]] = {
     "KRL damaged": (lambda c: c.files.krl.write_bytes(b"SSHKRL"), "ssh client's KRL"),
     "settings open": (lambda c: c.files.config.chmod(0o666), "ssh client's settings"),
     "lookup missing": (lambda c: c.files.lookup.unlink(), "ssh client's host lookup"),
+    "index damaged": (lambda c: c.files.index.write_bytes(b"SQLite"), "ssh client's host lookup"),
     "index open": (lambda c: c.files.index.chmod(0o646), "ssh client's host index"),
     "key open": (key_open, "client key's file"),
     "key gone": (key_gone, "client key's file"),
