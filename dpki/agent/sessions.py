@@ -28,7 +28,6 @@ from dpki.agent.login import MARKED, boot_id
 from dpki.config.device import Ending
 from dpki.errors import MalformedInput
 from dpki.files import translated
-from dpki.model import Hash32
 
 GRACE = timedelta(seconds=3)
 """How long sshd gets to close a session properly, before everything in it is killed."""
@@ -38,7 +37,7 @@ BOOT_VARIABLE = "DPKI_BOOT_ID"
 
 _RECORD = re.compile(
     r"([1-9][0-9]{0,9})-([0-9a-f]{8})-([0-9]{1,15})"
-    rf"-([0-9a-f]{{64}})-([0-9]{{1,20}})-([0-9a-f]{{64}})({MARKED})?"
+    rf"-((?:[0-9a-f]{{64}}-[0-9]{{1,20}}-)?[0-9a-f]{{64}})({MARKED})?"
 )
 _TITLE = re.compile(r"sshd(-session)?: ")
 _NO_AUDIT_SESSION = 2**32 - 1
@@ -53,24 +52,21 @@ class LoginRecord:
         process: The sshd process that asked.
         boot: The beginning of the boot's id; process ids begin anew with each boot.
         moment: Seconds since then.
-        authority: SHA-256 of the key of the CA that the certificate names.
-        serial: The serial that it names.
-        certificate: Its hash.
+        certificate: What it asked for: SHA-256 of the CA's key, serial and SHA-256 of it. What
+            was written before login indexes of version 3 is the last of these alone.
         is_marked: Whether the certificate says that its sessions end with it.
     """
 
     process: int
     boot: str
     moment: float
-    authority: Hash32
-    serial: int
-    certificate: Hash32
+    certificate: str
     is_marked: bool
 
     @property
-    def named(self) -> tuple[Hash32, int, Hash32]:
-        """What must stand in the index: who issued which certificate under which serial."""
-        return self.authority, self.serial, self.certificate
+    def hash(self) -> str:
+        """The certificate's hash, in hexadecimal."""
+        return self.certificate[-64:]
 
 
 def parse_login_record(name: str) -> LoginRecord:
@@ -86,10 +82,8 @@ def parse_login_record(name: str) -> LoginRecord:
         int(match[1]),
         match[2],
         int(match[3]) / 1000,
-        Hash32(bytes.fromhex(match[4])),
-        int(match[5]),
-        Hash32(bytes.fromhex(match[6])),
-        match[7] is not None,
+        match[4],
+        match[5] is not None,
     )
 
 
@@ -236,11 +230,12 @@ def end_sessions(
         What was ended, a sentence each.
     """
     chain = {authority.id: authority.chain_time for authority in index.authorities}
-    keys = {a.id: Hash32(hashlib.sha256(a.key).digest()) for a in index.authorities}
+    keys = {a.id: hashlib.sha256(a.key).hexdigest() for a in index.authorities}
     counting = {
-        (keys[certificate.authority], certificate.serial, certificate.hash)
-        for certificate in index.certificates
-        if max(now, chain[certificate.authority]) < certificate.not_after
+        name
+        for c in index.certificates
+        if max(now, chain[c.authority]) < c.not_after
+        for name in (f"{keys[c.authority]}-{c.serial}-{c.hash.hex()}", c.hash.hex())
     }
     boot = this_boot(os.environ)
     ended = []
@@ -248,9 +243,9 @@ def end_sessions(
         owner = read_process(record.process)
         if owner is None or not is_session(owner, record, boot):
             _forget(path)
-        elif record.named not in counting and (ending is Ending.ALL or record.is_marked):
+        elif record.certificate not in counting and (ending is Ending.ALL or record.is_marked):
             if _end(owner):
-                ended.append(f"{owner.title}: certificate {record.certificate} counts no more")
+                ended.append(f"{owner.title}: certificate 0x{record.hash} counts no more")
             _forget(path)
     return tuple(dict.fromkeys(ended))
 

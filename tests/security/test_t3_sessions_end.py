@@ -108,6 +108,22 @@ def test_a_certificate_that_was_anchored_again_ends_too(
     assert thief.process.wait(20) != 0
 
 
+def test_a_session_that_was_opened_before_an_upgrade_ends_too(
+    device: Device, sessions: ExitStack
+) -> None:
+    """Earlier login commands wrote a certificate's hash alone."""
+    serial, granted = enter(device, sessions, *MARK)
+    _, other = enter(device, sessions, *MARK)
+    for record in (device.files / "sessions").iterdir():
+        process, boot, moment, _, _, *rest = record.name.split("-")
+        record.rename(record.with_name("-".join((process, boot, moment, *rest))))
+    assert device.update().ended == ()
+    device.users.revoked.add(serial)
+    assert len(device.update().ended) == 1
+    assert granted.process.wait(20) != 0
+    assert other.answers("still")
+
+
 def test_an_expired_certificates_session_ends(device: Device, sessions: ExitStack) -> None:
     _, granted = enter(device, sessions, *MARK)
     _, unmarked = enter(device, sessions, "permit-pty")

@@ -43,8 +43,13 @@ def process(number: int, parent: int, *, session: int | None = None, scope: str 
 class TestRecords:
     def test_what_a_name_says(self) -> None:
         assert (RECORD.process, RECORD.boot, RECORD.moment) == (50, BOOT, 100.5)
-        assert RECORD.named == (Hash32(b"\xcd" * 32), 7, Hash32(b"\xab" * 32))
+        assert RECORD.certificate == NAMED
         assert RECORD.is_marked
+
+    def test_what_a_name_said_before_it_told_ca_and_serial(self) -> None:
+        record = parse_login_record(f"50-{BOOT}-100500-{HASH}")
+        assert record.certificate == HASH
+        assert not record.is_marked
 
     def test_what_the_login_command_writes_is_read(self, tmp_path: Path) -> None:
         for marked in (False, True):
