@@ -12,8 +12,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dpki.errors import DpkiError
@@ -53,6 +53,28 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE, owner: int | N
         temporary.replace(path)
         with translated(path, "it is the earlier one or the new one"):
             fsync_directory(path.parent)
+
+
+def write_together(contents: Mapping[Path, bytes], *, mode: int) -> None:
+    """Replace files of one folder, as `write_atomic` does one: a full disk leaves all or none.
+
+    Args:
+        mode: As for `write_atomic`.
+
+    Raises:
+        DpkiError: They could not be written.
+    """
+    with ExitStack() as stack:
+        ready = {
+            path: stack.enter_context(written_beside(path, data, mode=mode))
+            for path, data in contents.items()
+        }
+        for path, temporary in ready.items():
+            with translated(path):
+                temporary.replace(path)
+        for path in ready:
+            with translated(path, "it is the earlier one or the new one"):
+                fsync_directory(path.parent)
 
 
 def create_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:

@@ -47,7 +47,14 @@ from dpki.agent.systemd import Systemd
 from dpki.certificates.ssh import ssh_line
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
-from dpki.files import PRIVATE, PUBLIC, remove_leftovers, write_atomic, written_beside
+from dpki.files import (
+    PRIVATE,
+    PUBLIC,
+    remove_leftovers,
+    write_atomic,
+    write_together,
+    written_beside,
+)
 from dpki.locks import Turn, hold
 
 PATIENCE = timedelta(minutes=1)
@@ -297,6 +304,7 @@ class _Run:
         self._save(self.record.expecting(coming))
 
     def _take(self, steps: Sequence[Step]) -> None:
+        due: dict[Path, bytes] = {}
         for step in steps:
             name = self._name(step.path)
             if isinstance(step, Remove):
@@ -304,15 +312,19 @@ class _Run:
                     self.changed.append(name)
                     if self.before.files and name not in self.before.files:
                         self.restored.append(name)
-            elif not disk.is_installed(step.path, step.content, step.mode):
+                continue
+            if not disk.is_installed(step.path, step.content, step.mode):
                 self._note_foreign(name, step.path, step.mode)
                 if step.path == self.files.krl:
                     with written_beside(step.path, step.content) as candidate:
                         verify_krl(candidate)
                 if step.path.parent == self.files.accounts:
                     disk.prepare(self.files.accounts)
-                write_atomic(step.path, step.content, mode=step.mode)
-                self.changed.append(name)
+                due[step.path] = step.content
+            if due and not step.joins_next:
+                write_together(due, mode=step.mode)
+                self.changed += map(self._name, due)
+                due = {}
 
     def _note_foreign(self, name: str, path: Path, mode: int) -> None:
         """Remember it if somebody else changed the file since we wrote it."""

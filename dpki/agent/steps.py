@@ -23,12 +23,14 @@ class Write:
 
     Attributes:
         owner: Number of the user that it belongs to; None for whoever runs this.
+        joins_next: Whether it is of no use without the next one, nor that one without it.
     """
 
     path: Path
     content: bytes = field(repr=False)
     mode: int = PUBLIC
     owner: int | None = None
+    joins_next: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def removals(files: InstalledFiles, found: Mapping[Path, bytes], wanted: Wanted)
         steps.append(Remove(files.break_glass))
     else:
         steps.append(Write(files.break_glass, wanted.break_glass))
-    steps.append(Write(files.login_command, wanted.login_command))
+    # Each version of the command reads its own index alone, and nobody gets in by another.
+    steps.append(Write(files.login_command, wanted.login_command, joins_next=True))
     steps.append(Write(files.login_index, wanted.login_index))
     return steps
 

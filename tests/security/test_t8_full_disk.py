@@ -111,6 +111,21 @@ def test_a_disk_that_refuses_any_one_change_and_all_after_it(device: Device, mod
     assert device.update().changed == ()
 
 
+def test_an_upgrade_of_the_login_command_is_done_or_not(device: Device) -> None:
+    """Neither the old command nor the new one reads the other's index: both, or nobody gets in."""
+    pair = device.files / "login.py", device.files / "login.db"
+    change_everything(device)
+    for path in pair:
+        path.write_bytes(b"earlier " + path.name.encode())
+    before, found = Before(device), set()
+    for _ in walk(device.directory):
+        with resting():
+            before.put_back()
+        refused(device.update, device.directory)
+        found.add(tuple(path.read_bytes().startswith(b"earlier") for path in pair))
+    assert found == {(True, True), (False, False)}
+
+
 def test_what_the_ssh_client_goes_by_is_the_old_or_the_new(device: Device) -> None:
     client = Client(device)
     client.update()
