@@ -61,7 +61,9 @@ def listen(
     end = time.monotonic() + _OPENING
     name, secret = f"broker {broker.address}", pin_source(broker.password)
     with connected(name, broker.address, broker.user, secret, broker.authority, end) as connection:
-        connection.subscribe([topic_of_bell(broker, device)], end)
+        connection.subscribe(topic_of_bell(broker, device))
+        while not connection.has_agreed():
+            connection.turn(end)
         listening()
         left, at = FLOOD, time.monotonic()
         while not over.is_set():

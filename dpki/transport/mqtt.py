@@ -68,7 +68,7 @@ class MqttTransport:
         end = time.monotonic() + deadline.total_seconds()
         which = "+" if device is None else f"0x{device.hex()}"
         with self._connected(end) as connection:
-            connection.subscribe([f"{self.address.prefix}/{kind.value}/{which}"], end)
+            connection.subscribe(f"{self.address.prefix}/{kind.value}/{which}")
             for message in self._listen(connection, kind, end, wait=wait):
                 yield message
                 if device is not None and not wait:
@@ -88,13 +88,15 @@ class MqttTransport:
                 message = self._message(connection.inbox.popleft())
                 if message is not None and message.topic.kind is kind:
                     yield message
-            now = time.monotonic()
-            if now >= end if wait else now >= heard + QUIET:
+            now, has_agreed = time.monotonic(), connection.has_agreed()
+            if not has_agreed:
+                heard = now
+            elif now >= end if wait else now >= heard + QUIET:
                 return
             try:
                 connection.turn(end, 0.1)
             except TransportUnavailable:
-                if not (wait and time.monotonic() >= end):
+                if not (wait and has_agreed and time.monotonic() >= end):
                     raise
 
     def _message(self, received: MQTTMessage) -> Message | None:

@@ -28,7 +28,7 @@ LARGEST = 256 << 10
 """Bytes of a packet, at most: a message of 192 KiB and its topic."""
 
 WAITING = 256
-"""Messages that wait to be taken, at most; brokers may begin to deliver before they agree to."""
+"""Messages that wait to be taken, at most."""
 
 KEEPALIVE = 30
 """Seconds after which a silent connection is asked whether it still stands."""
@@ -96,6 +96,7 @@ class Connection:
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name = name
+        self._answers: list[bool] = []
         self.inbox: deque[MQTTMessage] = deque()
         client.on_message = lambda _client, _data, message: self.inbox.append(message)
 
@@ -109,24 +110,24 @@ class Connection:
         while not sent.is_published():
             self.turn(end)
 
-    def subscribe(self, topics: list[str], end: float) -> None:
-        """Ask for messages of these topics, and wait until the broker agrees.
+    def subscribe(self, topic: str) -> None:
+        """Ask for a topic's messages, which may begin to come before the broker `has_agreed`."""
+        self._client.on_subscribe = lambda _client, _data, _mid, codes, _properties: (
+            self._answers.extend(code.is_failure for code in codes)
+        )
+        self._client.subscribe(topic, 0)
+
+    def has_agreed(self) -> bool:
+        """Whether the broker has said yes to what was asked for.
 
         Raises:
-            TransportUnavailable: It does not, or not in time.
+            TransportUnavailable: It has said no.
         """
-        answers: list[bool] = []
-        self._client.on_subscribe = lambda _client, _data, _mid, codes, _properties: answers.extend(
-            code.is_failure for code in codes
-        )
-        for start in range(0, len(topics), 100):
-            self._client.subscribe([(topic, 0) for topic in topics[start : start + 100]])
-        while len(answers) < len(topics):
-            self.turn(end)
-        if any(answers):
+        if any(self._answers):
             raise TransportUnavailable(
-                f"{self._name} refuses a subscription", hint="may this user read these topics?"
+                f"{self._name} refuses a subscription", hint="may this user read this topic?"
             )
+        return bool(self._answers)
 
     def turn(self, end: float, longest: float = 1.0) -> None:
         """Do what there is to do, or wait for it, for `longest` seconds at most.

@@ -22,7 +22,7 @@ from dpki.model import Address
 from dpki.transport.address import Broker
 from dpki.transport.base import MESSAGE_LIMIT, Kind, Message, Topic
 from dpki.transport.connect import open_broker
-from dpki.transport.mqtt_connection import LARGEST
+from dpki.transport.mqtt_connection import LARGEST, WAITING
 from dpki.transport.ssh import SshTransport, parse_line
 from tests.brokers import CONNACK, HUNG, Authority, HostileBroker, Mosquitto, over_tls
 from tests.ssh_outbox import Host
@@ -207,8 +207,12 @@ class TestHostile:
             list(transport.receive(Kind.ACKNOWLEDGEMENT, timedelta(seconds=HUNG)))
 
     def test_a_flood_before_it_agrees_fills_no_memory(
-        self, serve: Callable[..., Broker], authority: Authority
+        self,
+        serve: Callable[..., Broker],
+        authority: Authority,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr("dpki.transport.mqtt.MAXIMUM_MESSAGES", 50)
         body = len(TOPIC.text).to_bytes(2, "big") + TOPIC.text.encode() + bytes(16_000)
         length = bytes([len(body) & 127 | 128, len(body) >> 7 & 127 | 128, len(body) >> 14])
 
@@ -219,12 +223,30 @@ class TestHostile:
                 connection.sendall(b"\x30" + length + body)
 
         broker = serve(over_tls(authority, talk))
-        for act in (
-            lambda: list(open_broker(broker).receive(Kind.REQUEST, timedelta(seconds=HUNG))),
-            lambda: open_broker(broker).send(TOPIC, b"x", timedelta(seconds=HUNG)),
-        ):
-            with pytest.raises(TransportUnavailable, match="sends what nobody waits for"):
-                act()
+        with pytest.raises(TransportUnavailable, match="more than"):
+            list(open_broker(broker).receive(Kind.REQUEST, timedelta(seconds=HUNG)))
+        with pytest.raises(TransportUnavailable, match="sends what nobody waits for"):
+            open_broker(broker).send(TOPIC, b"x", timedelta(seconds=HUNG))
+
+    def test_all_that_it_keeps_it_may_say_before_it_agrees(
+        self, serve: Callable[..., Broker], authority: Authority
+    ) -> None:
+        """No hostility: of a fleet that is larger than `WAITING` nobody is lost (3.8.4)."""
+        fleet = [Topic(Kind.REQUEST, Address(n.to_bytes(20))) for n in range(WAITING + 50)]
+
+        def talk(connection: ssl.SSLSocket) -> None:
+            connection.sendall(CONNACK)
+            connection.recv(4096)
+            for topic in fleet:
+                body = f"test/{topic.text}".encode()
+                body = len(body).to_bytes(2, "big") + body + b"x"
+                connection.sendall(b"\x30" + bytes([len(body)]) + body)
+            connection.sendall(b"\x90\x03\x00\x01\x00")
+            until_hung_up(connection)
+
+        transport = open_broker(serve(over_tls(authority, talk)))
+        received = transport.receive(Kind.REQUEST, timedelta(seconds=HUNG))
+        assert [message.topic for message in received] == fleet
 
     def test_topics_that_nobody_asked_for_are_passed_over(
         self, serve: Callable[..., Broker], authority: Authority
