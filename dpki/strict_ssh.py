@@ -29,6 +29,7 @@ STRICT = (
     "UpdateHostKeys=no",
     "ForwardAgent=no",
     "ForwardX11=no",
+    "GSSAPIDelegateCredentials=no",
     "ClearAllForwardings=yes",
     "PermitLocalCommand=no",
     "RequestTTY=no",

@@ -21,7 +21,7 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
         "Host *\nStrictHostKeyChecking no\nForwardAgent yes\nPermitLocalCommand yes\n"
         "LocalCommand id\nBatchMode no\nUpdateHostKeys yes\nRequestTTY force\n"
         "VerifyHostKeyDNS yes\nNoHostAuthenticationForLocalhost yes\nControlPath /tmp/shared\n"
-        "ControlMaster auto\n"
+        "ControlMaster auto\nGSSAPIDelegateCredentials yes\n"
     )
     weaker = [f"{name}=yes" for name in ("ForwardX11", "UpdateHostKeys", "PermitLocalCommand")]
     command = [*ssh_command(config, [*weaker, "Port=2222"]), "-G", "host.invalid"]
@@ -40,6 +40,7 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
         "verifyhostkeydns": "false",
         "nohostauthenticationforlocalhost": "no",
         "controlmaster": "false",
+        "gssapidelegatecredentials": "no",
     }
     assert {name: said[name] for name in wanted} == wanted
     assert said.get("controlpath", "none") == "none"
