@@ -18,7 +18,7 @@ from dpki.agent.merge import merge
 from dpki.agent.presenting import pair_name
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
-from dpki.agent.sshd import parse_drop_in
+from dpki.agent.sshd import mode_of, parse_drop_in
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.devices.acknowledgement import (
@@ -89,8 +89,10 @@ class Installation:
         if isinstance(installed, DpkiError):
             self._keep_failure(installed)
             # An admin sees that they arrived, and came no further.
-            used = {*self._named_in_drop_in(merged.plan), *client.keys}
-            self._acknowledge(keys, seen, plans, self._config.sshd.mode, used, now)
+            mode, names = self._told_before()
+            presented = (p.certificate for p in merged.plan.hosts if pair_name(p) in names)
+            used = {*(one.subject_key for one in presented), *client.keys}
+            self._acknowledge(keys, seen, plans, mode, used, now)
             raise installed
         if installed.settled:
             old = keys_to_erase(keys.host_blobs, installed.host_keys)
@@ -181,12 +183,13 @@ class Installation:
                 unsaid.append(f"not acknowledged to {name}: {error.message}")
         return unsaid
 
-    def _named_in_drop_in(self, plan: Plan) -> frozenset[bytes]:
-        """Return the public key blobs of the plan's host pairs that sshd was told to use before."""
-        names: list[str] = []
+    def _told_before(self) -> tuple[Mode, list[str]]:
+        """Return the mode and the names of the host pairs of which the drop-in tells sshd."""
+        text = b""
         with suppress(DpkiError):
-            _, names = parse_drop_in(disk.read(self._config.sshd.drop_in) or b"")
-        return frozenset(p.certificate.subject_key for p in plan.hosts if pair_name(p) in names)
+            text = disk.read(self._config.sshd.drop_in) or b""
+        settings, names = parse_drop_in(text)
+        return mode_of(settings) or self._config.sshd.mode, names
 
     def _keep_failure(self, error: DpkiError) -> None:
         """Have the kept report say that what it tells of is not what was decided last."""

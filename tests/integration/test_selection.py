@@ -16,6 +16,7 @@ from dpki.cli import ssh_devices
 from dpki.config.admin import StoreConfig
 from dpki.config.device import load_device_config, save_device_config
 from dpki.config.news import Acknowledge, News, parse_reader
+from dpki.config.sshd import Mode
 from dpki.devnet.anvil import Anvil
 from dpki.model import AuthorityKind
 from tests.admins import Admin, Result, make_admin_of, state_of
@@ -282,6 +283,14 @@ def test_how_far_a_certificate_has_come(world: World, tmp_path: Path) -> None:
     (etc / "sshd_config").write_text(f"{settings}Nonsense yes\n")
     assert "sshd refuses" in str(world.dpki(*agent).document["error"])
     assert come() == ["installed", "fetched"]
+    files = replace(config, news=news, sshd=replace(config.sshd, mode=Mode.FILES))
+    save_device_config(folder, files)
+    assert "sshd refuses" in str(world.dpki(*agent).document["error"])
+    assert come() == ["installed", "fetched"]
+    listed: Any = ok(world.dpki("device", "list", *admin))
+    (mode,) = (d["acknowledged"]["mode"] for d in listed["devices"] if d["name"] == "far-1")
+    assert mode == "strict", "what is in force, not what somebody wishes"
+    save_device_config(folder, replace(config, news=news))
     (etc / "sshd_config").write_text(settings)
     ok(world.dpki(*agent))
     assert come() == ["installed", "installed"]
