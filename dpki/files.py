@@ -281,13 +281,29 @@ def load_bounded(path: Path, *, limit: int) -> bytes:
     Raises:
         DpkiError: It can't be read, or is larger.
     """
+    return _load_bounded(path, str(path), limit)
+
+
+def load_standard_input(*, limit: int) -> bytes:
+    """Read at most `limit` bytes from standard input, to its end.
+
+    As it is, and not by the name /dev/stdin: neither a socket can be opened again, nor the terminal
+    of whom one was before `sudo -u`.
+
+    Raises:
+        DpkiError: It can't be read, or has more.
+    """
+    return _load_bounded(0, "standard input", limit)
+
+
+def _load_bounded(file: Path | int, name: str, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        with open(file, "rb", closefd=file != 0) as opened:
+            data = opened.read(limit + 1)
     except OSError as error:
-        raise DpkiError(f"could not read {path}: {error.strerror}") from error
+        raise DpkiError(f"could not read {name}: {error.strerror}") from error
     if len(data) > limit:
-        raise DpkiError(f"{path} is larger than {limit} bytes")
+        raise DpkiError(f"{name} is larger than {limit} bytes")
     return data
 
 

@@ -20,7 +20,7 @@ from dpki.config.values import verify_name
 from dpki.devices.enrollment import EnrollmentRequest, parse_request
 from dpki.devices.request_text import TEXT_LIMIT
 from dpki.errors import UsageError
-from dpki.files import load_bounded
+from dpki.files import load_bounded, load_standard_input
 from dpki.issuance.enrolment import (
     Enrolled,
     Enrolment,
@@ -124,8 +124,9 @@ def _say_done(output: Output, done: Sequence[Enrolled]) -> None:
 
 def load_request(path: Path) -> EnrollmentRequest:
     """Load a device's request, `-` for standard input; nothing in it is checked but its form."""
-    source = Path("/dev/stdin") if path == Path("-") else path
-    return parse_request(load_bounded(source, limit=TEXT_LIMIT))
+    if path == Path("-"):
+        return parse_request(load_standard_input(limit=TEXT_LIMIT))
+    return parse_request(load_bounded(path, limit=TEXT_LIMIT))
 
 
 def retire_all(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -194,3 +196,16 @@ def test_a_window_that_is_too_small_for_any_code(
     Person(monkeypatch, size, typer.Abort())
     show_codes(Output(json=False), NONE)
     assert "too small for a QR code: make it 45 columns and 24 rows" in capsys.readouterr().err
+
+
+def test_standard_input_may_be_what_nobody_can_open_again() -> None:
+    """A socket here, as under ssh; a terminal of somebody else's, as after `sudo -u`, likewise."""
+    ours, theirs = socket.socketpair()
+    asked = request(0)
+    load = "load_request(Path('-')).fingerprint"
+    code = f"from pathlib import Path; from dpki.cli.device_work import load_request; print({load})"
+    with ours, theirs:
+        ours.sendall(request_line(asked).encode())
+        ours.shutdown(socket.SHUT_WR)
+        said = subprocess.check_output([sys.executable, "-c", code], stdin=theirs, text=True)
+    assert said == f"{asked.fingerprint}\n"
