@@ -7,8 +7,11 @@ import pwd
 import shlex
 from collections.abc import Iterable
 from datetime import datetime
+from importlib.resources import as_file
+from importlib.resources import files as package_files
 
 from dpki.agent.client_files import ClientFiles
+from dpki.agent.host_index import COMMAND
 from dpki.agent.sshd import run_checked, verify_krl
 from dpki.certificates.ssh import SshCertificate, parse_ssh_certificate
 from dpki.chain.snapshot import Snapshot
@@ -122,9 +125,13 @@ def _certificates(files: ClientFiles) -> Iterable[tuple[str, SshCertificate]]:
 
 
 def _ask(files: ClientFiles) -> str:
-    """Ask for the CAs as ssh does: by the system's Python, which has to have SQLite."""
-    lookup = ["/usr/bin/python3", "-I", "-S", "-E", str(files.lookup), str(files.index)]
-    run_checked([*lookup, "ORDER", "host.invalid", "NONE"], "it answers nothing")
+    """Ask for the CAs as ssh does: by the system's Python, which has to have SQLite.
+
+    With our own script: who may have put another one there is judged elsewhere, and we may be root.
+    """
+    with as_file(package_files("dpki.agent").joinpath(COMMAND)) as script:
+        lookup = ["/usr/bin/python3", "-I", "-S", "-E", str(script), str(files.index)]
+        run_checked([*lookup, "ORDER", "host.invalid", "NONE"], "it answers nothing")
     return "it answers"
 
 

@@ -83,6 +83,15 @@ def test_each_part_that_is_broken_is_named(client: Client, name: str) -> None:
     assert [f.part for f in examine(client).values() if f.level is Level.PROBLEM] == [part]
 
 
+def test_nothing_is_run_that_somebody_may_have_put_there(client: Client) -> None:
+    """The attack: who may write into the folder waits until root asks what is wrong with it."""
+    ran = client.files.directory / "ran"
+    client.files.lookup.write_text(f"open({str(ran)!r}, 'w')\n")
+    client.files.lookup.chmod(0o666)
+    assert examine(client)["ssh client's host lookup"].level is Level.PROBLEM
+    assert not ran.exists()
+
+
 def test_an_account_that_is_not_there(client: Client) -> None:
     outbound = replace(client.outbound, account="nobody-of-this-name")
     (found,) = look_at_outbound(outbound, None, client.server.now, mend=MEND)
