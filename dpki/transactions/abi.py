@@ -32,9 +32,9 @@ def _own_codec() -> ABICodec:
     ape puts a decoder of integers there that takes missing bytes for zeros, and with it an array of
     2^54 numbers in a short call is read to its end, for hours.
     """
-    registry = shared_registry.copy()  # type: ignore[no-untyped-call]
+    registry = shared_registry.copy()
     registry.unregister("uint")
-    uint = BaseEquals("uint")  # type: ignore[no-untyped-call]
+    uint = BaseEquals("uint")
     registry.register(uint, UnsignedIntegerEncoder, UnsignedIntegerDecoder, label="uint")
     return ABICodec(registry)
 
