@@ -217,15 +217,24 @@ def open_world(
 
 
 @contextmanager
-def world_on(url: str, directory: Path) -> Iterator[ChainWorld]:
-    """Deploy a domain on a node with the devnet's accounts."""
+def world_on(
+    url: str, directory: Path, users: Ca | None = None, hosts: Ca | None = None
+) -> Iterator[ChainWorld]:
+    """Deploy a domain on a node with the devnet's accounts; with these CAs, or new ones."""
     with Endpoint(url) as reader:
         wallet = development_wallet(0, chain_id=31337)
         domain_id, _ = deploy_domain(
             reader, wallet, governor=wallet.address, registrars=[wallet.address]
         )
         domain = fetch_domain(reader, domain_id)
-        yield ChainWorld(directory, reader, domain, DomainWriter(reader, domain, wallet))
+        yield ChainWorld(
+            directory,
+            reader,
+            domain,
+            DomainWriter(reader, domain, wallet),
+            users=users or Ca.users(),
+            hosts=hosts or Ca.hosts(),
+        )
 
 
 @dataclass

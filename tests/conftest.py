@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,11 @@ settings.load_profile("dpki")
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that
 # they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup() -> None:
+    """Let Python end a recursion as in the program: ape lets it go on until the stack ends."""
+    sys.setrecursionlimit(1000)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dpki.agent.index import load_index
 from dpki.agent.once import run_once
@@ -29,9 +31,11 @@ from dpki.config.device import Access, DeviceConfig, Grant, save_device_config
 from dpki.config.sshd import CommandHook, Sshd
 from dpki.devices.keys import save_device_keys
 from dpki.errors import DpkiError
+from dpki.model import AuthorityKind
 from dpki.verification.check import verify_certificate
 from tests.chain_world import ChainWorld, world_on
 from tests.lying import BUSY, ENDLESS, STALLING, LyingEndpoint, Scene
+from tests.world import Ca
 
 ACCOUNT = "root"
 
@@ -161,6 +165,19 @@ class Victim:
         return report.exit_status, report.domains[0].evidence
 
 
+def known_authorities() -> tuple[Ca, Ca]:
+    """Return a user CA and a host CA that are always the same.
+
+    Their ids are the paths of the words in the contract's trie, and so decide what is asked for:
+    with keys of chance, in one world of fifty the proof of an absent word shows the word that the
+    liar lies about, and nobody asks the liar.
+    """
+    return (
+        Ca(AuthorityKind.SSH_USER, ec.derive_private_key(3, ec.SECP256R1())),
+        Ca(AuthorityKind.SSH_HOST, Ed25519PrivateKey.from_private_bytes(bytes(32))),
+    )
+
+
 @contextmanager
 def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> Iterator[Victim]:
     """Make a chain and a device on a node.
@@ -168,7 +185,7 @@ def open_victim(node: str, directory: Path, finalize: Callable[[], object]) -> I
     Args:
         finalize: Makes all blocks that there are final.
     """
-    with world_on(node, directory) as world:
+    with world_on(node, directory, *known_authorities()) as world:
         first, second = world.sign_user(1), world.sign_user(2)
         world.anchor_users(first, second)
         world.issue_host()
