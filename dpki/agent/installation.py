@@ -16,9 +16,10 @@ from dpki.agent.follow import KEYS, Seen, folder_of
 from dpki.agent.install import Installed, Installer
 from dpki.agent.merge import merge
 from dpki.agent.presenting import pair_name
+from dpki.agent.record import Record, digest, load_record
 from dpki.agent.report import AgentReport, DomainReport, LastReport, load_report, save_report
 from dpki.agent.rotation import keys_to_erase
-from dpki.agent.sshd import mode_of, parse_drop_in
+from dpki.agent.sshd import InstalledFiles, mode_of, parse_drop_in
 from dpki.config.device import DeviceConfig
 from dpki.config.sshd import Mode
 from dpki.devices.acknowledgement import (
@@ -184,12 +185,16 @@ class Installation:
         return unsaid
 
     def _told_before(self) -> tuple[Mode, list[str]]:
-        """Return the mode and the names of the host pairs of which the drop-in tells sshd."""
-        text = b""
+        """Return the mode and the names of the host pairs of which sshd was told last."""
+        sshd, text, record = self._config.sshd, b"", Record()
         with suppress(DpkiError):
-            text = disk.read(self._config.sshd.drop_in) or b""
+            text = disk.read(sshd.drop_in) or b""
+            record = load_record(InstalledFiles(sshd.directory).record)
         settings, names = parse_drop_in(text)
-        return mode_of(settings) or self._config.sshd.mode, names
+        if record.told != digest(text).hex():
+            # The drop-in is there, and sshd did not obey the reload.
+            names = [pair.name for pair in record.pairs]
+        return mode_of(settings) or sshd.mode, names
 
     def _keep_failure(self, error: DpkiError) -> None:
         """Have the kept report say that what it tells of is not what was decided last."""

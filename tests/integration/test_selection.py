@@ -16,7 +16,7 @@ from dpki.cli import ssh_devices
 from dpki.config.admin import StoreConfig
 from dpki.config.device import load_device_config, save_device_config
 from dpki.config.news import Acknowledge, News, parse_reader
-from dpki.config.sshd import Mode
+from dpki.config.sshd import CommandHook, Mode
 from dpki.devnet.anvil import Anvil
 from dpki.model import AuthorityKind
 from tests.admins import Admin, Result, make_admin_of, state_of
@@ -294,6 +294,15 @@ def test_how_far_a_certificate_has_come(world: World, tmp_path: Path) -> None:
     (etc / "sshd_config").write_text(settings)
     ok(world.dpki(*agent))
     assert come() == ["installed", "installed"]
+    # Written is not installed: who serves logins has not been told.
+    deaf = replace(config.sshd, reload=CommandHook(("false",)))
+    save_device_config(folder, replace(config, news=news, sshd=deaf))
+    ok(world.dpki("ssh", "rotate", "--device", "far-1", "--ca", "hosts", *admin))
+    assert "reload hook failed" in str(world.dpki(*agent).document["error"])
+    assert come() == ["installed", "installed", "fetched"]
+    save_device_config(folder, replace(config, news=news))
+    ok(world.dpki(*agent))
+    assert come() == ["installed", "installed", "installed"]
 
 
 def test_on_chain_stands_no_name(fleet: World) -> None:
