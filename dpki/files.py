@@ -55,18 +55,19 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE, owner: int | N
             fsync_directory(path.parent)
 
 
-def write_together(contents: Mapping[Path, bytes], *, mode: int) -> None:
+def write_together(contents: Mapping[Path, bytes], *, mode: int, owner: int | None = None) -> None:
     """Replace files of one folder, as `write_atomic` does one: a full disk leaves all or none.
 
     Args:
         mode: As for `write_atomic`.
+        owner: As for `write_atomic`.
 
     Raises:
         DpkiError: They could not be written.
     """
     with ExitStack() as stack:
         ready = {
-            path: stack.enter_context(written_beside(path, data, mode=mode))
+            path: stack.enter_context(written_beside(path, data, mode=mode, owner=owner))
             for path, data in contents.items()
         }
         for path, temporary in ready.items():

@@ -29,7 +29,7 @@ from dpki.agent.steps import Remove, Step, same_refusals
 from dpki.certificates.ssh import SshCertificate, ssh_line
 from dpki.config.outbound import Outbound
 from dpki.errors import ConfigError, DpkiError
-from dpki.files import write_atomic, written_beside
+from dpki.files import write_together, written_beside
 
 _SSH = Path("/usr/bin/ssh")
 
@@ -142,19 +142,24 @@ class ClientInstaller:
         return pairs
 
     def _take(self, steps: Sequence[Step], options: Sequence[tuple[str, str]]) -> list[str]:
-        changed = []
+        changed: list[str] = []
+        due: dict[Path, bytes] = {}
         for step in steps:
             if isinstance(step, Remove):
                 if disk.remove(step.path):
                     changed.append(step.path.name)
-            elif not disk.is_installed(step.path, step.content, step.mode, step.owner):
+                continue
+            if not disk.is_installed(step.path, step.content, step.mode, step.owner):
                 if step.path == self._files.krl:
                     with written_beside(step.path, step.content) as candidate:
                         verify_krl(candidate)
                 if step.path == self._files.config:
                     verify_client_options(step.path, options)
-                write_atomic(step.path, step.content, mode=step.mode, owner=step.owner)
-                changed.append(step.path.name)
+                due[step.path] = step.content
+            if due and not step.joins_next:
+                write_together(due, mode=step.mode, owner=step.owner)
+                changed += [path.name for path in due]
+                due = {}
         return changed
 
     def _touched(self) -> Fingerprint:

@@ -145,7 +145,9 @@ def client_steps(
         before = set(listed.splitlines(keepends=True))
         kept = [line for line in wanted.known_hosts.splitlines(keepends=True) if line in before]
         steps.append(Write(files.known_hosts, b"".join(kept)))
-    steps += [Write(files.lookup, wanted.lookup), Write(files.index, wanted.index)]
+    # Each version of the command reads its own index alone, and knows no host by another.
+    steps.append(Write(files.lookup, wanted.lookup, joins_next=True))
+    steps.append(Write(files.index, wanted.index))
     for name, (key, line) in wanted.pairs.items():
         steps.append(Write(files.key(name), key, PRIVATE, wanted.owner))
         steps.append(Write(files.certificate(name), line))

@@ -13,7 +13,7 @@ from dpki.agent.host_lookup import INDEX_VERSION
 from dpki.chain.snapshot import Snapshot
 from dpki.config.sshd import is_plain_path
 from dpki.errors import UsageError
-from dpki.files import PUBLIC, translated, write_atomic
+from dpki.files import PUBLIC, translated, write_together
 from dpki.model import AuthorityId, AuthorityKind, to_timestamp
 from dpki.verification.anchored_hosts import AnchoredHost
 from dpki.verification.known_hosts import known_hosts_line
@@ -123,7 +123,7 @@ def encode_host_index(index: HostIndex) -> bytes:
 
 
 def write_lookup(directory: Path, index: bytes) -> None:
-    """Write the command and its index into a folder, which is made if need be.
+    """Write the command and its index into a folder, which is made if need be: both, or neither.
 
     Raises:
         UsageError: ssh would not read the folder's path as one word.
@@ -136,8 +136,8 @@ def write_lookup(directory: Path, index: bytes) -> None:
         )
     with translated(directory, "nothing was written into it"):
         directory.mkdir(parents=True, exist_ok=True)
-    write_atomic(directory / COMMAND, lookup_command(), mode=PUBLIC)
-    write_atomic(directory / INDEX, index, mode=PUBLIC)
+    contents = {directory / COMMAND: lookup_command(), directory / INDEX: index}
+    write_together(contents, mode=PUBLIC)
 
 
 def lookup_command() -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from dpki.agent import disk
 from dpki.agent.client import ClientInstaller
+from dpki.agent.host_index import write_lookup
 from dpki.agent.install import pair_name
 from dpki.agent.rollback import bring_back
 from dpki.config.sshd import Mode
@@ -124,6 +125,27 @@ def test_an_upgrade_of_the_login_command_is_done_or_not(device: Device) -> None:
         refused(device.update, device.directory)
         found.add(tuple(path.read_bytes().startswith(b"earlier") for path in pair))
     assert found == {(True, True), (False, False)}
+
+
+def test_an_upgrade_of_the_host_lookup_is_done_or_not(device: Device) -> None:
+    """Neither of two versions reads the other's index: both, or ssh refuses every host."""
+    client = Client(device)
+    client.update()
+    plan, folder = client.plan(), client.files.directory
+    assert plan.outward is not None
+    pair, found = (client.files.lookup, client.files.index), set()
+    writers: list[Callable[[], object]] = [
+        partial(ClientInstaller(client.outbound).install, plan.outward, plan.krl),
+        partial(write_lookup, folder, b"index"),
+    ]
+    for write in writers:
+        for _ in walk(folder):
+            with resting():
+                for path in pair:
+                    path.write_bytes(b"earlier " + path.name.encode())
+            refused(write, folder)
+            found.add((write, *(path.read_bytes().startswith(b"earlier") for path in pair)))
+    assert found == {(write, *both) for write in writers for both in [(True, True), (False, False)]}
 
 
 def test_what_the_ssh_client_goes_by_is_the_old_or_the_new(device: Device) -> None:
