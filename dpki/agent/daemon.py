@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dpki.agent.acknowledge import AGAIN, leave_each
 from dpki.agent.doorbell import listen_for_doorbell
 from dpki.agent.follow import KEYS, Follower
+from dpki.agent.heap import keep_one_heap
 from dpki.agent.hints import listen_always
 from dpki.agent.installation import Installation
 from dpki.agent.once import LOCK
@@ -60,6 +61,7 @@ def run_daemon(directory: Path, tell: Tell) -> None:
     config = load_device_config(directory)
     load_device_keys(directory / KEYS)
     with hold_alone(directory / LOCK, "dpki agent run"):
+        keep_one_heap()
         asyncio.run(_Daemon(directory, config, tell).run())
 
 
