@@ -723,7 +723,7 @@ _STATEMENT = Statement(
 
 
 def _acknowledged() -> bytes:
-    signed = {"v": 1, "statement": encode_statement(_STATEMENT), "signature": b"\x01" * 65}
+    signed = {"v": 2, "statement": encode_statement(_STATEMENT), "signature": b"\x01" * 65}
     return dumps(signed)
 
 

@@ -27,6 +27,7 @@ from dpki.devices.acknowledgement import (
     AcknowledgedCertificate,
     Stage,
     Statement,
+    opening_of,
 )
 from dpki.devices.keys import (
     HOST_DIRECTORY,
@@ -245,7 +246,7 @@ def _statement(
             AcknowledgedCertificate(
                 one.authority_id,
                 one.serial,
-                one.hash,
+                opening_of(keys.address, one.blob),
                 Stage.INSTALLED if one.subject_key in used else Stage.FETCHED,
             )
             for one in certificates[:MAXIMUM_CERTIFICATES]

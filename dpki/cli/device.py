@@ -76,7 +76,10 @@ def list_(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the devices, as they stand on chain."""
+    """List the devices, as they stand on chain.
+
+    The sealing key is proven once the device acknowledged what it opened with it.
+    """
     from dpki.chain.snapshot import fetch_snapshot
     from dpki.cli.session import open_desk
     from dpki.issuance.next_key import supply
@@ -89,6 +92,7 @@ def list_(
             devices = meant.pick(devices)
         snapshot = fetch_snapshot(desk.reader, desk.domain, devices=[d.address for d in devices])
         heard = desk.journal.acknowledgements.newest()
+        proven = desk.journal.acknowledgements.proven()
         left = {
             one.address: len(supply(one.document, desk.journal.subject_keys(one.address)))
             for one in devices
@@ -101,13 +105,16 @@ def list_(
             "document": "current"
             if snapshot.devices[one.address].key_document == one.document.digest
             else "outdated",
+            "sealing": "proven" if one.address in proven else "unproven",
             "prekeys": left[one.address],
             "acknowledged": _heard(heard.get(one.address)),
             "labels": dict(one.labels),
         }
         for one in devices
     ]
-    columns = ("name", "device", "state", "document", "prekeys", "acknowledged", "labels")
+    columns = (
+        *("name", "device", "state", "document", "sealing", "prekeys", "acknowledged", "labels"),
+    )
     output.table(columns, [[_cell(row[column]) for column in columns] for row in described])
     output.result({"devices": described, "block": snapshot.block.number})
 

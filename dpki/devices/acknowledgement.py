@@ -2,6 +2,8 @@
 
 Signed with its identity, over a digest that no contract takes for anything; sealed for the home
 that collects it, with a key of its own kind: a CA's issuer key unmasks locators, and nothing else.
+It names a certificate as only who has it can, and it comes in a bundle sealed for the device alone:
+so it also shows that the device has the whole of its sealing key.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ MAXIMUM_CERTIFICATES = 16
 SEALED_LIMIT = 64 << 10
 """Bytes of a sealed acknowledgement, at most."""
 
-_VERSION = 1
+_VERSION = 2
 _WHAT = "acknowledgement"
-_SIGNED = b"dpki acknowledgement v1\0"
+_SIGNED = b"dpki acknowledgement v2\0"
+_OPENED = b"dpki opened certificate v2\0"
 _CONTEXT = Hash32(hashlib.sha256(b"dpki acknowledgement seal v1").digest())
 _OUTER = {"v": int, "statement": bytes, "signature": bytes}
 _STATEMENT = {
@@ -55,12 +58,12 @@ class AcknowledgedCertificate:
     """A certificate that a device has.
 
     Attributes:
-        hash: SHA-256 of its blob.
+        opening: See `opening_of`.
     """
 
     authority: AuthorityId
     serial: int
-    hash: Hash32
+    opening: Hash32
     stage: Stage
 
 
@@ -88,6 +91,15 @@ class Statement:
     def digest(self) -> Hash32:
         """What is signed: SHA-256, where contracts take keccak-256 of typed data."""
         return Hash32(hashlib.sha256(_SIGNED + encode_statement(self)).digest())
+
+
+def opening_of(device: Address, certificate: bytes) -> Hash32:
+    """Return what a device names a certificate by: its hash on chain is known to everybody.
+
+    Args:
+        certificate: The blob.
+    """
+    return Hash32(hashlib.sha256(_OPENED + device + certificate).digest())
 
 
 def make_acknowledgement(keys: DeviceKeys, statement: Statement, reader: bytes) -> bytes:
@@ -149,7 +161,7 @@ def encode_statement(statement: Statement) -> bytes:
             "mode": statement.mode,
             "prekeys": statement.prekeys,
             "certificates": [
-                [bytes(one.authority), one.serial, bytes(one.hash), one.stage.value]
+                [bytes(one.authority), one.serial, bytes(one.opening), one.stage.value]
                 for one in statement.certificates
             ],
         }
@@ -197,10 +209,10 @@ def _parse_certificates(items: Sequence[object]) -> tuple[AcknowledgedCertificat
     for item in items:
         if not isinstance(item, list) or [type(p) for p in item] != [bytes, int, bytes, str]:
             raise MalformedInput("a certificate in the acknowledgement is none")
-        authority, serial, hash, word = item
+        authority, serial, opening, word = item
         if not 1 <= serial < 1 << 32 or word not in {stage.value for stage in Stage}:
             raise MalformedInput("a certificate in the acknowledgement is none")
         found.append(
-            AcknowledgedCertificate(AuthorityId(authority), serial, Hash32(hash), Stage(word))
+            AcknowledgedCertificate(AuthorityId(authority), serial, Hash32(opening), Stage(word))
         )
     return tuple(found)

@@ -13,6 +13,7 @@ from dpki.devices.acknowledgement import (
     AcknowledgedCertificate,
     Stage,
     Statement,
+    opening_of,
     verify_acknowledgement,
 )
 from dpki.errors import MalformedInput, OutOfSequence, WrongContext
@@ -94,6 +95,15 @@ class Acknowledgements:
                 for device, authority, serial, hash, stage in rows
             }
 
+    def proven(self) -> frozenset[Address]:
+        """Return the devices that opened what was sealed for the keys that their documents name."""
+        rows = self._database.rows(
+            "SELECT DISTINCT device FROM acknowledged JOIN devices ON device = address"
+            " WHERE opened > sealed_after"
+        )
+        with self._database.decoded():
+            return frozenset(Address(cast(bytes, device)) for (device,) in rows)
+
     def record(self, statement: Statement, now: datetime) -> None:
         """Record what a device said; a trigger refuses what is not newer.
 
@@ -118,30 +128,32 @@ class Acknowledgements:
                 statement.prekeys,
                 to_timestamp(now),
             )
-            for one in self._issued(statement):
+            for one, hash, batch in self._issued(statement):
                 self._database.change(
-                    "INSERT INTO acknowledged VALUES (?, ?, ?, ?, ?)"
+                    "INSERT INTO acknowledged VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (device, authority, serial, hash)"
-                    " DO UPDATE SET stage = excluded.stage",
+                    " DO UPDATE SET stage = excluded.stage, opened = excluded.opened",
                     device,
                     bytes(one.authority),
                     one.serial,
-                    bytes(one.hash),
+                    hash,
                     one.stage.value,
+                    batch,
                 )
 
-    def _issued(self, statement: Statement) -> Iterator[AcknowledgedCertificate]:
-        """Yield those of a device's certificates that this journal has for it."""
+    def _issued(self, statement: Statement) -> Iterator[tuple[AcknowledgedCertificate, bytes, int]]:
+        """Yield those of a device's certificates that this journal has for it: hash and batch."""
         for one in statement.certificates:
             rows = self._database.rows(
-                "SELECT certificate FROM certificates JOIN batches ON batches.number = batch"
+                "SELECT certificate, batch FROM certificates JOIN batches ON batches.number = batch"
                 " WHERE device = ? AND authority = ? AND serial = ?",
                 bytes(statement.device),
                 bytes(one.authority),
                 one.serial,
             )
-            if any(hashlib.sha256(cast(bytes, blob)).digest() == one.hash for (blob,) in rows):
-                yield one
+            for blob, batch in rows:
+                if opening_of(statement.device, cast(bytes, blob)) == one.opening:
+                    yield one, hashlib.sha256(cast(bytes, blob)).digest(), cast(int, batch)
 
 
 def take_in(

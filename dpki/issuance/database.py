@@ -192,9 +192,18 @@ CREATE TRIGGER tokens_for_ever BEFORE DELETE ON tokens
 BEGIN SELECT RAISE(ABORT, 'the journal forgets nothing'); END;
 """
 
+_OPENED = """
+-- The batch of what a device named as only who opened it can; 0 for earlier acknowledgements, which
+-- named a certificate by its hash on chain.
+ALTER TABLE acknowledged ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
+
+-- The last batch that was begun before the document had the sealing keys that it has.
+ALTER TABLE devices ADD COLUMN sealed_after INTEGER NOT NULL DEFAULT 0;
+"""
+
 SCHEMA = Schema(
     "the journal",
-    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS, _ACKNOWLEDGEMENTS, _TOKENS),
+    (_SCHEMA, _PLACEMENTS, _LABELS, _PREKEYS, _REPLACEMENTS, _ACKNOWLEDGEMENTS, _TOKENS, _OPENED),
     "move it away, and have it back from a backup with: dpki restore; it was not changed",
 )
 

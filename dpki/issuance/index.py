@@ -92,8 +92,9 @@ class Index:
         verify_labels(labels)
         with self._database.transaction():
             self.verify_free(name, address)
+            self._note_sealing(address, document)
             self._database.change(
-                "INSERT INTO devices VALUES (?, ?, ?)"
+                "INSERT INTO devices (name, address, document) VALUES (?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET document = excluded.document",
                 verify_name(name),
                 bytes(address),
@@ -164,11 +165,13 @@ class Index:
 
     def update_document(self, address: Address, document: KeyDocument) -> None:
         """Record a device's newer key document; one without a name stays unknown."""
-        self._database.change(
-            "UPDATE devices SET document = ? WHERE address = ?",
-            encode_key_document(document),
-            bytes(address),
-        )
+        with self._database.transaction():
+            self._note_sealing(address, document)
+            self._database.change(
+                "UPDATE devices SET document = ? WHERE address = ?",
+                encode_key_document(document),
+                bytes(address),
+            )
 
     def devices(self) -> tuple[NamedDevice, ...]:
         """Return every named device, by name."""
@@ -229,6 +232,16 @@ class Index:
         ):
             found.setdefault(cast(bytes, device), {})[cast(str, key)] = cast(str, value)
         return found
+
+    def _note_sealing(self, address: Address, document: KeyDocument) -> None:
+        """Where a document brings other sealing keys, have nothing that came before prove them."""
+        known = self.device_at(address)
+        if known is not None and known.document.sealing != document.sealing:
+            self._database.change(
+                "UPDATE devices SET sealed_after = (SELECT coalesce(max(number), 0) FROM batches)"
+                " WHERE address = ?",
+                bytes(address),
+            )
 
     def _label(self, address: Address, labels: Mapping[str, str]) -> None:
         for key, value in labels.items():

@@ -270,13 +270,18 @@ def test_how_far_a_certificate_has_come(world: World, tmp_path: Path) -> None:
         listed: Any = ok(world.dpki("ssh", "list", "--device", "far-1", *admin))
         return [one["device"] for one in listed["certificates"]]
 
+    def sealing() -> object:
+        """Return whether the device has shown that it has its sealing key."""
+        listed: Any = ok(world.dpki("device", "list", "--device", "far-1", *admin))
+        return listed["devices"][0]["sealing"]
+
     agent = ("agent", "once", "--dir", folder)
     named = ("--device", "far-1", "--hostname", "far-1.example")
     ok(world.dpki("ssh", "issue", "--ca", "hosts", *named, *admin))
     (tmp_path / "outbox").mkdir()
-    assert come() == ["issued"]
+    assert (come(), sealing()) == (["issued"], "unproven")
     ok(world.dpki(*agent))
-    assert come() == ["installed"]
+    assert (come(), sealing()) == (["installed"], "proven")
     ok(world.dpki("ssh", "rotate", "--device", "far-1", "--ca", "hosts", *admin))
     assert come() == ["installed", "issued"]
     settings = (etc / "sshd_config").read_text()

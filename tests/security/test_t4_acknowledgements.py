@@ -18,6 +18,7 @@ from dpki.devices.acknowledgement import (
     Statement,
     encode_statement,
     make_acknowledgement,
+    opening_of,
     verify_acknowledgement,
 )
 from dpki.devices.document import make_key_document
@@ -49,7 +50,8 @@ HOME = SealingSecrets(SealingSecrets.generate().x25519, None)
 READER = HOME.public.x25519
 CA = Ca.hosts()
 ISSUED = CA.sign(17, subject=KEYS.ssh_host[-1])
-CERTIFICATE = AcknowledgedCertificate(CA.id, 17, ISSUED.hash, Stage.INSTALLED)
+OPENING = opening_of(KEYS.address, ISSUED.blob)
+CERTIFICATE = AcknowledgedCertificate(CA.id, 17, OPENING, Stage.INSTALLED)
 SAID = Statement(DOMAIN, KEYS.address, 100, 7, Hash32(b"\x03" * 32), "strict", 5, (CERTIFICATE,))
 
 
@@ -79,14 +81,14 @@ def test_a_true_one_is_taken_in_once(database: Database) -> None:
     assert take(database, said()) is None
     heard = Acknowledgements(database)
     assert heard.newest()[KEYS.address].sequence == 100
-    place = (KEYS.address, CERTIFICATE.authority, 17, CERTIFICATE.hash)
+    place = (KEYS.address, CERTIFICATE.authority, 17, ISSUED.hash)
     assert heard.stages() == {place: Stage.INSTALLED}
 
 
 def test_a_device_that_invents_certificates_fills_no_journal(database: Database) -> None:
     """Nor does it speak for certificates of others, or of other words, that were issued."""
     others = replace(CERTIFICATE, authority=AuthorityId(b"\x01" * 32))
-    invented = [others, replace(CERTIFICATE, hash=Hash32(b"\x02" * 32))]
+    invented = [others, replace(CERTIFICATE, opening=Hash32(b"\x02" * 32))]
     invented += [replace(CERTIFICATE, serial=serial) for serial in range(18, 32)]
     before = Acknowledgements(database).stages()
     assert take(database, said(certificates=tuple(invented))) is not None
@@ -94,6 +96,41 @@ def test_a_device_that_invents_certificates_fills_no_journal(database: Database)
     stolen = make_acknowledgement(OTHERS, replace(SAID, device=OTHERS.address), READER)
     assert take(database, stolen, OTHERS.address) is not None
     assert Acknowledgements(database).stages() == before == {}
+
+
+class TestWhetherItHasItsSealingKey:
+    """The ML-KEM half signs nothing in a request: who opened what was sealed for it has it."""
+
+    def test_who_opened_it_has_it(self, database: Database) -> None:
+        assert Acknowledgements(database).proven() == frozenset()
+        take(database, said())
+        assert Acknowledgements(database).proven() == {KEYS.address}
+
+    @pytest.mark.parametrize("stage", Stage)
+    def test_what_everybody_reads_on_chain_shows_nothing(
+        self, database: Database, stage: Stage
+    ) -> None:
+        """The attack: a device that enrolled another's key says that all is well."""
+        public = replace(CERTIFICATE, opening=ISSUED.hash, stage=stage)
+        assert take(database, said(certificates=(public,))) is not None
+        assert Acknowledgements(database).stages() == {}
+        assert Acknowledgements(database).proven() == frozenset()
+
+    def test_other_keys_are_to_be_shown_anew(self, database: Database) -> None:
+        take(database, said())
+        document = make_key_document(KEYS, sequence=1)
+        Index(database).update_document(KEYS.address, document)
+        assert Acknowledgements(database).proven() == {KEYS.address}
+        other = replace(document, sealing=OTHERS.sealing.public)
+        Index(database).update_document(KEYS.address, other)
+        take(database, said(sequence=101))
+        assert Acknowledgements(database).proven() == frozenset()
+        later = CA.sign(18, subject=KEYS.ssh_host[-1])
+        issued = NewCertificate(later, "gate-1", KEYS.address, pair_made_here=False, release=None)
+        Journal(database).add(CA.id, [issued])
+        opened = replace(CERTIFICATE, serial=18, opening=opening_of(KEYS.address, later.blob))
+        take(database, said(sequence=102, certificates=(CERTIFICATE, opened)))
+        assert Acknowledgements(database).proven() == {KEYS.address}
 
 
 class TestRefused:
@@ -131,7 +168,7 @@ class TestRefused:
     def test_a_signature_for_other_words(self, database: Database) -> None:
         statement, signature = module.parse_acknowledgement(_opened(said()))
         forged = {
-            "v": 1,
+            "v": 2,
             "statement": encode_statement(replace(statement, sequence=101)),
             "signature": signature,
         }
@@ -179,7 +216,13 @@ def test_the_journal_itself_refuses_to_go_back(database: Database) -> None:
 
 def test_whoever_carries_it_reads_nothing() -> None:
     data = said()
-    for word in (bytes(KEYS.address), bytes(CERTIFICATE.hash), b"strict", str(DOMAIN).encode()):
+    for word in (
+        bytes(KEYS.address),
+        bytes(OPENING),
+        bytes(ISSUED.hash),
+        b"strict",
+        str(DOMAIN).encode(),
+    ):
         assert word not in data
     # Nor how much there is to say.
     assert len(said(certificates=())) == len(data) == len(said(certificates=(CERTIFICATE,) * 8))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dpki.bundle.seal import SealingSecrets
-from dpki.devices.acknowledgement import Stage, encode_statement, verify_acknowledgement
+from dpki.devices.acknowledgement import (
+    Stage,
+    encode_statement,
+    opening_of,
+    verify_acknowledgement,
+)
 from dpki.model import DomainId
 from dpki.typed_data import recover_signer
 from tests.vectors_of import load_vectors
 
-V = load_vectors("acknowledgement")
+V = load_vectors("acknowledgement-2")
 
 
 def test_the_vector_opens_and_says_what_was_signed() -> None:
@@ -21,3 +28,6 @@ def test_the_vector_opens_and_says_what_was_signed() -> None:
     (certificate,) = said.certificates
     assert (said.mode, said.prekeys, said.block) == ("strict", 16, 4711)
     assert (certificate.serial, certificate.stage) == (17, Stage.INSTALLED)
+    assert certificate.opening == opening_of(said.device, V["certificate"])
+    told = b"dpki opened certificate v2\0" + V["device"] + V["certificate"]
+    assert certificate.opening == hashlib.sha256(told).digest()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dpki.devices.acknowledgement import AcknowledgedCertificate, Stage, Statement
+from dpki.devices.acknowledgement import AcknowledgedCertificate, Stage, Statement, opening_of
 from dpki.errors import StoreFailed
 from dpki.issuance.placements import Place
 from dpki.issuance.publishing import Publisher
@@ -147,11 +147,11 @@ def test_collects_nothing_that_lives_or_that_the_chain_lost(shop: Shop) -> None:
 def test_collects_what_its_device_has_installed(shop: Shop, stage: Stage | None) -> None:
     shop.issue()
     (batch,) = shop.office.journal.load_all()
-    certificate = batch.certificates[0].certificate.hash
+    device = batch.certificates[0].device
+    certificate = opening_of(device, batch.certificates[0].blob)
     said = [] if stage is None else [(batch.first_serial, certificate, stage)]
     # Another certificate's word under the same serial says nothing of this one.
     said.append((batch.first_serial, Hash32(b"\x01" * 32), Stage.INSTALLED))
-    device = batch.certificates[0].device
     shop.office.journal.acknowledgements.record(
         Statement(
             DOMAIN.id,
