@@ -8,6 +8,7 @@ much as it likes: there is an end to both.
 
 from __future__ import annotations
 
+import functools
 import os
 import selectors
 import subprocess
@@ -50,7 +51,27 @@ def ssh_command(config: str | Path | None = None, options: Sequence[str] = ()) -
         options: Further ones, as NAME=VALUE; none of the strict ones is overruled.
     """
     file = ["-F", str(config)] if config else []
-    return ["ssh", *file, *(word for option in (*STRICT, *options) for word in ("-o", option))]
+    before = (*STRICT, *_strict_where_known())
+    return ["ssh", *file, *(word for option in (*before, *options) for word in ("-o", option))]
+
+
+@functools.cache
+def _strict_where_known() -> tuple[str, ...]:
+    """Return further strict options, that this `ssh` has; others end at an unknown one.
+
+    Distributions add a key exchange in which Kerberos stands in for the host key.
+    """
+    try:
+        known = subprocess.run(
+            ["ssh", "-G", "-F", os.devnull, "host.invalid"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return ("GSSAPIKeyExchange=no",) if b"\ngssapikeyexchange " in known else ()
 
 
 _PIECE = 1 << 16

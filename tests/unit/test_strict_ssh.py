@@ -5,14 +5,39 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from dpki.strict_ssh import STRICT, ssh_command
+import pytest
+
+from dpki.strict_ssh import STRICT, _strict_where_known, ssh_command
 
 
 def test_without_anything_else() -> None:
     words = ssh_command()
     assert words[0] == "ssh"
     assert "-F" not in words
-    assert tuple(words[2::2]) == STRICT
+    assert tuple(words[2::2])[: len(STRICT)] == STRICT
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_option_of_some_only_is_given_to_those(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    """Debian's ssh and others let Kerberos stand in for a host key; OpenSSH's own ends at it."""
+    ssh = tmp_path / "ssh"
+    name = "gssapikeyexchange" if is_known else "gssapiauthentication"
+    ssh.write_text(f"#!/bin/sh\nprintf 'host host.invalid\\n{name} no\\n'\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    _strict_where_known.cache_clear()
+    assert ("GSSAPIKeyExchange=no" in ssh_command()) is is_known
+    ssh.unlink()
+    _strict_where_known.cache_clear()
+
+
+def test_without_ssh_nothing_more_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    _strict_where_known.cache_clear()
+    assert ssh_command()[0] == "ssh"
+    _strict_where_known.cache_clear()
 
 
 def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
@@ -22,6 +47,8 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
         "LocalCommand id\nBatchMode no\nUpdateHostKeys yes\nRequestTTY force\n"
         "VerifyHostKeyDNS yes\nNoHostAuthenticationForLocalhost yes\nControlPath /tmp/shared\n"
         "ControlMaster auto\nGSSAPIDelegateCredentials yes\n"
+        # Of some distributions' alone.
+        "IgnoreUnknown GSSAPIKeyExchange\nGSSAPIKeyExchange yes\n"
     )
     weaker = [f"{name}=yes" for name in ("ForwardX11", "UpdateHostKeys", "PermitLocalCommand")]
     command = [*ssh_command(config, [*weaker, "Port=2222"]), "-G", "host.invalid"]
@@ -44,3 +71,4 @@ def test_neither_a_file_nor_further_options_weaken_it(tmp_path: Path) -> None:
     }
     assert {name: said[name] for name in wanted} == wanted
     assert said.get("controlpath", "none") == "none"
+    assert said.get("gssapikeyexchange", "no") == "no"
