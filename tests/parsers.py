@@ -168,6 +168,7 @@ from dpki.model import (
 from dpki.model import Path as MerklePath
 from dpki.note import SignedNote, VerifierKey
 from dpki.remote.survey import parse_survey
+from dpki.secp256k1 import recover_signer
 from dpki.signer.uri import Pkcs11Uri
 from dpki.transactions import abi
 from dpki.transactions.actions import DomainCalls
@@ -183,7 +184,6 @@ from dpki.transactions.wallet import Wallet, load_wallet
 from dpki.transport.address import BrokerAddress, SshAddress
 from dpki.transport.base import Topic
 from dpki.transport.ssh import parse_line
-from dpki.typed_data import recover_signer
 from dpki.verification.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from dpki.verification.offline import TrustedBlock, check_proof_bundle
 from dpki.verification.proof import CertificateProof, encode_proof, parse_proof

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from eth_abi.abi import encode
-
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.council.history import Choice
 from dpki.council.rounds import Proposal, Round, find_ballot
@@ -28,8 +26,9 @@ from dpki.errors import (
 )
 from dpki.keccak import keccak
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
+from dpki.secp256k1 import SIGNATURE_BYTES, recover_signer
 from dpki.transactions.governed import GovernanceCall
-from dpki.typed_data import SIGNATURE_BYTES, recover_signer, typed_digest
+from dpki.typed_data import struct_hash, typed_digest
 
 if TYPE_CHECKING:
     from dpki.transactions.wallet import Wallet
@@ -132,19 +131,7 @@ def vote_digest(
     deadline: datetime,
 ) -> bytes:
     """Return the EIP-712 hash that a voter signs and RootCouncil checks."""
-    struct = keccak(
-        encode(
-            ["bytes32", "bytes32", "address", "uint8", "uint8", "uint64"],
-            [
-                _TYPE,
-                bytes(round_id),
-                bytes(voter),
-                int(choice),
-                nonce,
-                to_timestamp(deadline),
-            ],
-        )
-    )
+    struct = struct_hash(_TYPE, round_id, voter, int(choice), nonce, to_timestamp(deadline))
     return typed_digest(_CONTRACT, chain_id, council, struct)
 
 

@@ -18,7 +18,7 @@ from dpki.bundle.seal import SealingKeys, SealingSecrets, open_sealed, seal
 from dpki.devices.keys import DeviceKeys
 from dpki.errors import MalformedInput, NotForThisDevice, SignatureInvalid, WrongDomain
 from dpki.model import Address, AuthorityId, DomainId, Hash32
-from dpki.typed_data import SIGNATURE_BYTES, recover_signer
+from dpki.secp256k1 import SIGNATURE_BYTES, recover_signer, sign_digest
 
 MAXIMUM_CERTIFICATES = 16
 SEALED_LIMIT = 64 << 10
@@ -111,8 +111,7 @@ def make_acknowledgement(keys: DeviceKeys, statement: Statement, reader: bytes) 
     Raises:
         MalformedInput: That is no usable key.
     """
-    raw = keys.identity.sign_msg_hash(statement.digest).to_bytes()
-    signature = raw[:64] + bytes([raw[64] + 27])
+    signature = sign_digest(keys.identity, statement.digest)
     signed = {"v": _VERSION, "statement": encode_statement(statement), "signature": signature}
     return seal(dumps(signed), SealingKeys(reader), _CONTEXT)
 

@@ -11,8 +11,6 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from eth_abi.abi import encode as abi_encode
-
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.devices.document import (
     KeyDocument,
@@ -32,7 +30,8 @@ from dpki.errors import (
 )
 from dpki.keccak import keccak
 from dpki.model import Address, DomainId, Hash32, from_timestamp, to_timestamp
-from dpki.typed_data import recover_signer, typed_digest
+from dpki.secp256k1 import SIGNATURE_BYTES, recover_signer, sign_digest
+from dpki.typed_data import struct_hash, typed_digest
 
 REQUEST_LIMIT = 128 << 10
 """Bytes of a request; as text it has up to `request_text.TEXT_LIMIT`."""
@@ -50,7 +49,6 @@ _FIELDS = {
     "signature": bytes,
     "proofs": list,
 }
-_SIGNATURE_BYTES = 65
 _LATEST = 253402300799
 _CONTRACT = "dpki DeviceRegistry"
 _MEMBERS = "(address device,bytes32 keyDocument,uint256 nonce,uint256 deadline)"
@@ -143,8 +141,7 @@ def make_enrollment_request(
     digest = request_digest(
         kind, domain.chain_id, registry, keys.address, document_digest(encoded), nonce, deadline
     )
-    raw = keys.identity.sign_msg_hash(digest).to_bytes()
-    signature = raw[:64] + bytes([raw[64] + 27])
+    signature = sign_digest(keys.identity, digest)
     whole = from_timestamp(to_timestamp(deadline))
     proofs = prove_possession(keys, document, digest)
     return EnrollmentRequest(kind, domain, keys.address, encoded, nonce, whole, signature, proofs)
@@ -200,7 +197,7 @@ def parse_request(data: bytes) -> EnrollmentRequest:
     proofs = fields["proofs"]
     if not all(type(proof) is bytes and len(proof) == PROOF_BYTES for proof in proofs):
         raise MalformedInput("a proof of the enrolment request does not have 64 bytes")
-    if len(fields["signature"]) != _SIGNATURE_BYTES:
+    if len(fields["signature"]) != SIGNATURE_BYTES:
         raise MalformedInput("the enrolment request's signature does not have 65 bytes")
     if (kind is RequestKind.ENROLL) != (fields["nonce"] == 0):
         raise MalformedInput("the enrolment request's nonce is 0 for enroll, and only then")
@@ -287,18 +284,8 @@ def request_digest(
     deadline: datetime,
 ) -> bytes:
     """Return the EIP-712 hash that the device signs and the DeviceRegistry checks."""
-    struct = keccak(
-        abi_encode(
-            ["bytes32", "address", "bytes32", "uint256", "uint256"],
-            [
-                keccak((kind.primary_type + _MEMBERS).encode()),
-                bytes(device),
-                bytes(key_document),
-                nonce,
-                to_timestamp(deadline),
-            ],
-        )
-    )
+    type_hash = keccak((kind.primary_type + _MEMBERS).encode())
+    struct = struct_hash(type_hash, device, key_document, nonce, to_timestamp(deadline))
     return typed_digest(_CONTRACT, chain_id, registry, struct)
 
 

@@ -11,11 +11,11 @@ And `prekeys/<n>.key`, the supply of one-time keys (`prekeys`).
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coincurve import PrivateKey
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -24,10 +24,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_ssh_private_key,
 )
-from eth_keys.backends.coincurve import CoinCurveECCBackend
-from eth_keys.datatypes import PrivateKey
-from eth_keys.main import KeyAPI
-from eth_utils.exceptions import ValidationError
 
 from dpki.bundle.seal import SealingSecrets
 from dpki.certificates.keys import ssh_blob
@@ -44,14 +40,12 @@ from dpki.files import (
     translated,
 )
 from dpki.model import Address
+from dpki.secp256k1 import address_of
 
 IDENTITY_FILE = "identity.key"
 SEALING_FILE = "sealing.key"
 HOST_DIRECTORY = "ssh_host"
 USER_DIRECTORY = "ssh_user"
-
-# Named here and not left to the environment: eth-keys would fall back to slow Python silently.
-_CURVE = KeyAPI(CoinCurveECCBackend)
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class DeviceKeys:
     @property
     def address(self) -> Address:
         """The device's name: its identity's Ethereum address."""
-        return Address(self.identity.public_key.to_canonical_address())
+        return address_of(self.identity.public_key)
 
     @property
     def host_blobs(self) -> tuple[bytes, ...]:
@@ -120,7 +114,7 @@ class DeviceKeys:
 def generate_device_keys() -> DeviceKeys:
     """Make all keys of a new device from the system's randomness; nothing is saved."""
     return DeviceKeys(
-        identity=_generate_identity(),
+        identity=PrivateKey(),
         sealing=SealingSecrets.generate(),
         ssh_host=(Ed25519PrivateKey.generate(),),
         ssh_user=(Ed25519PrivateKey.generate(),),
@@ -223,7 +217,7 @@ def erase_keys(directory: Path, kind: str, public_blobs: Collection[bytes]) -> N
 
 
 def _write_all(directory: Path, keys: DeviceKeys) -> None:
-    create_atomic(directory / IDENTITY_FILE, keys.identity.to_hex()[2:].encode() + b"\n")
+    create_atomic(directory / IDENTITY_FILE, keys.identity.to_hex().encode() + b"\n")
     create_atomic(directory / SEALING_FILE, keys.sealing.dump())
     for name, private_keys in ((HOST_DIRECTORY, keys.ssh_host), (USER_DIRECTORY, keys.ssh_user)):
         make_private_directory(directory / name)
@@ -251,22 +245,14 @@ def _find(keys: Iterable[Ed25519PrivateKey], public_blob: bytes) -> bytes | None
     return None
 
 
-def _generate_identity() -> PrivateKey:
-    while True:
-        try:
-            return _CURVE.PrivateKey(secrets.token_bytes(32))
-        except ValidationError:
-            continue  # zero or beyond the curve's order: once in 2^128
-
-
 def _load_identity(path: Path) -> PrivateKey:
     text = load_private(path)
     if re.fullmatch(rb"[0-9a-f]{64}\n", text) is None:
         raise MalformedInput(f"{path} is not an identity key: 64 hexadecimal digits and a line end")
     try:
-        return _CURVE.PrivateKey(bytes.fromhex(text.decode()))
-    except ValidationError:
-        # Without the cause: its text holds the number.
+        return PrivateKey(bytes.fromhex(text.decode()))
+    except ValueError:
+        # Without the cause, whose text could hold the number.
         raise MalformedInput(f"{path} is not a valid secp256k1 key") from None
 
 

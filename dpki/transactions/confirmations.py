@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from eth_abi.abi import encode as abi_encode
-
 from dpki.bundle.codec import dumps, fields_of, loads_strict, verify_version
 from dpki.chain.domain import Domain
 from dpki.errors import MalformedInput, SignatureInvalid, WrongContext
 from dpki.keccak import keccak
 from dpki.model import Address, AuthorityId, DomainId, Hash32, from_timestamp, to_timestamp
+from dpki.secp256k1 import SIGNATURE_BYTES
 from dpki.transactions.wallet import Wallet
+from dpki.typed_data import struct_hash, typed_digest
 
-_DOMAIN_TYPE = keccak(
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
-_NAME = keccak(b"dpki WatchdogRegistry")
-_CONTRACT_VERSION = keccak(b"1")
+_CONTRACT = "dpki WatchdogRegistry"
 _TYPE = keccak(
     b"Confirmation(bytes32 ca,uint32 version,uint32 firstSerial,bytes32 commitment,"
     b"address watchdog,uint256 deadline)"
@@ -40,7 +36,6 @@ _FIELDS = {
     "deadline": int,
     "signature": bytes,
 }
-_SIGNATURE_BYTES = 65
 _LATEST = 253_402_300_799
 """The last second of the year 9999."""
 
@@ -73,27 +68,10 @@ def confirmation_digest(
     deadline: datetime,
 ) -> bytes:
     """Return the EIP-712 hash that a watchdog signs (docs/formats.md, "Confirmation")."""
-    separator = keccak(
-        abi_encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
-            [_DOMAIN_TYPE, _NAME, _CONTRACT_VERSION, domain.id.chain_id, bytes(domain.watchdogs)],
-        )
+    struct = struct_hash(
+        _TYPE, ca, version, first_serial, commitment, watchdog, to_timestamp(deadline)
     )
-    struct = keccak(
-        abi_encode(
-            ["bytes32", "bytes32", "uint32", "uint32", "bytes32", "address", "uint256"],
-            [
-                _TYPE,
-                bytes(ca),
-                version,
-                first_serial,
-                bytes(commitment),
-                bytes(watchdog),
-                to_timestamp(deadline),
-            ],
-        )
-    )
-    return keccak(b"\x19\x01" + separator + struct)
+    return typed_digest(_CONTRACT, domain.id.chain_id, domain.watchdogs, struct)
 
 
 def sign_confirmation(
@@ -158,7 +136,7 @@ def parse_confirmation(data: bytes, domain: DomainId) -> Confirmation:
         raise MalformedInput(f"this is a {fields['type'][:40]!r}, not a {_WHAT}")
     if (
         not 1 <= fields["first"] < 2**32
-        or len(fields["signature"]) != _SIGNATURE_BYTES
+        or len(fields["signature"]) != SIGNATURE_BYTES
         or fields["deadline"] > _LATEST
     ):
         raise MalformedInput("the confirmation's serial, deadline or signature has a wrong size")

@@ -37,7 +37,7 @@ FLOORS = [
     ["bundle"],
     ["signer"],
     ["certificates"],
-    ["note", "typed_data"],
+    ["note", "secp256k1", "typed_data"],
     ["model"],
     ["locks"],
     ["sqlite"],
@@ -47,11 +47,18 @@ FLOORS = [
 ]
 LEVEL = {name: len(FLOORS) - index for index, names in enumerate(FLOORS) for name in names}
 
-ADMIN_ONLY = {"web3", "eth_account", "pkcs11", "ipfshttpclient", "solcx"}
+ADMIN_ONLY = {
+    *("web3", "eth_account", "eth_abi", "eth_keys", "eth_utils", "pydantic"),
+    *("pkcs11", "ipfshttpclient", "solcx"),
+}
 # What may import them, and nothing else may, function-level imports included.
 ADMIN_PLACES = {
     "web3": ("transactions",),
     "eth_account": ("transactions", "devnet"),
+    "eth_abi": ("transactions", "council"),
+    "eth_keys": ("transactions",),
+    "eth_utils": ("transactions",),
+    "pydantic": (),
     "pkcs11": ("signer",),
     "ipfshttpclient": ("store",),
     "solcx": (),

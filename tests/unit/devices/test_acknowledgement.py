@@ -12,7 +12,7 @@ from dpki.devices.acknowledgement import (
     verify_acknowledgement,
 )
 from dpki.model import DomainId
-from dpki.typed_data import recover_signer
+from dpki.secp256k1 import recover_signer
 from tests.vectors_of import load_vectors
 
 V = load_vectors("acknowledgement-2")

@@ -32,7 +32,7 @@ from dpki.errors import (
     WrongDomain,
 )
 from dpki.model import Address, DomainId, Hash32
-from dpki.typed_data import recover_signer
+from dpki.secp256k1 import recover_signer, sign_digest
 from tests.vectors_of import load_vectors
 
 V = load_vectors("enrollment-2")
@@ -135,7 +135,7 @@ class TestSecondOpinion:
                 },
             }
         )
-        signed = Account.sign_message(signable, KEYS.identity.to_bytes())
+        signed = Account.sign_message(signable, KEYS.identity.secret)
         assert bytes(signed.signature) == request_.signature
         assert Account.recover_message(signable, signature=request_.signature) == str(KEYS.address)
 
@@ -241,10 +241,8 @@ class TestVerify:
             0,
             DEADLINE,
         )
-        raw = KEYS.identity.sign_msg_hash(digest).to_bytes()
-        signed = dataclasses.replace(
-            REQUEST, document=document, signature=raw[:64] + bytes([raw[64] + 27])
-        )
+        signature = sign_digest(KEYS.identity, digest)
+        signed = dataclasses.replace(REQUEST, document=document, signature=signature)
         with pytest.raises(MalformedInput, match=message):
             verify_request(signed, DOMAIN, REGISTRY)
 
