@@ -24,7 +24,7 @@ from dpki.agent.follow import KEYS, Follower
 from dpki.agent.heap import keep_one_heap
 from dpki.agent.hints import listen_always
 from dpki.agent.installation import Installation
-from dpki.agent.once import LOCK
+from dpki.agent.once import at_work
 from dpki.agent.post import Post
 from dpki.agent.report import AgentReport
 from dpki.agent.schedule import Hint, backoff, wait_until
@@ -33,7 +33,6 @@ from dpki.agent.threads import finish_in_thread, in_thread
 from dpki.config.device import FILE_NAME, DeviceConfig, load_device_config
 from dpki.devices.keys import load_device_keys
 from dpki.errors import ConfigError, DpkiError
-from dpki.locks import hold_alone
 
 if TYPE_CHECKING:
     from dpki.agent.metrics import Figures
@@ -60,7 +59,7 @@ def run_daemon(directory: Path, tell: Tell) -> None:
     """
     config = load_device_config(directory)
     load_device_keys(directory / KEYS)
-    with hold_alone(directory / LOCK, "dpki agent run"):
+    with at_work(directory, config, "dpki agent run"):
         keep_one_heap()
         asyncio.run(_Daemon(directory, config, tell).run())
 

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dpki.agent import acknowledge, kept
+from dpki.agent import report as reports
 from dpki.agent.acknowledge import leave_each
-from dpki.agent.follow import Follower, Seen
+from dpki.agent.follow import BUNDLES, Follower, Seen, folder_of
 from dpki.agent.installation import Installation
 from dpki.agent.report import AgentReport
-from dpki.config.device import load_device_config
+from dpki.config.device import DeviceConfig, load_device_config
 from dpki.errors import CouldNotCheck, DpkiError
+from dpki.files import remove_leftovers
 from dpki.locks import hold_alone
 
 LOCK = "agent.lock"
+
+_OWN = (acknowledge.FILE_NAME, kept.FILE_NAME, reports.FILE_NAME)
+
+
+@contextmanager
+def at_work(directory: Path, config: DeviceConfig, doing: str) -> Iterator[None]:
+    """Be the one agent that works on this device, for the block; begin with what a killed one left.
+
+    Raises:
+        DpkiError: Another one is at work.
+    """
+    with hold_alone(directory / LOCK, doing):
+        for folder in {directory, *(folder_of(directory, name) for name in config.each())}:
+            remove_leftovers(folder / BUNDLES)
+            # In the same folder others may be writing at this moment: a new request, say.
+            for name in _OWN:
+                remove_leftovers(folder, name)
+        yield
 
 
 def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
@@ -34,7 +56,7 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
     seen: dict[str, Seen] = {}
     recalled: dict[str, Seen] = {}
     out_of_reach: dict[str, CouldNotCheck] = {}
-    with hold_alone(directory / LOCK, "dpki agent once"):
+    with at_work(directory, config, "dpki agent once"):
         for name, each in config.each().items():
             follower = Follower(name, each, directory)
             try:
@@ -43,9 +65,8 @@ def run_once(directory: Path, *, now: datetime | None = None) -> AgentReport:
                 out_of_reach[name] = error
                 # Where that can't be read either, nobody gets in by this domain.
                 with suppress(DpkiError):
-                    kept = follower.recall()
-                    if kept is not None:
-                        recalled[name] = kept
+                    if (before := follower.recall()) is not None:
+                        recalled[name] = before
             finally:
                 follower.close()
         if not seen:
