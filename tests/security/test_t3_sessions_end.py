@@ -10,9 +10,10 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dpki.agent import sessions as module
 from dpki.agent.login import leave_record
+from dpki.agent.sessions import Process, read_process
 from dpki.certificates.keys import public_key_line
 from dpki.certificates.profile import END_SESSIONS
 from dpki.certificates.ssh import SshCertificate, ssh_line
@@ -217,6 +220,77 @@ def test_what_runs_on_behind_the_session_ends_with_it(device: Device, sessions: 
     ended = select.poll()
     ended.register(descriptor, select.POLLIN)
     assert ended.poll(20_000)
+
+
+# The first process of a world of its own: when it is killed, all are. It leaves no zombies.
+_INIT = """
+import os, pathlib, signal, subprocess, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+owner, forker, turns = sys.argv[1:]
+if os.fork() == 0:
+    os.execv(sys.executable, [sys.executable, "-c", owner, forker, turns])
+signal.pause()
+"""
+_OWNER = """
+import os, pathlib, subprocess, sys, time
+pathlib.Path(sys.argv[2] + ".owner").write_text(os.readlink("/proc/self"))
+if not pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "1":
+    # As pam_loginuid does: from now on all that is started has an audit session of its own.
+    pathlib.Path("/proc/self/loginuid").write_text("65534")
+subprocess.Popen(sys.argv[1:3])
+time.sleep(1000)
+"""
+
+
+def test_who_forks_as_fast_as_he_is_killed_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: ExitStack
+) -> None:
+    """Each of his processes ends after a moment, in a session and a group of its own."""
+    forker, turns = tmp_path / "forker", tmp_path / "turns"
+    source = Path(__file__).parents[1] / "forker.c"
+    subprocess.run(["cc", "-Wall", "-Werror", "-o", forker, source], check=True)
+    turns.write_bytes(bytes(4))
+    is_root = os.geteuid() == 0
+    if not is_root:  # who can't make an audit session: another mark that nobody puts off
+
+        def with_a_session(number: int) -> Process | None:
+            found = read_process(number)
+            with suppress(OSError):
+                if found and str(turns).encode() in Path(f"/proc/{number}/environ").read_bytes():
+                    return replace(found, session=7)
+            return found
+
+        monkeypatch.setattr(module, "read_process", with_a_session)
+    world = ["unshare", *([] if is_root else ["-Ur"]), "--pid", "--fork", "--kill-child"]
+    init = subprocess.Popen(
+        [*world, sys.executable, "-c", _INIT, _OWNER, forker, turns],
+        env={**os.environ, "TURNS": str(turns)},
+    )
+    sessions.callback(init.wait)
+    sessions.callback(init.kill)
+
+    def count() -> int:
+        return int.from_bytes(turns.read_bytes(), sys.byteorder)
+
+    until = time.monotonic() + 60
+    while count() < 100 and time.monotonic() < until:
+        time.sleep(0.01)
+    owner = module.read_process(int((tmp_path / "turns.owner").read_text()))
+    assert owner is not None
+    assert module._end(owner) is True
+    reached = count()
+    assert reached >= 100
+    time.sleep(0.5)
+    assert count() == reached
+
+
+def test_who_could_not_be_caught_is_told(
+    device: Device, sessions: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial, _ = enter(device, sessions, *MARK)
+    device.users.revoked.add(serial)
+    monkeypatch.setattr(module, "_kill_marked", lambda marks: False)
+    assert "could not be killed" in str(device.update().ended)
 
 
 def test_a_session_that_could_not_be_ended_does_not_begin(device: Device) -> None:
