@@ -200,7 +200,19 @@ def is_session(process: Process, record: LoginRecord, boot: str) -> bool:
         and process.name.startswith("sshd")
         and process.owner in (0, os.geteuid())
         and _TITLE.match(process.title) is not None
-        and "[listener]" not in process.title
+        and not is_listener(process)
+    )
+
+
+def is_listener(process: Process) -> bool:
+    """Whether it is the sshd process that all sessions come from.
+
+    Where no service manager starts it, it has the marks of the session in which somebody last did.
+    """
+    return (
+        process.name.startswith("sshd")
+        and process.owner in (0, os.geteuid())
+        and "[listener]" in process.title
     )
 
 
@@ -217,7 +229,9 @@ def find_members(owner: Process, processes: list[Process]) -> tuple[Process, ...
     return tuple(
         p
         for p in processes
-        if p.id not in (owner.id, os.getpid()) and (p.id in family or marks.are_on(p))
+        if p.id not in (owner.id, os.getpid())
+        and (p.id in family or marks.are_on(p))
+        and not is_listener(p)
     )
 
 
@@ -359,10 +373,15 @@ def _kill_if_marked(number: int, marks: Marks) -> bool:
         return False
     try:
         # If another one got the id meanwhile, its marks are read, and it is not what is hit.
-        if not marks.are_at(Path("/proc") / str(number)):
+        folder = Path("/proc") / str(number)
+        if not marks.are_at(folder):
             return False
+        if folder.stat().st_uid in (0, os.geteuid()):
+            process = read_process(number)
+            if process is not None and is_listener(process):
+                return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, FileNotFoundError):
         return False
     finally:
         os.close(descriptor)

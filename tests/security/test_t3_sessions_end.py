@@ -237,6 +237,8 @@ pathlib.Path(sys.argv[2] + ".owner").write_text(os.readlink("/proc/self"))
 if not pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "1":
     # As pam_loginuid does: from now on all that is started has an audit session of its own.
     pathlib.Path("/proc/self/loginuid").write_text("65534")
+listener = [sys.argv[1] + "-sshd/sshd", "-D", "[listener] 0 of 10-100 startups"]
+subprocess.Popen(["sshd: " + listener[0], *listener[1:]], executable=listener[0])
 subprocess.Popen(sys.argv[1:3])
 time.sleep(1000)
 """
@@ -245,11 +247,18 @@ time.sleep(1000)
 def test_who_forks_as_fast_as_he_is_killed_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: ExitStack
 ) -> None:
-    """Each of his processes ends after a moment, in a session and a group of its own."""
+    """Each of his processes ends after a moment, in a session and a group of its own.
+
+    An sshd that was started by hand in that session goes on: else nobody could log in any more.
+    """
     forker, turns = tmp_path / "forker", tmp_path / "turns"
     source = Path(__file__).parents[1] / "forker.c"
     subprocess.run(["cc", "-Wall", "-Werror", "-o", forker, source], check=True)
     turns.write_bytes(bytes(4))
+    (tmp_path / "forker-sshd").mkdir()
+    code = "int pause(void); int main(void) { return pause(); }"
+    sshd = tmp_path / "forker-sshd/sshd"
+    subprocess.run(["cc", "-x", "c", "-o", sshd, "-"], input=code, text=True, check=True)
     is_root = os.geteuid() == 0
     if not is_root:  # who can't make an audit session: another mark that nobody puts off
 
@@ -280,6 +289,8 @@ def test_who_forks_as_fast_as_he_is_killed_is_caught(
     assert module._end(owner) is True
     reached = count()
     assert reached >= 100
+    (listener,) = (p for p in module._processes() if str(sshd) in p.title and p.name == "sshd")
+    assert module.is_listener(listener)
     time.sleep(0.5)
     assert count() == reached
 

@@ -177,6 +177,12 @@ class TestMembers:
         admin = process(80, 1, session=7, scope="session-7.scope")
         assert find_members(owner, [listener, admin, process(51, 50)]) == (process(51, 50),)
 
+    def test_not_the_listener_that_was_started_anew_from_it(self) -> None:
+        """By hand, where no service manager does it: everybody would be locked out."""
+        owner = replace(OWNER, parent=1, session=7)
+        listener, guests = replace(LISTENER, session=7), process(80, 1, session=7)
+        assert find_members(owner, [process(1, 0), listener, guests, owner]) == (guests,)
+
     def test_not_the_agent_itself(self) -> None:
         agent = replace(process(os.getpid(), 50), id=os.getpid())
         assert find_members(OWNER, [agent, process(51, 50)]) == (process(51, 50),)
