@@ -28,7 +28,8 @@ _REMEDIES = {
     errno.ENOSPC: "make room on the file system of {folder}",
     errno.EDQUOT: "make room in {folder}: the quota is used up",
     errno.EFBIG: "allow larger files (ulimit -f)",
-    errno.EROFS: "mount the file system of {folder} writable",
+    # To the agent's service all is read-only but what its unit names, by the device.toml of then.
+    errno.EROFS: "mount the file system of {folder} writable; for its service: dpki agent install",
     errno.EACCES: "let the user that runs dpki write in {folder}",
     errno.EPERM: "let the user that runs dpki write in {folder}",
     errno.ENOENT: "make the folder {folder}",

@@ -141,7 +141,10 @@ class TestBothWriters:
         [
             (errno.ENOSPC, "make room on the file system of {}"),
             (errno.EDQUOT, "make room in {}"),
-            (errno.EROFS, "mount the file system of {} writable"),
+            (
+                errno.EROFS,
+                "mount the file system of {} writable; for its service: dpki agent install",
+            ),
             (errno.EACCES, "let the user that runs dpki write in {}"),
             (errno.EFBIG, "allow larger files"),
             (errno.EPIPE, "check free space and permissions"),
