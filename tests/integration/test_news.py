@@ -16,7 +16,7 @@ from dpki.config.admin import AdminConfig, Home, create_admin_config
 from dpki.config.device import DomainConfig
 from dpki.config.following import Following
 from dpki.config.news import Acknowledge, News, parse_reader
-from dpki.devices.acknowledgement import verify_acknowledgement
+from dpki.devices.acknowledgement import opening_of, verify_acknowledgement
 from dpki.devices.document import make_key_document
 from dpki.devnet.accounts import development_wallet
 from dpki.issuance.database import Database
@@ -159,8 +159,9 @@ def test_each_of_two_trust_domains_is_told_what_is_its_own(
         (message,) = place.receive(Kind.ACKNOWLEDGEMENT, timedelta(seconds=5))
         said.append(verify_acknowledgement(message.data, home, each))
     assert [one.domain for one in said] == [world.domain.id, id]
-    assert [c.hash for c in said[1].certificates] == [certificate.hash]
-    assert certificate.hash not in [c.hash for c in said[0].certificates]
+    opening = opening_of(world.keys.address, certificate.blob)
+    assert [c.opening for c in said[1].certificates] == [opening]
+    assert opening not in [c.opening for c in said[0].certificates]
     _, report, words = site.call("status")
     assert sorted(report["acknowledgements"]) == ["first", "partner"]
     assert "acknowledgement to partner: number" in words

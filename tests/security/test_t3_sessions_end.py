@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dpki.agent import sessions as module
+from dpki.agent import processes as module
 from dpki.agent.login import leave_record
-from dpki.agent.sessions import Process, read_process
+from dpki.agent.processes import Process, read_process
 from dpki.certificates.keys import public_key_line
 from dpki.certificates.profile import END_SESSIONS
 from dpki.certificates.ssh import SshCertificate, ssh_line
@@ -286,7 +286,7 @@ def test_who_forks_as_fast_as_he_is_killed_is_caught(
         time.sleep(0.01)
     owner = module.read_process(int((tmp_path / "turns.owner").read_text()))
     assert owner is not None
-    assert module._end(owner) is True
+    assert module.end_session(owner) is True
     reached = count()
     assert reached >= 100
     (listener,) = (p for p in module._processes() if str(sshd) in p.title and p.name == "sshd")

@@ -180,7 +180,7 @@ class TestOnlyPublicKeysTravel:
         travels = encode_request(request) + encode_key_document(document)
         assert keys.sealing.hybrid is not None
         for secret in (
-            keys.identity.to_bytes(),
+            keys.identity.secret,
             keys.sealing.x25519,
             keys.sealing.hybrid,
             keys.ssh_host[0].private_bytes_raw(),
