@@ -11,6 +11,8 @@ from dpki.model import Address, AuthorityId, AuthorityKind, DeviceState, Hash32
 Held = Mapping[AuthorityId, Sequence[range]]
 """Serials, by CA, that watchdogs have yet to confirm."""
 
+_NOBODY = Address.zero()
+
 
 def holder_is_active(known: Known, snapshot: Snapshot) -> bool:
     """Whether a certificate is nobody's, or of a device that is enrolled and not retired.
@@ -19,9 +21,10 @@ def holder_is_active(known: Known, snapshot: Snapshot) -> bool:
     wherever its principals are.
     """
     holder = known.entry.device
+    if holder == _NOBODY:
+        return True
     record = snapshot.devices.get(holder)
-    is_active = record is not None and record.state is DeviceState.ACTIVE
-    return holder == Address.zero() or is_active
+    return record is not None and record.state is DeviceState.ACTIVE
 
 
 def counts(known: Known, snapshot: Snapshot, held: Held) -> bool:

@@ -149,6 +149,9 @@ def end_sessions(
     Returns:
         What was ended, a sentence each.
     """
+    records = [*_records(directory)]
+    if not records:
+        return ()  # at nearly every look; what counts may be a hundred thousand
     chain = {authority.id: authority.chain_time for authority in index.authorities}
     keys = {a.id: hashlib.sha256(a.key).hexdigest() for a in index.authorities}
     counting = {
@@ -159,7 +162,7 @@ def end_sessions(
     }
     boot = this_boot(os.environ)
     ended = []
-    for path, record in _records(directory):
+    for path, record in records:
         owner = read_process(record.process)
         if owner is None or not is_session(owner, record, boot):
             _forget(path)
