@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from dpki.bundle.seal import SealingSecrets
 from dpki.devices.acknowledgement import (
     Stage,
@@ -11,6 +13,7 @@ from dpki.devices.acknowledgement import (
     opening_of,
     verify_acknowledgement,
 )
+from dpki.errors import MalformedInput
 from dpki.model import DomainId
 from dpki.secp256k1 import recover_signer
 from tests.vectors_of import load_vectors
@@ -31,3 +34,11 @@ def test_the_vector_opens_and_says_what_was_signed() -> None:
     assert certificate.opening == opening_of(said.device, V["certificate"])
     told = b"dpki opened certificate v2\0" + V["device"] + V["certificate"]
     assert certificate.opening == hashlib.sha256(told).digest()
+
+
+def test_version_1_is_refused() -> None:
+    """It named certificates by what everybody reads on chain."""
+    earlier = load_vectors("acknowledgement")
+    reader = SealingSecrets(earlier["reader_private"], None)
+    with pytest.raises(MalformedInput, match="version"):
+        verify_acknowledgement(earlier["sealed"], reader, DomainId.parse(earlier["domain"]))
